@@ -1,0 +1,248 @@
+"""`rowcast export`: a checkpoint file in, a verified `detokenizer.onnx` and its manifest out.
+
+Torch and onnx are imported only after the command line has been understood, so that `--help` is
+instant and a missing extra gets a sentence instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rowcast_export.settings import (
+    DEFAULT_EPSILON,
+    DEFAULT_RANGE,
+    OPSETS,
+    SettingsError,
+    Value,
+    parse_epsilon,
+    parse_range,
+    settle,
+)
+
+if TYPE_CHECKING:
+    from rowcast_export.export import Exported
+    from rowcast_export.verify import Progress as Report
+
+POSTCARD: Final = "postcard"
+EXTRA: Final = frozenset({"torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy"})
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+
+DESCRIPTION: Final = """\
+Turn the decoder of a VQGAN checkpoint into detokenizer.onnx, the file with which clients
+turn token ids into pixels.
+
+The file is compared with torch, picture by picture, before it gets its name: if anything
+disagrees, nothing is written. Exporting the same checkpoint again gives the same bytes."""
+
+EPILOG: Final = """\
+examples:
+  rowcast export postcard -o models/postcard
+      the small model that ships with the server
+  rowcast export detokenizer.safetensors -o models/mini --name mini
+      a checkpoint of your own; -o DIR receives DIR/detokenizer.onnx and DIR/manifest.json
+  rowcast export vqgan.safetensors -o models/taming --value-range=-1..1 \\
+      --group-norm-epsilon 1e-6
+      a checkpoint that does not say how it was trained
+
+Needs the export extra: pip install 'rowcast[export]'"""
+
+
+def export(arguments: list[str]) -> int:
+    """Run `rowcast export` with the words after it; the exit code: 0 done, 1 failed, 2 usage."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has printed the help or the usage
+        return stop.code if isinstance(stop.code, int) else FAILED
+    try:
+        exported = _run(options)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        return _fail(f"{error.name} is not installed; run: pip install 'rowcast[export]'")
+    except KeyboardInterrupt:
+        print("rowcast export: stopped; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}; nothing was written")
+    except _Failure as error:
+        return _fail(str(error))
+    _report(exported)
+    return 0
+
+
+class _Failure(Exception):
+    """Something the user can act on; the message says what."""
+
+
+def _run(options: argparse.Namespace) -> Exported:
+    """Read, settle, export. Raises _Failure, ImportError or OSError."""
+    import torch
+
+    from rowcast_export import formats
+    from rowcast_export.export import export_detokenizer
+    from rowcast_export.verify import VerificationFailed
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    source = _find_postcard() if options.source == POSTCARD else Path(options.source)
+    default_name = POSTCARD if options.source == POSTCARD else source.stem
+    try:
+        checkpoint = formats.read_detokenizer(source)
+        settings = settle(
+            checkpoint.metadata,
+            default_name,
+            name=options.name,
+            group_norm_epsilon=options.group_norm_epsilon,
+            value_range=options.value_range,
+        )
+        with _progress() as show:
+            return export_detokenizer(
+                checkpoint,
+                options.output,
+                settings,
+                opset=options.opset,
+                threads=options.threads,
+                on_progress=show,
+            )
+    except (formats.CheckpointError, SettingsError) as error:
+        raise _Failure(str(error)) from error
+    except VerificationFailed as error:
+        raise _Failure(
+            f"the exported file does not do what torch does, so nothing was written: {error}"
+        ) from error
+
+
+def _find_postcard() -> Path:
+    """The embedded model's decoder, where the server package lies; the package is not imported."""
+    spec = importlib.util.find_spec("rowcast_server")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if not places:
+        raise _Failure(
+            "the embedded model comes with the server, which is not installed; "
+            "run: pip install 'rowcast[server]', or name a checkpoint file"
+        )
+    candidates = [Path(place, "models", POSTCARD, "detokenizer.safetensors") for place in places]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise _Failure(
+        f"the embedded model's decoder is missing: {candidates[0]}; install rowcast anew, "
+        "or name a checkpoint file"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rowcast export",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help=f"a checkpoint file, or the word {POSTCARD} for the embedded model "
+        f"(a file of that name: ./{POSTCARD})",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the two files"
+    )
+    parser.add_argument(
+        "--name", help="name of the model (default: what the checkpoint says, else its file name)"
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        default=OPSETS[0],
+        help=f"version of the ONNX operators (default: {OPSETS[0]})",
+    )
+    parser.add_argument(
+        "--group-norm-epsilon",
+        metavar="E",
+        type=_reading(parse_epsilon),
+        help=f"where the checkpoint does not say it (default: {DEFAULT_EPSILON:g})",
+    )
+    parser.add_argument(
+        "--value-range",
+        metavar="BLACK..WHITE",
+        type=_reading(parse_range),
+        help="what the network calls black and white, where the checkpoint does not say it "
+        f"(default: {DEFAULT_RANGE[0]:g}..{DEFAULT_RANGE[1]:g})",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=_reading(_parse_threads),
+        default=0,
+        help="CPU threads (default: all cores)",
+    )
+    return parser
+
+
+def _reading(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """The same parser, whose own words argparse shows instead of its name."""
+
+    def read(text: str) -> Value:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def _parse_threads(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(f"at least one thread, not {text}")
+    return count
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on stderr while it is a terminal; it is gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        yield show
+
+
+def _report(exported: Exported) -> None:
+    """What was written and what was measured, on stdout."""
+    agreement = exported.agreement
+    print(f"wrote {exported.path} ({exported.bytes:,} bytes) and manifest.json")
+    print(f"sha256 {exported.sha256}")
+    print(
+        f"agrees with torch on {agreement.grids} grids: values within "
+        f"{agreement.value_difference:.1e}, {agreement.bytes_equal_share:.3%} of the bytes equal, "
+        f"none more than {agreement.byte_difference} apart"
+    )
+
+
+def _fail(text: str) -> int:
+    print(f"rowcast export: {text}", file=sys.stderr)
+    return FAILED

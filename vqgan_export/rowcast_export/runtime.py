@@ -1,0 +1,48 @@
+"""A detokenizer file as ONNX Runtime runs it on the CPU: the client's side of the bargain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+Pixels = npt.NDArray[np.float32]  # [batch, 3, height, width], 0..1
+Bytes = npt.NDArray[np.uint8]  # [batch, height, width, 3]
+Ids = npt.NDArray[np.int64]  # [batch, rows, cols]
+
+ERRORS_ONLY = 3
+
+
+class OnnxDetokenizer:
+    """One session. `model` is a path or the bytes of a file; `threads` 0 means all cores.
+
+    Raises what ONNX Runtime raises where the file is no model that it can run.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = threads
+        source = model if isinstance(model, bytes) else str(model)
+        self.session: Any = onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"]
+        )
+
+    def decode(self, ids: Ids) -> Pixels:
+        """Token ids -> pixels, as the file gives them."""
+        pixels: Pixels = self.session.run(["pixels"], {"ids": ids})[0]
+        return pixels
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The `metadata_props` of the file."""
+        return dict(self.session.get_modelmeta().custom_metadata_map)
+
+
+def to_bytes(pixels: Pixels) -> Bytes:
+    """Pixels in 0..1 -> floor(x * 255), as every client paints them: [batch, height, width, 3]."""
+    whole: Bytes = np.floor(pixels * np.float32(255)).astype(np.uint8)
+    return whole.transpose(0, 2, 3, 1)
