@@ -26,6 +26,8 @@ class OnnxDetokenizer:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = threads
+        # Waiting threads that spin would take the cores from torch, which decodes in turn with us.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = model if isinstance(model, bytes) else str(model)
         self.session: Any = onnxruntime.InferenceSession(
             source, options, providers=["CPUExecutionProvider"]

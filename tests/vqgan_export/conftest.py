@@ -1,0 +1,86 @@
+"""A decoder small enough to export in a test: 32 channels, two levels, random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from rowcast_export.export import Exported, build, export_detokenizer
+from rowcast_export.formats import read_detokenizer
+from rowcast_export.settings import settle
+from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
+from safetensors.torch import save_file
+from torch import Tensor
+
+TINY = DecoderShape(
+    codebook_size=50,
+    code_channels=4,
+    latent_channels=32,
+    mid_channels=32,
+    mid_attention=True,
+    levels=(
+        LevelShape(32, (32,), attention=False, upsample=False),
+        LevelShape(32, (32,), attention=True, upsample=True),
+    ),
+)
+NOTES = {"name": "tiny", "group_norm_epsilon": "1e-06", "value_range": "0..1"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tests share two cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tiny_tensors() -> dict[str, Tensor]:
+    """Weights whose pictures are neither black, white nor flat."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = VQGANDecoder(TINY)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.dim() == 1:  # norms and biases start at constants
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+            module.decoder.conv_out.weight.mul_(0.5)
+            module.decoder.conv_out.bias.add_(0.5)
+    return {name: value.detach() for name, value in module.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def write_checkpoint(tiny_tensors: dict[str, Tensor]) -> Callable[..., Path]:
+    """Write the tiny weights as safetensors, with other tensors or notes if they are given."""
+
+    def write(path: Path, notes: dict[str, str] | None = None, **changed: Tensor) -> Path:
+        renamed = {name.replace("__", "."): value for name, value in changed.items()}
+        save_file({**tiny_tensors, **renamed}, path, NOTES if notes is None else notes)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def checkpoint_file(
+    tmp_path_factory: pytest.TempPathFactory, write_checkpoint: Callable[..., Path]
+) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def module(checkpoint_file: Path) -> VQGANDecoder:
+    """The torch module that the exported file must agree with."""
+    checkpoint = read_detokenizer(checkpoint_file)
+    return build(checkpoint, settle(checkpoint.metadata, "unnamed"))
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The tiny decoder, exported once; tests must not change the file."""
+    checkpoint = read_detokenizer(checkpoint_file)
+    settings = settle(checkpoint.metadata, "unnamed")
+    return export_detokenizer(checkpoint, tmp_path_factory.mktemp("out"), settings, threads=1)

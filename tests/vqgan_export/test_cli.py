@@ -1,0 +1,157 @@
+"""`rowcast export`: help that teaches, exit codes, sentences instead of tracebacks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rowcast_export import export as export_module
+from rowcast_export.cli import export
+from rowcast_export.export import Exported
+from rowcast_export.verify import VerificationFailed
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(["--help"]) == 0
+    text = capsys.readouterr().out
+    for word in ("rowcast export postcard", "detokenizer.onnx", "manifest.json", "--value-range"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "required"),
+        (["x"], "-o/--output"),
+        (["x", "-o", "y", "--opset", "21"], "invalid choice"),
+        (["x", "-o", "y", "--threads", "0"], "at least one thread"),
+        (["x", "-o", "y", "--value-range", "1..0"], "from black up to white"),
+        (["x", "-o", "y", "--group-norm-epsilon", "2"], "between 0 and 1"),
+    ],
+)
+def test_wrong_usage_is_code_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+FAKE_SERVER = """raise RuntimeError("the exporter must not import the server")"""
+RUN = """
+import sys
+from rowcast_export.cli import export
+code = export(sys.argv[1:])
+assert not {"rowcast", "rowcast_server", "rowcast_bench"} & set(sys.modules)
+sys.exit(code)
+"""
+
+
+def test_postcard_is_found_without_importing_the_server_and_gives_the_same_bytes(
+    checkpoint_file: Path, exported: Exported, tmp_path: Path
+) -> None:
+    """Another process, another hash seed, another folder: still the same file."""
+    package = tmp_path / "rowcast_server"
+    models = package / "models" / "postcard"
+    models.mkdir(parents=True)
+    (package / "__init__.py").write_text(FAKE_SERVER)
+    (models / "detokenizer.safetensors").write_bytes(checkpoint_file.read_bytes())
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "77"}
+    output = tmp_path / "deep" / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, "postcard", "-o", str(output), "--threads", "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")  # torch's own noise included
+    assert exported.sha256 in done.stdout
+    assert "agrees with torch on 14 grids" in done.stdout
+    assert (output / "detokenizer.onnx").read_bytes() == exported.path.read_bytes()
+    assert sorted(os.listdir(output)) == ["detokenizer.onnx", "manifest.json"]
+
+
+def _fails(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], output: Path, code: int = 1
+) -> str:
+    """Run; the one line on stderr. Nothing may have been written."""
+    assert export([*arguments, "-o", str(output)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("rowcast export: ")
+    assert not output.exists()
+    return captured.err
+
+
+def test_a_missing_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = _fails([str(tmp_path / "nowhere")], capsys, tmp_path / "out")
+    assert "nowhere: No such file" in error
+
+
+def test_a_foreign_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"PK\x03\x04" + bytes(100))
+    error = _fails([str(tmp_path / "weights.pt")], capsys, tmp_path / "out")
+    assert "weights.pt: found a zip archive" in error
+
+
+def test_a_contradiction_is_named(
+    checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(checkpoint_file), "--group-norm-epsilon", "1e-5"]
+    assert "group_norm_epsilon is 1e-06" in _fails(arguments, capsys, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("packaged", "advice"), [(False, "rowcast[server]"), (True, "missing")])
+def test_a_missing_postcard_is_explained(
+    packaged: bool,
+    advice: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if packaged:
+        (tmp_path / "rowcast_server").mkdir()
+        (tmp_path / "rowcast_server" / "__init__.py").write_text(FAKE_SERVER)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "rowcast_server", raising=False)
+    assert advice in _fails(["postcard"], capsys, tmp_path / "out")
+
+
+def test_a_missing_extra_is_explained(
+    checkpoint_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    error = _fails([str(checkpoint_file)], capsys, tmp_path / "out")
+    assert "torch is not installed; run: pip install 'rowcast[export]'" in error
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (VerificationFailed("values differ by 1"), 1, "nothing was written: values differ by 1"),
+        (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
+        (KeyboardInterrupt(), 130, "stopped; nothing was written"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_said_in_one_line(
+    checkpoint_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    code: int,
+    words: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(export_module, "to_onnx", fail)
+    error = _fails([str(checkpoint_file)], capsys, tmp_path / "out", code)
+    assert words in error
+    assert error.count("\n") == 1
