@@ -1,0 +1,228 @@
+"""The asynchronous client: a thin shell over `session.ClientSession` and `websockets`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+import tenacity
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed
+
+from .artifacts import Progress
+from .canvas import Picture
+from .detokenizer import Detokenizer
+from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
+from .events import Event, PictureDone
+from .painter import Painter, make_event
+from .session import ClientSession, Generation, Request, RequestOptions
+from .transport import connection_errors, frame_bytes, lost, reconnect_policy, websocket_arguments
+
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    decode: bool = True,
+    cache: Path | None = None,
+    allowed_hosts: Collection[str] = (),
+    progress: Progress | None = None,
+    threads: int = 1,
+    open_timeout: float = 10.0,
+    reconnect: float = 30.0,
+) -> AsyncClient:
+    """A client for the server at ``url`` (``ws://host:port``); use it with ``async with``.
+
+    ``decode=False`` leaves pixels out: events carry ids alone and no detokenizer is fetched.
+    ``cache`` is where detokenizer files are kept; ``allowed_hosts`` are hosts beside the server's
+    own that they may come from; ``progress`` is called with bytes received and announced;
+    ``threads`` bounds a decode. A broken link is taken up again for ``reconnect`` seconds.
+
+    Raises, on entering: ConnectionFailed, DetokenizerError, ProtocolError.
+    """
+    painter = Painter(url, cache, allowed_hosts, progress, threads) if decode else None
+    return AsyncClient(url, ClientSession(token), painter, open_timeout, reconnect)
+
+
+class AsyncClient:
+    """Made by `connect`."""
+
+    def __init__(
+        self,
+        url: str,
+        session: ClientSession,
+        painter: Painter | None,
+        open_timeout: float,
+        reconnect: float,
+    ) -> None:
+        self.url = url
+        self.session = session
+        self.bytes_received = 0
+        self._painter = painter
+        self._open_timeout = open_timeout
+        self._reconnect = reconnect
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._socket = await self._open()
+            if self._painter is not None:
+                await asyncio.to_thread(self._painter.load, self.session.model())
+        except BaseException:
+            await self._shut()
+            raise
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._shut()
+
+    @property
+    def detokenizer(self) -> Detokenizer | None:
+        """What the pictures are painted with; None with ``decode=False``."""
+        return None if self._painter is None else self._painter.detokenizer
+
+    async def generate(
+        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[Event]:
+        """Draw pictures: events as their rows arrive, until each has ended.
+
+        The options are those of `RequestOptions`; None leaves a choice to the server, also the
+        seed, which every event tells. Leaving the loop cancels what has not ended.
+
+        Raises InvalidRequest, RequestRefused, ConnectionLost, ProtocolError; the last three carry
+        what was received in ``pictures``.
+        """
+        generation, frames = self.session.start(Request(prompt, images, **options))
+        async for event in self._follow(generation, frames):
+            yield event
+
+    async def continue_picture(
+        self, picture: Picture, row: int | None = None, *, seed: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Draw on from the first ``row`` rows of a picture (all it holds if None).
+
+        With the picture's own seed (None) the same picture is finished; another seed forks it.
+        Raises as `generate`; RequestRefused where the server draws with another revision.
+        """
+        generation, frames = self.session.start(Request.continuing(picture, row, seed))
+        async for event in self._follow(generation, frames):
+            yield event
+
+    async def watch(self, view_key: bytes, images: int = 1) -> AsyncIterator[Event]:
+        """Watch pictures that somebody else started, by their view key, from their first row."""
+        generation, frames = self.session.watch(view_key, images)
+        async for event in self._follow(generation, frames):
+            yield event
+
+    async def pictures(
+        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+    ) -> list[PictureDone]:
+        """The finished pictures: `generate` for those who do not want to watch."""
+        done: dict[int, PictureDone] = {}
+        async for event in self.generate(prompt, images, **options):
+            if isinstance(event, PictureDone):
+                done[event.index] = event
+        return [done[index] for index in sorted(done)]
+
+    async def _follow(self, generation: Generation, frames: list[bytes]) -> AsyncIterator[Event]:
+        news = asyncio.Event()
+        generation.wake = news.set
+        loop = asyncio.get_running_loop()
+        try:
+            await self._send(frames)
+            while True:
+                notice = generation.take()
+                if notice is not None:
+                    # Meanwhile the reader goes on: the next notice is of the newest state.
+                    yield await loop.run_in_executor(
+                        self._decoders, make_event, notice, self._painter
+                    )
+                elif generation.ended:
+                    return
+                else:
+                    await news.wait()
+                    news.clear()
+        finally:
+            cancels = self.session.cancel(generation)
+            self.session.abandon(generation)
+            with contextlib.suppress(RowcastError):
+                await self._send(cancels)
+
+    async def _send(self, frames: list[bytes]) -> None:
+        if self._socket is None:
+            raise ConnectionFailed("the client is closed")
+        try:
+            for frame in frames:
+                await self._socket.send(frame)
+        except ConnectionClosed:
+            pass  # the reader sees it too, and takes every picture up again or fails it
+
+    async def _open(self) -> ClientConnection:
+        """A socket that has said hello and been welcomed. Raises ConnectionFailed."""
+        with connection_errors(self.url):
+            socket = await open_websocket(self.url, **websocket_arguments(self._open_timeout))
+            try:
+                async with asyncio.timeout(self._open_timeout):
+                    await socket.send(self.session.hello())
+                    self._take(await socket.recv())
+            except BaseException:
+                await socket.close()
+                raise
+        return socket
+
+    async def _read(self) -> None:
+        while True:
+            assert self._socket is not None
+            try:
+                while True:
+                    await self._send(self._take(await self._socket.recv()))
+            except ConnectionClosed as closed:
+                if not await self._take_up(closed):
+                    return
+            except ProtocolError as error:
+                self.session.fail(error)
+                await self._socket.close(1002)
+                return
+
+    async def _take_up(self, closed: ConnectionClosed) -> bool:
+        """Reconnect with jitter and resume; False if that is useless or did not succeed."""
+        failure, worth_it = lost(closed)
+        if worth_it and self._reconnect > 0 and self.session.active:
+            try:
+                async for attempt in tenacity.AsyncRetrying(**reconnect_policy(self._reconnect)):
+                    with attempt:
+                        self._socket = await self._open()
+                await self._send(self.session.resume())
+                return True
+            except (ConnectionFailed, ProtocolError) as error:
+                failure = ConnectionLost(f"{failure}; reconnecting failed: {error}")
+        self.session.fail(failure)
+        return False
+
+    def _take(self, frame: bytes | str) -> list[bytes]:
+        self.bytes_received += frame_bytes(len(frame))
+        return self.session.receive(frame)
+
+    async def _shut(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+        self._decoders.shutdown(wait=False, cancel_futures=True)

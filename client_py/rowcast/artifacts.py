@@ -1,0 +1,132 @@
+"""Detokenizer files: downloaded once, checked, cached under their sha256.
+
+A client fetches only from its server's own host unless told otherwise, and never more than the
+announced bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import platformdirs
+
+from .errors import DetokenizerError
+from .messages import DetokenizerFile, Model
+
+DOWNLOAD_TIMEOUT_SECONDS = 30.0  # without a byte
+CHUNK_BYTES = 65_536
+
+# Called with the bytes received so far and the bytes announced.
+Progress = Callable[[int, int], None]
+
+
+def default_cache() -> Path:
+    """Where files are kept: $ROWCAST_CACHE, or the platform's cache folder."""
+    return Path(os.environ.get("ROWCAST_CACHE") or platformdirs.user_cache_path("rowcast"))
+
+
+def cached_path(sha256: bytes, cache: Path | None = None) -> Path:
+    return (cache or default_cache()) / f"{sha256.hex()}.onnx"
+
+
+def choose_file(model: Model) -> DetokenizerFile:
+    """The file to decode with. Raises DetokenizerError if the server announced none we know."""
+    for file in model.files:
+        if file.kind == "full" and file.precision == "fp32":
+            return file
+    found = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
+    raise DetokenizerError(f"the server offers no full fp32 detokenizer for {model.name}: {found}")
+
+
+def fetch(
+    file: DetokenizerFile,
+    server_url: str,
+    allowed_hosts: Collection[str] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The path of a verified copy of the file, downloaded if need be.
+
+    ``server_url`` is the WebSocket's. Raises DetokenizerError, naming the file, for a foreign
+    host, a failed, truncated or oversized download, or a wrong checksum.
+    """
+    path = cached_path(file.sha256, cache)
+    if path.is_file():
+        if _sha256(path) == file.sha256:
+            return path
+        path.unlink()  # damaged on disk: fetch it anew
+    url = urljoin(_http(server_url), file.url)
+    _check_host(url, server_url, allowed_hosts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix="download-", delete=False) as part:
+            try:
+                _download(url, file, part.write, progress)
+                part.close()
+                os.replace(part.name, path)
+            except BaseException:
+                part.close()
+                Path(part.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise DetokenizerError(f"{path} cannot be written: {error}") from error
+    return path
+
+
+def _download(
+    url: str,
+    file: DetokenizerFile,
+    write: Callable[[bytes], object],
+    progress: Progress | None,
+) -> None:
+    digest, received = hashlib.sha256(), 0
+    try:
+        with httpx.stream("GET", url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+            if response.status_code != 200:
+                raise DetokenizerError(f"{url} answered with status {response.status_code}")
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                received += len(chunk)
+                if received > file.bytes:
+                    raise DetokenizerError(f"{url} is larger than the announced {file.bytes} bytes")
+                digest.update(chunk)
+                write(chunk)
+                if progress is not None:
+                    progress(received, file.bytes)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise DetokenizerError(
+            f"{url} cannot be fetched: {error or type(error).__name__}"
+        ) from error
+    if received < file.bytes:
+        raise DetokenizerError(f"{url} ended after {received} of {file.bytes} bytes")
+    if digest.digest() != file.sha256:
+        raise DetokenizerError(
+            f"{url} is not the announced file: "
+            f"sha256 {digest.hexdigest()}, announced {file.sha256.hex()}"
+        )
+
+
+def _http(server_url: str) -> str:
+    return server_url.replace("ws", "http", 1)
+
+
+def _check_host(url: str, server_url: str, allowed_hosts: Collection[str]) -> None:
+    parts = urlsplit(url)
+    own = urlsplit(server_url).hostname
+    if parts.scheme not in ("http", "https"):
+        raise DetokenizerError(f"{url} is no http address")
+    if parts.hostname != own and parts.hostname not in allowed_hosts:
+        raise DetokenizerError(
+            f"the server {own} points to {url}, another host; "
+            f"pass allowed_hosts=[{parts.hostname!r}] (--allow-host) if you trust it"
+        )
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -1,0 +1,303 @@
+"""`rowcast generate` and `rowcast replay`; the part of `rowcast demo` that draws."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from .artifacts import cached_path
+from .canvas import Picture
+from .detokenizer import Detokenizer
+from .errors import InvalidRequest, ReplayError, RowcastError
+from .events import Event, PictureAccepted, PictureQueued, RowsArrived
+from .messages import DoneReason
+from .replay import (
+    final_image,
+    load_rows,
+    save_gif,
+    save_png,
+    save_rows,
+    time_lapse,
+)
+from .session import RequestOptions
+from .sync import SyncClient, connect
+from .terminal import download_bar, painting
+
+DEFAULT_OUT = Path("rowcast-pictures")
+
+
+def generate(arguments: list[str]) -> int:
+    """Draw pictures on a server and watch them form."""
+    parser = argparse.ArgumentParser(
+        prog="rowcast generate",
+        description="Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
+        ".rows (the tokens: a few hundred bytes that replay to the same picture).",
+        epilog="examples:\n"
+        "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'\n"
+        "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4\n"
+        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
+    parser.add_argument("prompt", nargs="?", help="what to draw")
+    add_drawing_options(parser)
+    parser.add_argument("--token", help="the token that the server asks for")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="also fetch the detokenizer from this host (default: the server's own, only)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="continue the picture saved in this .rows file (its prompt, sampling and seed; "
+        "another --seed makes another ending)",
+    )
+    parser.add_argument("--row", type=int, metavar="K", help="with --from: keep its first K rows")
+    options = parser.parse_args(arguments)
+    if (options.prompt is None) == (options.source is None):
+        parser.error("give a prompt, or a saved picture with --from")
+    if options.row is not None and options.source is None:
+        parser.error("--row goes with --from")
+    return draw(options.url, options)
+
+
+def add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `demo` and `generate` share."""
+    parser.add_argument("--seed", type=int, metavar="N", help="0 … 4294967295 (default: random)")
+    parser.add_argument("--images", type=int, default=1, metavar="N", help="pictures (default: 1)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="higher is more varied")
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="keep the K best tokens; 0 keeps all"
+    )
+    parser.add_argument("--top-p", type=float, metavar="P", help="keep tokens of this probability")
+    parser.add_argument(
+        "--guidance", type=float, metavar="S", help="how closely to follow the text"
+    )
+    parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
+    parser.add_argument("--model", metavar="NAME", help="one of the server's models")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=DEFAULT_OUT,
+        metavar="DIR",
+        help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT})",
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+
+
+@dataclass
+class _Watch:
+    """What is seen while pictures form: the newest images and the times that matter."""
+
+    started: float
+    images: dict[int, Image.Image] = field(default_factory=dict)
+    pictures: dict[int, Picture] = field(default_factory=dict)
+    first_row_s: float | None = None
+    last_row_s: float = 0.0
+    queue: int = 0
+
+    def take(self, event: Event) -> None:
+        self.pictures[event.index] = event.picture
+        if event.image is not None:
+            self.images[event.index] = event.image
+        match event:
+            case PictureAccepted() | PictureQueued():
+                self.queue = event.position
+            case RowsArrived():
+                self.queue = 0
+                self.last_row_s = time.perf_counter() - self.started
+                self.first_row_s = self.first_row_s or self.last_row_s
+
+    @property
+    def row_s(self) -> float | None:
+        """Seconds from row to row, over the picture that got furthest."""
+        rows = max((picture.rows_held for picture in self.pictures.values()), default=0)
+        if self.first_row_s is None or rows < 2:
+            return None
+        return (self.last_row_s - self.first_row_s) / (rows - 1)
+
+    def caption(self, bytes_received: int) -> str:
+        if self.queue:
+            return f"waiting, place {self.queue} in the queue"
+        rows = sum(picture.rows_held for picture in self.pictures.values())
+        total = sum(picture.recipe.rows for picture in self.pictures.values())
+        return f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s"
+
+
+def draw(url: str, options: argparse.Namespace) -> int:
+    """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code."""
+    console = Console(stderr=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (
+        download_bar(console) as progress,
+        connect(
+            url,
+            token=getattr(options, "token", None),
+            allowed_hosts=getattr(options, "allow_host", ()),
+            progress=progress,
+        ) as client,
+    ):
+        before = client.bytes_received
+        watch = _Watch(time.perf_counter())
+        failure: RowcastError | None = None
+        try:
+            with painting(console) as paint:
+                for event in _events(client, options):
+                    watch.take(event)
+                    paint(watch.images, watch.caption(client.bytes_received - before))
+        except InvalidRequest:
+            raise
+        except RowcastError as error:
+            failure = error
+            watch.pictures.update(dict(enumerate(error.pictures)))
+        total = time.perf_counter() - watch.started
+        files: list[str] = []
+        detokenizer = client.detokenizer
+        for index, picture in sorted(watch.pictures.items()):
+            files += save_picture(picture, options.out / f"image-{index}", detokenizer)
+        report: dict[str, object] = {
+            "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
+            "images": len(watch.pictures),
+            "bytes_received": client.bytes_received - before,
+            "first_row_s": _rounded(watch.first_row_s),
+            "row_s": _rounded(watch.row_s),
+            "total_s": _rounded(total),
+            "files": files,
+        }
+    return _report(console, report, watch, failure, options.json)
+
+
+def _events(client: SyncClient, options: argparse.Namespace) -> Iterator[Event]:
+    source: Path | None = getattr(options, "source", None)
+    if source is not None:
+        yield from client.continue_picture(load_rows(source), options.row, seed=options.seed)
+        return
+    names = RequestOptions.__annotations__
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    yield from client.generate(options.prompt, options.images, **given)
+
+
+def _report(
+    console: Console,
+    report: dict[str, object],
+    watch: _Watch,
+    failure: RowcastError | None,
+    as_json: bool,
+) -> int:
+    ended = [picture.reason for picture in watch.pictures.values()]
+    if watch.pictures:
+        first, row = report["first_row_s"], report["row_s"]
+        console.print(
+            f"seed {report['seed']} · {report['bytes_received']} bytes received · "
+            f"first row after {first} s · {row} s a row · {report['total_s']} s in all",
+            highlight=False,
+        )
+        files = report["files"]
+        assert isinstance(files, list)
+        for file in files:
+            console.print(f"  {file}", highlight=False, soft_wrap=True)
+    if DoneReason.STOP_ROW in ended:
+        console.print("stopped early; go on with: rowcast generate URL --from FILE")
+    if failure is not None:
+        report["error"] = str(failure)
+        print(f"rowcast: {failure}", file=sys.stderr)
+        if watch.pictures:
+            print("rowcast: the rows that had arrived are saved", file=sys.stderr)
+    if as_json:
+        print(json.dumps(report))
+    return 0 if failure is None else 1
+
+
+def save_picture(picture: Picture, stem: Path, detokenizer: Detokenizer | None) -> list[str]:
+    """Write stem.rows and, if there is a row and a detokenizer, stem.png and stem.gif.
+
+    Returns the paths written, the picture first. The .rows file is written first: it is the one
+    that cannot be made again.
+    """
+    rows, png, gif = (stem.with_name(f"{stem.name}.{kind}") for kind in ("rows", "png", "gif"))
+    save_rows(picture, rows)
+    if detokenizer is None or picture.rows_held == 0:
+        return [str(rows)]
+    save_png(final_image(picture, detokenizer), picture, png)
+    save_gif(time_lapse(picture, detokenizer), gif)
+    return [str(png), str(gif), str(rows)]
+
+
+def replay(arguments: list[str]) -> int:
+    """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
+    parser = argparse.ArgumentParser(
+        prog="rowcast replay",
+        description="Paint a saved .rows file again. It needs the detokenizer that the picture "
+        "was made for: the copy kept from the server's, or a file given with --detokenizer.",
+        epilog="examples:\n"
+        "  rowcast replay image-0.rows                    paints it in the terminal\n"
+        "  rowcast replay image-0.rows -o picture.png     the picture\n"
+        "  rowcast replay image-0.rows -o forming.gif     the time-lapse",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, help="a .rows file")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
+    parser.add_argument(
+        "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
+    )
+    parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
+    options = parser.parse_args(arguments)
+    picture = load_rows(options.file)
+    if options.rows is not None:
+        if not 1 <= options.rows <= picture.rows_held:
+            raise InvalidRequest(f"--rows must be 1 to {picture.rows_held}, not {options.rows}")
+        picture.rows_held = options.rows
+    detokenizer = Detokenizer(options.detokenizer or _kept(picture, options.file))
+    match "" if options.out is None else options.out.suffix.lower():
+        case "":
+            _play(picture, detokenizer)
+        case ".png":
+            save_png(final_image(picture, detokenizer), picture, options.out)
+        case ".gif":
+            save_gif(time_lapse(picture, detokenizer), options.out)
+        case suffix:
+            raise InvalidRequest(f"a {suffix} file cannot be written; use .png or .gif")
+    return 0
+
+
+def _kept(picture: Picture, file: Path) -> Path:
+    sha256 = picture.recipe.detokenizer_sha256
+    if sha256 is None:
+        raise ReplayError(f"{file} names no detokenizer; give one with --detokenizer")
+    path = cached_path(sha256)
+    if not path.is_file():
+        raise ReplayError(
+            f"{file} was made for the detokenizer {sha256.hex()}, which is not kept here; draw "
+            "once on its server, which fetches it, or give the file with --detokenizer"
+        )
+    return path
+
+
+def _play(picture: Picture, detokenizer: Detokenizer) -> None:
+    console = Console()
+    recipe = picture.recipe
+    caption = f"{recipe.prompt!r}, seed {recipe.seed}, {recipe.model} {recipe.revision.hex()}"
+    with painting(console) as paint:
+        for frame in time_lapse(picture, detokenizer):
+            paint({0: frame}, caption)
+            if console.is_terminal:
+                time.sleep(0.08)
+    if not console.is_terminal:
+        console.print(caption, highlight=False, soft_wrap=True)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,77 @@
+"""Every exception of the client, split by whose fault it is.
+
+::
+
+    RowcastError
+    ├── InvalidRequest        yours: an argument that no server could accept (also a ValueError)
+    ├── RequestRefused        the server answered `error`: code, text, retry time
+    │   └── PictureGone       the picture to resume or to watch is no longer known
+    ├── ConnectionFailed      the server cannot be reached, or refused the handshake
+    │   └── ConnectionLost    it was there; the link broke while pictures were forming
+    ├── ProtocolError         the peer broke the protocol
+    │   └── MalformedFrame    a frame that is no message at all
+    ├── DetokenizerError      a detokenizer file is corrupt, truncated, foreign or out of reach
+    └── ReplayError           a .rows file is corrupt, truncated or of an unknown version
+
+A failure that arrives while a picture is forming carries what was received: ``error.pictures``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RowcastError(Exception):
+    """The base of all; ``pictures`` holds whatever had already been received."""
+
+    pictures: tuple[Any, ...] = ()
+
+
+class InvalidRequest(RowcastError, ValueError):
+    """An argument that no server could accept."""
+
+
+class RequestRefused(RowcastError):
+    """The server answered `error`.
+
+    ``code`` is one of protocol.md section 6; ``retry_seconds`` is None where a retry is useless.
+    """
+
+    def __init__(self, code: str, text: str, retry_ms: int = 0) -> None:
+        self.code = code
+        self.text = text
+        self.retry_seconds = retry_ms / 1000 if retry_ms else None
+        hint = f" (retry in {self.retry_seconds:g} s)" if self.retry_seconds is not None else ""
+        super().__init__(f"{text} [{code}]{hint}")
+
+
+class PictureGone(RequestRefused):
+    """The server no longer knows the picture, or what we hold of it is not what it drew."""
+
+
+class ConnectionFailed(RowcastError):
+    """The server cannot be reached, or it closed the connection; ``code`` is its close code."""
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+class ConnectionLost(ConnectionFailed):
+    """The link broke while pictures were forming; what had arrived is in ``pictures``."""
+
+
+class ProtocolError(RowcastError):
+    """The peer broke the protocol."""
+
+
+class MalformedFrame(ProtocolError):
+    """A frame that is no message of the protocol."""
+
+
+class DetokenizerError(RowcastError):
+    """A detokenizer file is corrupt, truncated, foreign or out of reach."""
+
+
+class ReplayError(RowcastError):
+    """A .rows file is corrupt, truncated or of an unknown version."""

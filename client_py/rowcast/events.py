@@ -1,0 +1,58 @@
+"""What a caller sees while pictures form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from .canvas import Picture
+from .messages import DoneReason
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to picture number ``index`` of the request.
+
+    ``picture`` holds its ids and recipe, ``image`` the picture so far (None before its first row,
+    or where the client was opened with ``decode=False``).
+    """
+
+    index: int
+    picture: Picture
+    image: Image | None
+
+    @property
+    def seed(self) -> int:
+        return self.picture.recipe.seed
+
+
+@dataclass(frozen=True)
+class PictureAccepted(Event):
+    """The server took the picture; ``position`` 0 draws already, 1 is next."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class PictureQueued(Event):
+    """The picture's place in the queue changed; 0 is being drawn."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class RowsArrived(Event):
+    """New rows, ``rows`` [new, cols] ids from ``first_row`` on. ``image`` shows them."""
+
+    first_row: int
+    rows: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class PictureDone(Event):
+    """The end of a picture. ``image`` equals a decode of all its rows at once."""
+
+    reason: DoneReason | int

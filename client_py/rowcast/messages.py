@@ -1,0 +1,343 @@
+"""The codec: every message of the wire `rowcast.v1`, its limits, encode and decode.
+
+Both sides use this module, and it is the only one that knows the bytes. It knows nothing of
+sockets, sessions or pictures. The rules it enforces are numbered in protocol.md (R-…).
+
+A frame is one msgpack array ``[tag, field, …]``. The codec checks shapes, types and the limits
+that hold for every server; what depends on the server (is this model known, is this temperature
+allowed) is the session's business, because it is answered by an ``error`` and not by a close.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from enum import IntEnum
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import MalformedFrame
+
+SUBPROTOCOL: Final = "rowcast.v1"
+
+# Every limit of the wire in one place. Characters are Unicode code points (R-8).
+MAX_HELLO_BYTES: Final = 2_048
+MAX_CLIENT_FRAME_BYTES: Final = 4_096  # `welcome` may announce more, for a `prefix`
+MAX_SERVER_FRAME_BYTES: Final = 16_384
+MAX_WELCOME_BYTES: Final = 65_536
+MAX_TOKEN_CHARACTERS: Final = 1_024
+MAX_CLIENT_NAME_CHARACTERS: Final = 128
+MAX_ERROR_TEXT_CHARACTERS: Final = 1_024
+MAX_STREAM: Final = 65_535
+MAX_SEED: Final = 2**32 - 1
+MAX_GRID_SIDE: Final = 64
+KEY_BYTES: Final = 16
+REVISION_BYTES: Final = 8
+HELLO_TIMEOUT_SECONDS: Final = 3.0
+FIRST_OPTIONAL_TAG: Final = 32
+
+Unsigned8: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+Unsigned16: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
+Unsigned32: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Side: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_GRID_SIDE)]
+Row: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_GRID_SIDE)]
+Stream: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_STREAM)]
+Key: TypeAlias = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+Revision: TypeAlias = Annotated[bytes, Meta(min_length=REVISION_BYTES, max_length=REVISION_BYTES)]
+Digest: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
+ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Whole: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class DoneReason(IntEnum):
+    """Why a picture ended. A receiver treats a number it does not know as an end all the same."""
+
+    COMPLETE = 0
+    STOP_ROW = 1
+    CANCELLED = 2
+    DEADLINE = 3
+    LEFT = 4
+
+
+def done_reason(number: int) -> DoneReason | int:
+    """The reason, or the bare number where it is newer than this program."""
+    try:
+        return DoneReason(number)
+    except ValueError:
+        return number
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes of this protocol (RFC 6455 section 7.4.2, private range)."""
+
+    GOING_AWAY = 1001
+    RESTART = 1012
+    TRY_LATER = 1013
+    MALFORMED = 4400
+    BEFORE_HELLO = 4401
+    BAD_TOKEN = 4403
+    VERSION = 4406
+    HELLO_TIMEOUT = 4408
+    DUPLICATE_STREAM = 4409
+    LIMIT = 4413
+    TOKEN_EXPIRED = 4501
+    TOO_SLOW = 4508
+    RATE_LIMITED = 4529
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether to reconnect with jitter and watch; otherwise do not retry unchanged (R-73)."""
+        return self in (1001, 1012, 1013) or self >= 4500
+
+
+class ErrorCode:
+    """The codes of `error`. Text on the wire, so that new ones need no new version."""
+
+    BAD_PROMPT: Final = "bad_prompt"
+    BAD_IMAGES: Final = "bad_images"
+    BAD_SEED: Final = "bad_seed"
+    BAD_SAMPLING: Final = "bad_sampling"
+    BAD_STOP_ROW: Final = "bad_stop_row"
+    BAD_PREFIX: Final = "bad_prefix"
+    UNKNOWN_MODEL: Final = "unknown_model"
+    WRONG_REVISION: Final = "wrong_revision"
+    CONFLICT: Final = "conflict"
+    GONE: Final = "gone"
+    BUSY: Final = "busy"
+    TOO_MANY_STREAMS: Final = "too_many_streams"
+    INTERNAL: Final = "internal"
+
+
+class Range(Struct, array_like=True, frozen=True):
+    """A sampling parameter's default and the inclusive range the server allows."""
+
+    default: float
+    low: float
+    high: float
+
+
+class SamplingRanges(Struct, array_like=True, frozen=True):
+    temperature: Range
+    top_k: Range
+    top_p: Range
+    guidance: Range
+
+
+class DetokenizerFile(Struct, array_like=True, frozen=True):
+    """A file that turns ids into pixels; ``url`` is absolute or relative to the server's page."""
+
+    kind: Annotated[str, Meta(min_length=1, max_length=32)]
+    precision: Annotated[str, Meta(min_length=1, max_length=16)]
+    bytes: Count
+    sha256: Digest
+    url: Annotated[str, Meta(min_length=1, max_length=1_024)]
+
+
+class Model(Struct, array_like=True, frozen=True):
+    """What a server draws with. ``revision`` covers weights, vocabulary and sampler."""
+
+    name: ModelName
+    revision: Revision
+    rows: Side
+    cols: Side
+    pixels_per_token: Annotated[int, Meta(ge=1, le=64)]
+    codebook_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    id_bytes: Literal[2, 4]
+    sampling: SamplingRanges
+    files: Annotated[list[DetokenizerFile], Meta(max_length=32)]
+
+
+class Limits(Struct, array_like=True, frozen=True):
+    """What this server admits. Times in milliseconds."""
+
+    client_frame_bytes: Annotated[int, Meta(ge=MAX_CLIENT_FRAME_BYTES, le=1_048_576)]
+    prompt_bytes: Annotated[int, Meta(ge=1, le=1_048_576)]
+    images: Annotated[int, Meta(ge=1, le=4_096)]
+    streams: Annotated[int, Meta(ge=1, le=MAX_STREAM + 1)]
+    grace_ms: Unsigned32
+    keep_ms: Unsigned32
+
+
+class Options(Struct, array_like=True, frozen=True):
+    """Options of `start`; nil, or left out at the end, means the server's default.
+
+    ``first_image`` is never nil. ``prefix`` holds the ids of whole rows, little-endian, to
+    continue from. ``revision``, when given, must be the model's: a picture is never drawn by two.
+    """
+
+    model: ModelName | None = None
+    seed: Whole | None = None
+    first_image: Unsigned16 = 0
+    temperature: float | None = None
+    top_k: Whole | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+    stop_row: Whole | None = None
+    prefix: bytes | None = None
+    revision: Revision | None = None
+
+
+class Hello(Struct, array_like=True, frozen=True, tag=0):
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_CHARACTERS)] | None
+    client: Annotated[str, Meta(max_length=MAX_CLIENT_NAME_CHARACTERS)]
+
+
+class Welcome(Struct, array_like=True, frozen=True, tag=1):
+    limits: Limits
+    models: Annotated[list[Model], Meta(min_length=1, max_length=64)]
+
+
+class Start(Struct, array_like=True, frozen=True, tag=2):
+    stream: Stream
+    key: Key
+    prompt: str
+    images: Whole
+    options: Options = Options()
+
+
+class Accepted(Struct, array_like=True, frozen=True, tag=3):
+    stream: Stream
+    image: Unsigned16
+    model: ModelName
+    revision: Revision
+    seed: Unsigned32
+    rows: Side
+    cols: Side
+    id_bytes: Literal[2, 4]
+    first_row: Row
+    position: Unsigned32
+
+
+class Rows(Struct, array_like=True, frozen=True, tag=4):
+    stream: Stream
+    first_row: Row
+    ids: Annotated[bytes, Meta(min_length=2, max_length=MAX_SERVER_FRAME_BYTES)]
+
+
+class Done(Struct, array_like=True, frozen=True, tag=5):
+    stream: Stream
+    rows: Row
+    crc32: Unsigned32
+    milliseconds: Unsigned32
+    reason: Unsigned8
+
+
+class Error(Struct, array_like=True, frozen=True, tag=6):
+    stream: Stream | None
+    code: Annotated[str, Meta(min_length=1, max_length=32)]
+    retry_ms: Unsigned32
+    text: Annotated[str, Meta(max_length=MAX_ERROR_TEXT_CHARACTERS)]
+
+
+class Cancel(Struct, array_like=True, frozen=True, tag=7):
+    stream: Stream
+
+
+class Watch(Struct, array_like=True, frozen=True, tag=8):
+    stream: Stream
+    view_key: Key
+    image: Unsigned16
+    rows_held: Row
+    crc32: Unsigned32
+
+
+class Ping(Struct, array_like=True, frozen=True, tag=9):
+    echo: Unsigned32
+
+
+class Pong(Struct, array_like=True, frozen=True, tag=10):
+    echo: Unsigned32
+
+
+class GoAway(Struct, array_like=True, frozen=True, tag=12):
+    milliseconds: Unsigned32
+
+
+class Queued(Struct, array_like=True, frozen=True, tag=13):
+    stream: Stream
+    position: Unsigned32
+
+
+ClientMessage: TypeAlias = Hello | Start | Cancel | Watch | Ping | Pong
+ServerMessage: TypeAlias = Welcome | Accepted | Rows | Done | Error | Ping | Pong | GoAway | Queued
+Message: TypeAlias = ClientMessage | ServerMessage
+
+M = TypeVar("M")
+
+
+class _AnyMessage(Struct, array_like=True, frozen=True):
+    """Only the tag; what follows is skipped, so that a hostile frame costs no memory."""
+
+    number: int
+
+
+_client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+_server_decoder: msgspec.msgpack.Decoder[ServerMessage] = msgspec.msgpack.Decoder(ServerMessage)
+_any_decoder = msgspec.msgpack.Decoder(_AnyMessage)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """One message as one frame's payload.
+
+    Raises ValueError where the text cannot be UTF-8 (a lone surrogate). Ranges are checked where
+    a frame is received, not here: what we send we built ourselves.
+    """
+    return _encoder.encode(message)
+
+
+def decode_client(frame: bytes, limit: int = MAX_CLIENT_FRAME_BYTES) -> ClientMessage | None:
+    """A frame that a client sent; None for an unknown optional tag (R-6).
+
+    Raises MalformedFrame.
+    """
+    return _decode(_client_decoder, frame, limit)
+
+
+def decode_server(frame: bytes) -> ServerMessage | None:
+    """A frame that a server sent; None for an unknown optional tag (R-6).
+
+    Raises MalformedFrame.
+    """
+    message = _decode(_server_decoder, frame, MAX_WELCOME_BYTES)
+    if len(frame) > MAX_SERVER_FRAME_BYTES and not isinstance(message, Welcome):
+        raise MalformedFrame(
+            f"a server frame of {len(frame)} bytes; at most {MAX_SERVER_FRAME_BYTES} are allowed"
+        )
+    return message
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[M], frame: bytes, limit: int) -> M | None:
+    if len(frame) > limit:
+        raise MalformedFrame(f"a frame of {len(frame)} bytes; at most {limit} are allowed")
+    try:
+        return decoder.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if _is_unknown_optional(frame):
+            return None
+        raise MalformedFrame(f"not a message of {SUBPROTOCOL}: {error}") from error
+
+
+def _is_unknown_optional(frame: bytes) -> bool:
+    try:
+        return _any_decoder.decode(frame).number >= FIRST_OPTIONAL_TAG
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def view_key(key: bytes) -> bytes:
+    """The key that only watches: the first 16 bytes of SHA-256("rowcast view" ‖ key) (R-31)."""
+    return hashlib.sha256(b"rowcast view" + key).digest()[:KEY_BYTES]
+
+
+def ids_checksum(ids: bytes | bytearray) -> int:
+    """CRC-32 (zlib) of little-endian ids, as in `done` and `watch` (R-24)."""
+    return zlib.crc32(ids)
+
+
+def id_bytes_for(codebook_size: int) -> Literal[2, 4]:
+    """Bytes an id takes on the wire: 2, or 4 where the codebook is larger than 65,536 (R-9)."""
+    return 2 if codebook_size <= 65_536 else 4

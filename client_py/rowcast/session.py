@@ -1,0 +1,517 @@
+"""The client's side of the protocol, without a socket: frames in, notices and frames out.
+
+Both shells (aio.py, sync.py) drive this one session. A `Generation` collects what arrives for the
+pictures of one request and hands it out coalesced: whoever decodes slowly sees fewer, larger
+steps, always of the newest state, and never a queue of stale ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .canvas import Picture, Recipe, Sampling
+from .errors import (
+    InvalidRequest,
+    PictureGone,
+    ProtocolError,
+    RequestRefused,
+    RowcastError,
+)
+from .messages import (
+    KEY_BYTES,
+    MAX_SEED,
+    MAX_STREAM,
+    Accepted,
+    Cancel,
+    CloseCode,
+    Done,
+    DoneReason,
+    Error,
+    ErrorCode,
+    GoAway,
+    Hello,
+    Model,
+    Options,
+    Ping,
+    Pong,
+    Queued,
+    Range,
+    Rows,
+    Start,
+    Watch,
+    Welcome,
+    decode_server,
+    done_reason,
+    encode,
+    view_key,
+)
+
+
+class RequestOptions(TypedDict, total=False):
+    """The keyword options of `generate`; what is left out is the server's choice.
+
+    ``seed`` 0 … 2³²−1. ``first_image`` numbers the first picture. ``temperature``, ``top_k`` (0
+    keeps all), ``top_p`` and ``guidance`` within the model's ranges. ``stop_row`` draws only the
+    first so many rows. ``prefix`` holds the ids of whole rows, little-endian, to continue from.
+    ``revision`` (8 bytes) insists on a model's revision.
+    """
+
+    model: str | None
+    seed: int | None
+    first_image: int
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    guidance: float | None
+    stop_row: int | None
+    prefix: bytes | None
+    revision: bytes | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """``images`` pictures of a prompt, and the options of `RequestOptions`."""
+
+    prompt: str
+    images: int = 1
+    model: str | None = None
+    seed: int | None = None
+    first_image: int = 0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+    stop_row: int | None = None
+    prefix: bytes | None = None
+    revision: bytes | None = None
+
+    @classmethod
+    def continuing(cls, picture: Picture, row: int | None, seed: int | None) -> Request:
+        """Draw on from the first ``row`` rows of a picture; all it holds if None.
+
+        Raises InvalidRequest where those rows are not held, or nothing is left to draw.
+        """
+        recipe = picture.recipe
+        most = min(picture.rows_held, recipe.rows - 1)
+        rows = most if row is None else row
+        _whole("row", rows, 0, most)
+        return cls(
+            recipe.prompt,
+            model=recipe.model,
+            seed=recipe.seed if seed is None else seed,
+            first_image=recipe.image,
+            prefix=picture.held_bytes[: rows * recipe.cols * recipe.id_bytes] or None,
+            revision=recipe.revision,
+            **asdict(recipe.sampling),
+        )
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something happened to picture number ``index`` of a generation."""
+
+    index: int
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class AcceptedNotice(Notice):
+    position: int
+
+
+@dataclass(frozen=True)
+class QueuedNotice(Notice):
+    position: int
+
+
+@dataclass(frozen=True)
+class RowsNotice(Notice):
+    """The rows of ``grid`` [rows held, cols] from ``first_row`` on are new."""
+
+    first_row: int
+    grid: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class DoneNotice(Notice):
+    reason: DoneReason | int
+
+
+@dataclass(eq=False)
+class _Slot:
+    """One picture of a generation: its stream, and what has not been told yet."""
+
+    generation: Generation
+    index: int
+    stream: int
+    image: int
+    picture: Picture | None = None
+    told_rows: int = 0
+    pending: deque[str] = field(default_factory=deque)  # kinds, at most one of each
+    position: int = 0
+    ended: bool = False
+
+    def note(self, kind: str) -> None:
+        if kind not in self.pending:
+            self.pending.append(kind)
+            self.generation.turn.append(self)
+        self.generation.wake()
+
+
+class Generation:
+    """The pictures of one request, as they form.
+
+    `take` hands out what is new, one notice at a time; ``wake`` is called when there may be more.
+    """
+
+    def __init__(self, request: Request, key: bytes, streams: range, watched: bytes | None) -> None:
+        self.request = request
+        self.key = key
+        self.watched = watched  # the view key, where somebody else's pictures are watched
+        self.wake: Callable[[], None] = lambda: None
+        self.turn: deque[_Slot] = deque()
+        self.failure: RowcastError | None = None
+        self.slots = [
+            _Slot(self, index, stream, request.first_image + index)
+            for index, stream in enumerate(streams)
+        ]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures accepted so far, with the rows they hold."""
+        return tuple(slot.picture for slot in self.slots if slot.picture is not None)
+
+    @property
+    def ended(self) -> bool:
+        return self.failure is not None or all(slot.ended for slot in self.slots)
+
+    def fail(self, error: RowcastError) -> None:
+        """End the generation with an error that carries what was received."""
+        if not self.ended:
+            error.pictures = self.pictures
+            self.failure = error
+            self.wake()
+
+    def take(self) -> Notice | None:
+        """The next notice, or None if nothing is new.
+
+        Raises the generation's failure once everything that arrived before it has been taken.
+        """
+        while self.turn:
+            slot = self.turn.popleft()
+            kind = slot.pending.popleft()
+            assert slot.picture is not None
+            if kind == "accepted":
+                return AcceptedNotice(slot.index, slot.picture, slot.position)
+            if kind == "queued":
+                return QueuedNotice(slot.index, slot.picture, slot.position)
+            if kind == "rows":
+                first, slot.told_rows = slot.told_rows, slot.picture.rows_held
+                return RowsNotice(slot.index, slot.picture, first, slot.picture.grid)
+            assert slot.picture.reason is not None
+            return DoneNotice(slot.index, slot.picture, slot.picture.reason)
+        if self.failure is not None:
+            raise self.failure
+        return None
+
+
+class ClientSession:
+    """One logical connection, which may outlive several sockets.
+
+    After a socket is lost, `resume` gives the frames for the next one.
+    """
+
+    def __init__(self, token: str | None = None, name: str = "rowcast-python") -> None:
+        self._hello = Hello(token, name)
+        self._slots: dict[int, _Slot] = {}
+        self.welcome: Welcome | None = None
+        self.going_away_ms: int | None = None
+
+    @property
+    def active(self) -> tuple[Generation, ...]:
+        """The generations that have not ended."""
+        return tuple({id(s.generation): s.generation for s in self._slots.values()}.values())
+
+    def hello(self) -> bytes:
+        """The first frame on a socket."""
+        return encode(self._hello)
+
+    def model(self, name: str | None = None) -> Model:
+        """A model that the server announced. Raises InvalidRequest for an unknown one."""
+        assert self.welcome is not None, "no welcome yet"
+        models = {model.name: model for model in self.welcome.models}
+        if name is None:
+            return self.welcome.models[0]
+        if name not in models:
+            raise InvalidRequest(f"unknown model {name!r}; the server has {', '.join(models)}")
+        return models[name]
+
+    def start(self, request: Request) -> tuple[Generation, list[bytes]]:
+        """Ask for pictures. Raises InvalidRequest for what this server cannot accept."""
+        self._check(request)
+        generation = Generation(
+            request, secrets.token_bytes(KEY_BYTES), self._free_streams(request.images), None
+        )
+        frame = self._start_frame(generation, request, generation.slots[0].stream)
+        assert self.welcome is not None
+        limit = self.welcome.limits.client_frame_bytes
+        if len(frame) > limit:
+            raise InvalidRequest(f"the request takes {len(frame)} bytes; the limit is {limit}")
+        self._open(generation)
+        return generation, [frame]
+
+    def watch(
+        self, key: bytes, images: int = 1, first_image: int = 0
+    ) -> tuple[Generation, list[bytes]]:
+        """Watch somebody's pictures by their view key."""
+        request = Request("", images=images, first_image=first_image)
+        generation = Generation(request, b"", self._free_streams(images), key)
+        self._open(generation)
+        return generation, [self._watch_frame(slot) for slot in generation.slots]
+
+    def cancel(self, generation: Generation) -> list[bytes]:
+        """End what has not ended of a generation: cancels own pictures, leaves watched ones."""
+        return [encode(Cancel(slot.stream)) for slot in generation.slots if not slot.ended]
+
+    def abandon(self, generation: Generation) -> None:
+        """Tell nobody any more of a generation; late frames for its streams are dropped."""
+        generation.wake = lambda: None
+        generation.turn.clear()
+
+    def resume(self) -> list[bytes]:
+        """The frames that take up every unfinished picture on a new socket, after `hello`."""
+        frames: list[bytes] = []
+        for slot in self._slots.values():
+            if slot.picture is None and slot.generation.watched is None:
+                frames.append(self._restart_frame(slot))  # a retry is safe: the key is the same
+            else:
+                frames.append(self._watch_frame(slot))
+        return frames
+
+    def fail(self, error: RowcastError) -> None:
+        """The connection is lost for good: every unfinished generation fails."""
+        for generation in self.active:
+            generation.fail(copy.copy(error))  # each carries its own pictures
+        self._slots.clear()
+
+    def receive(self, frame: bytes | str) -> list[bytes]:
+        """Take a frame; returns frames to send. Raises ProtocolError."""
+        if isinstance(frame, str):
+            raise ProtocolError("the server sent a text frame")
+        match decode_server(frame):
+            case Welcome() as welcome:
+                self.welcome = welcome
+            case Ping() as ping:
+                return [encode(Pong(ping.echo))]
+            case GoAway() as away:
+                self.going_away_ms = away.milliseconds
+            case Error(stream=None) as error:
+                raise ProtocolError(f"the server reports: {error.text} [{error.code}]")
+            case Accepted() | Queued() | Rows() | Done() | Error() as message:
+                slot = self._slots.get(message.stream or 0)
+                if slot is not None:
+                    return list(self._receive(slot, message))
+            case None | Pong():
+                pass
+        return []
+
+    def _receive(
+        self, slot: _Slot, message: Accepted | Queued | Rows | Done | Error
+    ) -> Iterator[bytes]:
+        match message:
+            case Accepted():
+                self._accepted(slot, message)
+            case Error():
+                yield from self._error(slot, message)
+            case _ if slot.picture is None:
+                raise ProtocolError(f"stream {slot.stream} was not accepted yet")
+            case Queued():
+                slot.position = message.position
+                slot.note("queued")
+            case Rows():
+                slot.picture.add_rows(message.first_row, message.ids)
+                slot.note("rows")
+            case Done():
+                picture = slot.picture
+                if (message.rows, message.crc32) != (picture.rows_held, picture.checksum):
+                    raise ProtocolError(
+                        f"the picture ended with {message.rows} rows and crc32 {message.crc32:08x};"
+                        f" {picture.rows_held} rows, {picture.checksum:08x} arrived"
+                    )
+                picture.reason = done_reason(message.reason)
+                picture.milliseconds = message.milliseconds
+                self._end(slot)
+                slot.note("done")
+
+    def _accepted(self, slot: _Slot, accepted: Accepted) -> None:
+        picture = slot.picture
+        if picture is None:
+            slot.picture = self._new_picture(slot, accepted)
+            slot.told_rows = accepted.first_row
+        elif accepted.revision != picture.recipe.revision:
+            raise ProtocolError("the server went on with another revision")
+        elif accepted.first_row != picture.rows_held:
+            raise ProtocolError(f"row {accepted.first_row} follows; {picture.rows_held} are held")
+        slot.position = accepted.position
+        slot.note("accepted")
+
+    def _new_picture(self, slot: _Slot, accepted: Accepted) -> Picture:
+        model, request = self.model(accepted.model), slot.generation.request
+        full = [file.sha256 for file in model.files if file.kind == "full"]
+        picture = Picture(
+            Recipe(
+                model=accepted.model,
+                revision=accepted.revision,
+                prompt=request.prompt,
+                seed=accepted.seed,
+                image=accepted.image,
+                sampling=resolve_sampling(request, model),
+                rows=accepted.rows,
+                cols=accepted.cols,
+                id_bytes=accepted.id_bytes,
+                detokenizer_sha256=full[0] if full else None,
+            )
+        )
+        if accepted.first_row:
+            held = (request.prefix or b"")[: accepted.first_row * accepted.cols * accepted.id_bytes]
+            picture.add_rows(0, held)
+        if picture.rows_held != accepted.first_row:
+            raise ProtocolError(f"rows from {accepted.first_row} on, but the first are not held")
+        return picture
+
+    def _error(self, slot: _Slot, error: Error) -> Iterator[bytes]:
+        is_ours = slot.generation.watched is None
+        if error.code == ErrorCode.GONE and slot.picture is not None and is_ours:
+            yield self._restart_frame(slot)  # a lost server: another draws on from our rows
+            return
+        self._end(slot)
+        kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
+        slot.generation.fail(kind(error.code, error.text, error.retry_ms))
+
+    def _end(self, slot: _Slot) -> None:
+        slot.ended = True
+        self._slots.pop(slot.stream, None)
+
+    def _open(self, generation: Generation) -> None:
+        self._slots |= {slot.stream: slot for slot in generation.slots}
+
+    def _free_streams(self, count: int) -> range:
+        """The lowest run of free streams: low numbers take one byte less in each frame."""
+        first = 0
+        while not self._slots.keys().isdisjoint(range(first, first + count)):
+            first += 1
+        if first + count > MAX_STREAM + 1:
+            raise InvalidRequest("no free streams; end some pictures first")
+        return range(first, first + count)
+
+    def _start_frame(self, generation: Generation, request: Request, stream: int) -> bytes:
+        chosen = {name: getattr(request, name) for name in RequestOptions.__annotations__}
+        options = Options(**chosen)
+        return encode(Start(stream, generation.key, request.prompt, request.images, options))
+
+    def _restart_frame(self, slot: _Slot) -> bytes:
+        """A `start` of one picture of a generation, with the rows it holds as prefix (R-38)."""
+        asked, picture = slot.generation.request, slot.picture
+        if picture is None:
+            request = replace(asked, images=1, first_image=slot.image)
+        else:
+            request = replace(
+                asked,
+                images=1,
+                first_image=slot.image,
+                model=picture.recipe.model,
+                seed=picture.recipe.seed,
+                prefix=picture.held_bytes or None,
+                revision=picture.recipe.revision,
+                **asdict(picture.recipe.sampling),
+            )
+        return self._start_frame(slot.generation, request, slot.stream)
+
+    def _watch_frame(self, slot: _Slot) -> bytes:
+        generation, picture = slot.generation, slot.picture
+        key = generation.watched or view_key(generation.key)
+        held, checksum = (0, 0) if picture is None else (picture.rows_held, picture.checksum)
+        return encode(Watch(slot.stream, key, slot.image, held, checksum))
+
+    def _check(self, request: Request) -> None:
+        assert self.welcome is not None, "no welcome yet"
+        limits, model = self.welcome.limits, self.model(request.model)
+        if not request.prompt.strip():
+            raise InvalidRequest("the prompt is empty")
+        try:
+            size = len(request.prompt.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"the prompt is no valid text: {error}") from error
+        if size > limits.prompt_bytes:
+            raise InvalidRequest(
+                f"the prompt has {size} bytes; the server takes at most {limits.prompt_bytes}"
+            )
+        _whole("images", request.images, 1, limits.images)
+        _whole("first_image", request.first_image, 0, MAX_STREAM - request.images + 1)
+        if request.seed is not None:
+            _whole("seed", request.seed, 0, MAX_SEED)
+        if request.stop_row is not None:
+            _whole("stop_row", request.stop_row, 1, model.rows)
+        for name in ("temperature", "top_k", "top_p", "guidance"):
+            value, allowed = getattr(request, name), getattr(model.sampling, name)
+            if value is not None:
+                _in_range(name, value, allowed)
+
+
+def resolve_sampling(request: Request, model: Model) -> Sampling:
+    """The sampling that a server with these defaults uses for a request."""
+
+    def resolve(name: str) -> float:
+        value: float | None = getattr(request, name)
+        if value is not None:
+            return value
+        default: float = getattr(model.sampling, name).default
+        return default
+
+    return Sampling(
+        temperature=float(resolve("temperature")),
+        top_k=int(resolve("top_k")),
+        top_p=float(resolve("top_p")),
+        guidance=float(resolve("guidance")),
+    )
+
+
+def closed_text(code: int | None, reason: str) -> str:
+    """What a closed connection means to a caller, by its close code (protocol.md section 7)."""
+    known = {
+        CloseCode.BAD_TOKEN: "the server refused the token; pass the right one with token=",
+        CloseCode.VERSION: "the server speaks another version of the protocol",
+        CloseCode.TOO_SLOW: "the server closed the connection: this client read too slowly",
+        CloseCode.LIMIT: "a message was larger than the server takes",
+        CloseCode.RATE_LIMITED: "the server asks to slow down",
+    }
+    if code is None or code == 1006:
+        return "the connection broke"
+    text = next((text for one, text in known.items() if one == code), "the server closed it")
+    return f"{text} (close code {code}{f': {reason}' if reason else ''})"
+
+
+def may_reconnect(code: int | None) -> bool:
+    """Whether a closed connection is worth reconnecting: unless the code says it is useless."""
+    return code is None or code < 4000 or (code in set(CloseCode) and CloseCode(code).may_retry)
+
+
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def _in_range(name: str, value: float, allowed: Range) -> None:
+    if not math.isfinite(value) or not allowed.low <= value <= allowed.high:
+        raise InvalidRequest(
+            f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value:g}"
+        )

@@ -1,0 +1,163 @@
+"""Whether what a client asks for can be drawn: a `start` in, pictures to draw or a refusal out.
+
+What is answered here is an application's mistake, told by an `error` on the stream; bytes that are
+no message at all never come this far.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rowcast.messages import MAX_SEED, MAX_STREAM, ErrorCode, Limits, Model, Range, Start
+
+from .engine.request import PictureRequest, Sampling
+from .models.text import TextTokenizer
+
+
+class Refused(Exception):
+    """Becomes an `error` frame: ``code``, ``text``, and ``retry_ms`` (0: permanent)."""
+
+    def __init__(self, code: str, text: str, retry_ms: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.retry_ms = retry_ms
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model's announcement and what is needed to make requests for it."""
+
+    announcement: Model
+    tokenizer: TextTokenizer
+
+
+@dataclass(frozen=True)
+class Order:
+    """An admitted `start`: N pictures that differ in their image number alone."""
+
+    model: Model
+    prompt: str
+    text_ids: tuple[int, ...]
+    seed: int
+    seed_was_given: bool
+    first_image: int
+    images: int
+    sampling: Sampling
+    stop_row: int
+    prefix: NDArray[np.int64] | None  # [rows, cols]
+
+    def request(self, image: int) -> PictureRequest:
+        return PictureRequest(
+            self.text_ids, self.seed, image, self.sampling, self.stop_row, self.prefix
+        )
+
+
+def admit(start: Start, models: Mapping[str, ServedModel], limits: Limits) -> Order:
+    """Check a `start` against the model and the limits. Raises Refused."""
+    options = start.options
+    served = _model(options.model, models)
+    model = served.announcement
+    if options.revision is not None and options.revision != model.revision:
+        raise Refused(
+            ErrorCode.WRONG_REVISION,
+            f"this server draws {model.name} revision {model.revision.hex()}, "
+            f"not {options.revision.hex()}; pictures of two revisions do not mix",
+        )
+    prompt = _prompt(start.prompt, limits)
+    _images(start, limits)
+    seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+    if not 0 <= seed <= MAX_SEED:
+        raise Refused(ErrorCode.BAD_SEED, f"seed must be 0 to {MAX_SEED}, not {seed}")
+    stop_row = model.rows if options.stop_row is None else options.stop_row
+    if not 1 <= stop_row <= model.rows:
+        raise Refused(ErrorCode.BAD_STOP_ROW, f"stop_row must be 1 to {model.rows}, not {stop_row}")
+    return Order(
+        model=model,
+        prompt=prompt,
+        text_ids=tuple(int(token) for token in served.tokenizer.encode(prompt).ids),
+        seed=seed,
+        seed_was_given=options.seed is not None,
+        first_image=options.first_image,
+        images=start.images,
+        sampling=_sampling(start, model),
+        stop_row=stop_row,
+        prefix=_prefix(options.prefix, model, stop_row),
+    )
+
+
+def _model(name: str | None, models: Mapping[str, ServedModel]) -> ServedModel:
+    if name is None:
+        return next(iter(models.values()))
+    if name not in models:
+        raise Refused(
+            ErrorCode.UNKNOWN_MODEL, f"no model {name!r} here; there is {', '.join(models)}"
+        )
+    return models[name]
+
+
+def _prompt(prompt: str, limits: Limits) -> str:
+    if not prompt.strip():
+        raise Refused(ErrorCode.BAD_PROMPT, "the prompt is empty")
+    size = len(prompt.encode())
+    if size > limits.prompt_bytes:
+        raise Refused(
+            ErrorCode.BAD_PROMPT,
+            f"the prompt has {size} bytes; at most {limits.prompt_bytes} are allowed",
+        )
+    return prompt
+
+
+def _images(start: Start, limits: Limits) -> None:
+    if not 1 <= start.images <= limits.images:
+        raise Refused(
+            ErrorCode.BAD_IMAGES, f"images must be 1 to {limits.images}, not {start.images}"
+        )
+    if max(start.stream, start.options.first_image) + start.images - 1 > MAX_STREAM:
+        raise Refused(ErrorCode.BAD_IMAGES, f"streams and images are numbered 0 to {MAX_STREAM}")
+
+
+def _sampling(start: Start, model: Model) -> Sampling:
+    options, ranges = start.options, model.sampling
+    return Sampling(
+        temperature=_in_range("temperature", options.temperature, ranges.temperature),
+        top_k=int(_in_range("top_k", options.top_k, ranges.top_k)),
+        top_p=_in_range("top_p", options.top_p, ranges.top_p),
+        guidance=_in_range("guidance", options.guidance, ranges.guidance),
+    )
+
+
+def _in_range(name: str, value: float | None, allowed: Range) -> float:
+    if value is None:
+        return allowed.default
+    if not math.isfinite(value) or not allowed.low <= value <= allowed.high:
+        raise Refused(
+            ErrorCode.BAD_SAMPLING,
+            f"{name} must be {allowed.low:g} to {allowed.high:g}, not {value:g}",
+        )
+    return value
+
+
+def _prefix(prefix: bytes | None, model: Model, stop_row: int) -> NDArray[np.int64] | None:
+    if not prefix:
+        return None
+    row_bytes = model.cols * model.id_bytes
+    rows, rest = divmod(len(prefix), row_bytes)
+    if rest or rows >= stop_row:
+        raise Refused(
+            ErrorCode.BAD_PREFIX,
+            f"prefix must be whole rows of {row_bytes} bytes, fewer than {stop_row} of them; "
+            f"it has {len(prefix)} bytes",
+        )
+    ids = np.frombuffer(prefix, f"<u{model.id_bytes}").astype(np.int64)
+    if ids.max() >= model.codebook_size:
+        raise Refused(
+            ErrorCode.BAD_PREFIX,
+            f"prefix holds the id {ids.max()}; {model.name} has {model.codebook_size} codes",
+        )
+    return ids.reshape(rows, model.cols)

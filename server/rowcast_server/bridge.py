@@ -1,0 +1,112 @@
+"""Between the engine's thread and the event loop: commands one way, what was drawn the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+
+from rowcast.messages import ErrorCode
+
+from .admission import Refused
+from .engine.engine import Engine
+from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
+from .engine.scheduler import QueueFull
+
+logger = logging.getLogger(__name__)
+
+BUSY_RETRY_MS = 2_000
+
+Command = Callable[[], list[EngineEvent]]
+
+
+class EngineBridge:
+    """Owns the thread that owns the engine. All methods are for the event loop's thread.
+
+    ``deliver`` is called in the loop with what the engine drew, in order.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Callable[[list[EngineEvent]], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._engine = engine
+        self._deliver = deliver
+        self._loop = loop
+        self._commands: deque[Command] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._outstanding: set[int] = set()
+        self._thread = threading.Thread(target=self._run, name="rowcast-engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
+        """Queue a picture. Raises Refused (busy) when the engine's queue is full."""
+        if len(self._outstanding) >= self._engine.capacity:
+            raise Refused(
+                ErrorCode.BUSY,
+                f"{len(self._outstanding)} pictures are being drawn or wait; try again later",
+                BUSY_RETRY_MS,
+            )
+        self._outstanding.add(picture)
+
+        def command() -> list[EngineEvent]:
+            try:
+                self._engine.submit(picture, request, client)
+            except QueueFull as error:
+                return [PictureEnded(picture, Ending.FAILED, str(error))]
+            return []
+
+        self._command(command)
+
+    def cancel(self, picture: int) -> None:
+        """End a picture; nothing happens to one that has ended."""
+        self._command(lambda: self._engine.cancel(picture))
+
+    async def close(self) -> None:
+        """Stop the thread after the step in hand."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _command(self, command: Command) -> None:
+        with self._changed:
+            self._commands.append(command)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._commands or self._closing or not self._engine.idle):
+                    self._changed.wait()
+                if self._closing:
+                    return
+                commands = list(self._commands)
+                self._commands.clear()
+            events: list[EngineEvent] = []
+            try:
+                for command in commands:
+                    events += command()
+                if not self._engine.idle:
+                    events += self._engine.step()
+            except Exception:  # the pictures fail, the server lives on
+                logger.exception("the engine failed")
+                events += self._engine.fail_all("the engine failed; the server's log says why")
+            if events:
+                try:
+                    self._loop.call_soon_threadsafe(self._hand_over, events)
+                except RuntimeError:  # the loop has closed under us: nobody is left to tell
+                    return
+
+    def _hand_over(self, events: list[EngineEvent]) -> None:
+        for event in events:
+            if isinstance(event, PictureEnded):
+                self._outstanding.discard(event.picture)
+        self._deliver(events)

@@ -1,0 +1,123 @@
+"""`rowcast serve`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rowcast.errors import RowcastError
+
+from .config import ServerConfig
+
+TOKEN_VARIABLE = "ROWCAST_TOKENS"
+
+
+def serve(arguments: list[str]) -> int:
+    """Serve a model: prompts in, rows of tokens out."""
+    default = ServerConfig()
+    parser = argparse.ArgumentParser(
+        prog="rowcast serve",
+        description="Serve a model over a WebSocket, and its detokenizer over HTTP. Prints one "
+        "line `ready ws://… http://…` once it takes jobs; Ctrl-C stops it.",
+        epilog="examples:\n"
+        "  rowcast serve\n"
+        "  rowcast serve --host 0.0.0.0 --public-url https://pictures.example.org\n"
+        "  ROWCAST_TOKENS=secret rowcast serve\n"
+        "then, elsewhere:\n"
+        "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", default="postcard", help="postcard, or a model folder (default: %(default)s)"
+    )
+    parser.add_argument("--host", default=default.host, help="default: %(default)s")
+    parser.add_argument(
+        "--port", type=int, default=default.port, help="WebSocket; 0 is any (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--http-port", type=int, default=default.http_port, help="0 is any (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--public-url",
+        help="where clients reach the HTTP side (default: the host they came by, and --http-port)",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        help=f"admit only clients with a token of this file, one a line (or ${TOKEN_VARIABLE}, "
+        "separated by spaces)",
+    )
+    parser.add_argument(
+        "--slots", type=int, default=default.slots, help="pictures at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--queue",
+        type=int,
+        default=default.queue_limit,
+        help="that may wait (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=default.threads, help="default: all cores")
+    parser.add_argument("--verbose", action="store_true", help="log every connection")
+    options = parser.parse_args(arguments)
+    for name, least in (("slots", 1), ("queue", 0), ("threads", 1), ("port", 0), ("http_port", 0)):
+        if not least <= getattr(options, name) <= 65_535:
+            parser.error(f"--{name.replace('_', '-')} must be {least} to 65535")
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    config = replace(
+        default,
+        host=options.host,
+        port=options.port,
+        http_port=options.http_port,
+        public_url=options.public_url,
+        tokens=_tokens(options.token_file),
+        slots=options.slots,
+        queue_limit=options.queue,
+        threads=options.threads,
+    )
+    return asyncio.run(_serve(options.model, config))
+
+
+def _tokens(file: Path | None) -> frozenset[str]:
+    if file is None:
+        return frozenset(os.environ.get(TOKEN_VARIABLE, "").split())
+    tokens = frozenset(file.read_text("utf-8").split())
+    if not tokens:
+        raise RowcastError(f"{file} holds no token; every client would be admitted")
+    return tokens
+
+
+async def _serve(name: str, config: ServerConfig) -> int:
+    from .models.loading import load
+    from .server import RowcastServer
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if sys.stderr.isatty():
+        print(f"loading {name} …", file=sys.stderr)
+    model = await asyncio.to_thread(load, name)
+    server = RowcastServer(model, config)
+    try:
+        await server.start()
+    except OSError as error:
+        await server.close()
+        raise RowcastError(
+            f"cannot listen on {config.host}, ports {config.port} and {config.http_port}: "
+            f"{error.strerror or error}; is another server running? choose others with --port"
+        ) from error
+    print(f"ready {server.ws_url} {server.http_url}", flush=True)
+    await stop.wait()
+    await server.close()
+    return 0

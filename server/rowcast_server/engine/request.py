@@ -1,0 +1,78 @@
+"""What the engine is asked for and what it answers: plain records, no torch, no sockets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn from the guided logits.
+
+    ``temperature`` > 0; ``top_k`` >= 1 keeps the k best (ties kept), 0 keeps all; ``top_p`` in
+    (0, 1] keeps the smallest set of that probability; ``guidance`` s is u + s (c - u).
+    """
+
+    temperature: float = 1.0
+    top_k: int = 256
+    top_p: float = 1.0
+    guidance: float = 16.0
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """One picture to draw: fully determined, so the same request gives the same ids.
+
+    ``text_ids`` is [text_tokens] int64; ``prefix`` [rows, cols] int64 holds whole rows to continue
+    from; drawing stops after ``stop_row`` rows.
+    """
+
+    text_ids: tuple[int, ...]
+    seed: int
+    image: int
+    sampling: Sampling
+    stop_row: int
+    prefix: NDArray[np.int64] | None = field(default=None, compare=False)
+
+    @property
+    def prefix_rows(self) -> int:
+        return 0 if self.prefix is None else int(self.prefix.shape[0])
+
+
+class Ending(Enum):
+    """How the engine left a picture."""
+
+    DRAWN = "drawn"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class RowDrawn:
+    """A row of ids [cols] int64, told the moment its last token is sampled."""
+
+    picture: int
+    row: int
+    ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PicturePlaced:
+    """The picture's place changed: 0 has a slot, 1 is the next to get one."""
+
+    picture: int
+    place: int
+
+
+@dataclass(frozen=True)
+class PictureEnded:
+    picture: int
+    ending: Ending
+    text: str = ""
+
+
+EngineEvent = RowDrawn | PicturePlaced | PictureEnded

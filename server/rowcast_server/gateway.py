@@ -1,0 +1,113 @@
+"""The WebSocket side of a server: the only module that imports `websockets` for serving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from rowcast.messages import HELLO_TIMEOUT_SECONDS, SUBPROTOCOL, CloseCode
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from .config import ServerConfig
+from .session import CloseConnection, ServerSession
+from .watchdog import ViewerTooSlow, prepare_socket, send_within
+
+logger = logging.getLogger(__name__)
+
+# Larger than any limit we announce, so that a too large frame is met by our own close code; a
+# frame beyond even this is closed by `websockets` with 1009 before it is buffered.
+MAX_TRANSPORT_FRAME_BYTES = 1_114_112
+WRITE_LIMIT_BYTES = 16_384
+
+SessionFactory = Callable[[ServerConnection, Callable[[], None]], ServerSession]
+
+
+class Gateway:
+    """Accepts connections and moves frames between sockets and sessions."""
+
+    def __init__(self, config: ServerConfig, make_session: SessionFactory) -> None:
+        self._config = config
+        self._make_session = make_session
+        self._sessions: set[ServerSession] = set()
+        self._server: Server | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError where the address cannot be had."""
+        self._server = await serve(
+            self._handle,
+            self._config.host,
+            self._config.port,
+            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,
+            max_size=MAX_TRANSPORT_FRAME_BYTES,
+            write_limit=WRITE_LIMIT_BYTES,
+            ping_interval=self._config.ping_interval,
+            ping_timeout=self._config.ping_interval,
+            server_header=None,
+        )
+        port: int = next(iter(self._server.sockets)).getsockname()[1]
+        return port
+
+    async def close(self, notice: float = 0.0) -> None:
+        """Say goaway, wait ``notice`` seconds, close every connection (1001)."""
+        if self._server is None:
+            return
+        for session in self._sessions:
+            session.go_away(round(notice * 1000))
+        await asyncio.sleep(notice)
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        prepare_socket(connection, self._config.send_timeout)
+        news = asyncio.Event()
+        session = self._make_session(connection, news.set)
+        self._sessions.add(session)
+        writer = asyncio.create_task(self._write(connection, session, news))
+        try:
+            await self._read(connection, session)
+        except CloseConnection as close:
+            logger.info("closing %s: %d %s", connection.remote_address, close.code, close.reason)
+            await self._close(connection, close)
+        except ConnectionClosed:
+            pass
+        except Exception:
+            logger.exception("a connection failed")
+            await connection.close(1011, "internal error")
+        finally:
+            self._sessions.discard(session)
+            session.close()
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writer
+
+    async def _read(self, connection: ServerConnection, session: ServerSession) -> None:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_SECONDS):
+                session.receive(await connection.recv())
+        except TimeoutError:
+            raise CloseConnection(CloseCode.HELLO_TIMEOUT, "no hello in time") from None
+        async for frame in connection:
+            session.receive(frame)
+
+    async def _write(
+        self, connection: ServerConnection, session: ServerSession, news: asyncio.Event
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(session.next_due(loop.time())):
+                        await news.wait()
+                news.clear()
+                for frame in session.outgoing(loop.time()):
+                    await send_within(connection, frame, self._config.send_timeout)
+        except (ViewerTooSlow, ConnectionClosed) as end:
+            logger.info("%s stopped reading: %s", connection.remote_address, end)
+
+    async def _close(self, connection: ServerConnection, close: CloseConnection) -> None:
+        reason = close.reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5
+        await connection.close(int(close.code), reason)

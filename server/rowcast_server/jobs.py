@@ -1,0 +1,212 @@
+"""The book of pictures: one row log per image, one cursor per viewer; grace time and expiry.
+
+A picture belongs to no connection: it is named by (view key, image), grows by whole rows, and any
+number of viewers read its log at their own pace. Knows neither sockets nor threads; time comes from
+the scheduler it is given, so that tests can turn the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+from rowcast.messages import DoneReason, ErrorCode, ids_checksum, view_key
+
+from .admission import Order, Refused
+from .engine.request import (
+    Ending,
+    EngineEvent,
+    PictureEnded,
+    PicturePlaced,
+    PictureRequest,
+    RowDrawn,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The part of an asyncio loop the book needs."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer: ...
+
+
+class Drawer(Protocol):
+    """The engine as the book sees it (bridge.py)."""
+
+    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
+        """Raises Refused when the queue is full."""
+
+    def cancel(self, picture: int) -> None: ...
+
+
+@dataclass(eq=False)
+class Picture:
+    """A picture's row log: ``ids`` grows by whole rows, little-endian, and is never rewritten."""
+
+    number: int
+    name: tuple[bytes, int]  # view key, image
+    order: Order
+    started: float
+    ids: bytearray = field(default_factory=bytearray)
+    place: int = 0
+    reason: DoneReason | None = None
+    error: Refused | None = None
+    milliseconds: int = 0
+    viewers: set[Callable[[], None]] = field(default_factory=set)
+    timer: Timer | None = None  # grace while it forms, expiry once it has ended
+    deadline: Timer | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        return self.order.model.cols * self.order.model.id_bytes
+
+    @property
+    def rows(self) -> int:
+        return len(self.ids) // self.row_bytes
+
+    @property
+    def ended(self) -> bool:
+        return self.reason is not None or self.error is not None
+
+    def matches(self, order: Order) -> bool:
+        """Whether a repeated `start` asks for this very picture (R-16)."""
+        mine = self.order
+        if (mine.prompt, mine.model.name, mine.sampling, mine.stop_row) != (
+            order.prompt,
+            order.model.name,
+            order.sampling,
+            order.stop_row,
+        ):
+            return False
+        if order.seed_was_given and order.seed != mine.seed:
+            return False
+        given = b"" if order.prefix is None else encode_ids(order.prefix.reshape(-1), self)
+        both = min(len(given), len(self.ids))
+        return given[:both] == self.ids[:both]
+
+
+def encode_ids(ids: Iterable[int], picture: Picture) -> bytes:
+    width = picture.order.model.id_bytes
+    return b"".join(int(token).to_bytes(width, "little") for token in ids)
+
+
+class JobBook:
+    """All pictures of a server. Every wait has an end: grace, keep and deadline, in seconds."""
+
+    def __init__(self, clock: Clock, *, grace: float, keep: float, deadline: float) -> None:
+        self._clock = clock
+        self._grace = grace
+        self._keep = keep
+        self._deadline = deadline
+        self._numbers = count()
+        self._by_name: dict[tuple[bytes, int], Picture] = {}
+        self._by_number: dict[int, Picture] = {}
+        self._drawers: dict[str, Drawer] = {}
+
+    def add_drawer(self, model: str, drawer: Drawer) -> None:
+        self._drawers[model] = drawer
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def start(self, key: bytes, image: int, order: Order, client: Hashable) -> Picture:
+        """A new picture, or the known one of that name. Raises Refused: conflict or busy."""
+        name = (view_key(key), image)
+        known = self._by_name.get(name)
+        if known is not None:
+            if not known.matches(order):
+                raise Refused(
+                    ErrorCode.CONFLICT, "this key already names a picture of other settings"
+                )
+            return known
+        picture = Picture(next(self._numbers), name, order, time.monotonic())
+        if order.prefix is not None:
+            picture.ids += encode_ids(order.prefix.reshape(-1), picture)
+        self._drawers[order.model.name].submit(picture.number, order.request(image), client)
+        self._by_name[name] = self._by_number[picture.number] = picture
+        picture.deadline = self._clock.call_later(self._deadline, self._end_by_deadline, picture)
+        return picture
+
+    def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
+        """The picture to watch, if its first rows are those held. Raises Refused: gone."""
+        picture = self._by_name.get((key, image))
+        if picture is None:
+            raise Refused(ErrorCode.GONE, "no such picture, or it has expired")
+        if rows_held > picture.rows:
+            raise Refused(ErrorCode.GONE, f"only {picture.rows} rows are drawn here")
+        if ids_checksum(picture.ids[: rows_held * picture.row_bytes]) != crc32:
+            raise Refused(ErrorCode.GONE, "the rows held are not those of this picture")
+        return picture
+
+    def attach(self, picture: Picture, wake: Callable[[], None]) -> None:
+        """``wake`` is called, without arguments, whenever there may be something new."""
+        picture.viewers.add(wake)
+        if not picture.ended:
+            self._set_timer(picture, None)
+
+    def detach(self, picture: Picture, wake: Callable[[], None]) -> None:
+        """A viewer leaves; a picture that nobody watches gets its grace time."""
+        picture.viewers.discard(wake)
+        if not picture.viewers and not picture.ended:
+            self._set_timer(picture, self._clock.call_later(self._grace, self.cancel, picture))
+
+    def cancel(self, picture: Picture, reason: DoneReason = DoneReason.CANCELLED) -> None:
+        """End a picture for all its viewers; nothing happens if it has ended."""
+        if not picture.ended:
+            self._drawers[picture.order.model.name].cancel(picture.number)
+            self._end(picture, reason)
+
+    def deliver(self, events: Iterable[EngineEvent]) -> None:
+        """Take what the engine drew."""
+        for event in events:
+            picture = self._by_number.get(event.picture)
+            if picture is None or picture.ended:
+                continue  # cancelled here while the engine was still drawing
+            match event:
+                case PicturePlaced():
+                    picture.place = event.place
+                case RowDrawn():
+                    assert event.row == picture.rows, "the engine sends rows in order"
+                    picture.ids += encode_ids(event.ids, picture)
+                case PictureEnded(ending=Ending.DRAWN):
+                    whole = picture.rows == picture.order.model.rows
+                    self._end(picture, DoneReason.COMPLETE if whole else DoneReason.STOP_ROW)
+                    continue
+                case PictureEnded():
+                    picture.error = Refused(ErrorCode.INTERNAL, event.text or "drawing failed")
+                    self._end(picture, None)
+                    continue
+            self._tell(picture)
+
+    def _end_by_deadline(self, picture: Picture) -> None:
+        self.cancel(picture, DoneReason.DEADLINE)
+
+    def _end(self, picture: Picture, reason: DoneReason | None) -> None:
+        picture.reason = reason
+        picture.milliseconds = round((time.monotonic() - picture.started) * 1000)
+        del self._by_number[picture.number]
+        if picture.deadline is not None:
+            picture.deadline.cancel()
+        self._set_timer(picture, self._clock.call_later(self._keep, self._forget, picture))
+        self._tell(picture)
+
+    def _forget(self, picture: Picture) -> None:
+        self._by_name.pop(picture.name, None)
+
+    def _set_timer(self, picture: Picture, timer: Timer | None) -> None:
+        if picture.timer is not None:
+            picture.timer.cancel()
+        picture.timer = timer
+
+    def _tell(self, picture: Picture) -> None:
+        for wake in tuple(picture.viewers):
+            wake()

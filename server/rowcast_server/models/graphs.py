@@ -1,0 +1,261 @@
+"""DalleBart's encoder and decoder step as ONNX graphs, built from the weights with `onnx` alone.
+
+The graphs are the fast path of `dalle_bart.py`, which is their reference. Every size follows from
+the shapes of the weights; a head is 64 wide in every checkpoint of the family.
+
+The decoder step takes one token for each batch row, each row at a position of its own. Attention
+always runs over all positions of the grid, masked, so that its sums are made in the same order
+whatever the position and the company: the bits of a row depend on that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+HEAD_WIDTH: Final = 64
+LAYER_NORM_EPSILON: Final = 1e-5
+MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
+PAD_TOKEN: Final = 1
+OPSET: Final = 18
+
+Weights = Mapping[str, NDArray[np.floating]]
+
+
+def layer_count(weights: Weights) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
+
+
+class _Graph:
+    """A list of nodes and weights under construction; methods return the name of their result."""
+
+    def __init__(self, weights: Weights, prefix: str = "") -> None:
+        self._weights = weights
+        self._prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+
+    def with_weights(self, weights: Weights, prefix: str) -> _Graph:
+        """The same graph, going on with other weights, which are named ``prefix``…"""
+        other = _Graph(weights, prefix)
+        other.nodes, other.initializers = self.nodes, self.initializers
+        return other
+
+    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        if name not in self.initializers:
+            array = np.ascontiguousarray(value)
+            self.initializers[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def scalar(self, value: float) -> str:
+        return self.constant(f"float_{value!r}", np.array(value, np.float32))
+
+    def table(self, name: str) -> str:
+        return self.constant(self._prefix + name, self._weights[name].astype(np.float32))
+
+    def linear(self, x: str, name: str, rows: int | None = None) -> str:
+        """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
+        weight = self._weights[f"{name}.weight"][:rows].astype(np.float32)
+        return self.op("MatMul", x, self.constant(f"{self._prefix}{name}.transposed", weight.T))
+
+    def layer_norm(self, x: str, name: str) -> str:
+        bias = self._weights[f"{name}.bias"].astype(np.float32)
+        scale = self._weights.get(f"{name}.weight", np.ones_like(bias)).astype(np.float32)
+        return self.op(
+            "LayerNormalization",
+            x,
+            self.constant(f"{self._prefix}{name}.weight", scale),
+            self.constant(f"{self._prefix}{name}.bias", bias),
+            axis=-1,
+            epsilon=LAYER_NORM_EPSILON,
+        )
+
+    def gelu(self, x: str) -> str:
+        """The exact GELU, x/2 (1 + erf(x/√2))."""
+        erf = self.op("Erf", self.op("Div", x, self.scalar(float(np.sqrt(2.0)))))
+        one_more = self.op("Add", erf, self.scalar(1.0))
+        return self.op("Mul", self.op("Mul", x, one_more), self.scalar(0.5))
+
+    def gated_linear_unit(self, x: str, name: str) -> str:
+        x = self.layer_norm(x, f"{name}.ln0")
+        gate = self.gelu(self.linear(x, f"{name}.fc0"))
+        product = self.op("Mul", gate, self.linear(x, f"{name}.fc1"))
+        return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
+
+    def heads(self, x: str, tokens: int) -> str:
+        """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
+        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        return self.op("Transpose", split, perm=[0, 2, 1, 3])
+
+    def keys(self, x: str, tokens: int) -> str:
+        """[batch, tokens, width] -> [batch, heads, 64, tokens], ready for queries @ keys."""
+        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        return self.op("Transpose", split, perm=[0, 2, 3, 1])
+
+    def scores(self, queries: str, keys: str) -> str:
+        scaled = self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
+        return self.op("MatMul", scaled, keys)
+
+    def merge(self, x: str, tokens: int) -> str:
+        """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
+        together = self.op("Transpose", x, perm=[0, 2, 1, 3])
+        width = self._weights["embed_positions.weight"].shape[1]
+        return self.op("Reshape", together, self.integers(0, tokens, width))
+
+    def masked_bias(self, allowed: str) -> str:
+        return self.op("Where", allowed, self.scalar(0.0), self.scalar(MASKED))
+
+    def model(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        graph = helper.make_graph(
+            self.nodes, name, inputs, outputs, initializer=list(self.initializers.values())
+        )
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9
+        )
+
+
+def encoder_graph(encoder: Weights, decoder: Weights) -> onnx.ModelProto:
+    """Text to what the decoder attends to, computed once a picture.
+
+    ``text_ids`` [batch, text_tokens] int64 -> ``bias`` [batch, 1, 1, text_tokens] and, for each
+    decoder layer l, ``cross_keys_l`` [batch, heads, 64, text_tokens] and ``cross_values_l``
+    [batch, heads, text_tokens, 64], float32.
+    """
+    graph = _Graph(encoder)
+    tokens = encoder["embed_positions.weight"].shape[0]
+    not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
+    allowed = graph.op("Unsqueeze", not_pad, graph.integers(1, 2))
+    graph.op("Identity", graph.masked_bias(allowed), output="bias")
+    x = graph.op("Gather", graph.table("embed_tokens.weight"), "text_ids")
+    x = graph.op("Add", x, graph.table("embed_positions.weight"))
+    x = graph.layer_norm(x, "layernorm_embedding")
+    for layer in range(layer_count(encoder)):
+        name = f"layers.{layer}"
+        normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
+        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), tokens)
+        keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), tokens)
+        values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), tokens)
+        scores = graph.op("Add", graph.scores(queries, keys), "bias")
+        weights = graph.op("Softmax", scores, axis=-1)
+        attended = graph.merge(graph.op("MatMul", weights, values), tokens)
+        attended = graph.linear(attended, f"{name}.self_attn.out_proj")
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
+        x = graph.op("Add", x, graph.gated_linear_unit(x, f"{name}.glu"))
+    state = graph.layer_norm(x, "final_ln")
+
+    cross = graph.with_weights(decoder, "decoder.")
+    heads = decoder["embed_positions.weight"].shape[1] // HEAD_WIDTH
+    outputs = [_floats("bias", "batch", 1, 1, tokens)]
+    for layer in range(layer_count(decoder)):
+        name = f"layers.{layer}.encoder_attn"
+        keys = cross.keys(cross.linear(state, f"{name}.k_proj"), tokens)
+        cross.op("Identity", keys, output=f"cross_keys_{layer}")
+        values = cross.heads(cross.linear(state, f"{name}.v_proj"), tokens)
+        cross.op("Identity", values, output=f"cross_values_{layer}")
+        outputs.append(_floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, tokens))
+        outputs.append(_floats(f"cross_values_{layer}", "batch", heads, tokens, HEAD_WIDTH))
+    text = helper.make_tensor_value_info("text_ids", TensorProto.INT64, ["batch", tokens])
+    return graph.model("encoder", [text], outputs)
+
+
+def decoder_step_graph(decoder: Weights, codebook_size: int) -> onnx.ModelProto:
+    """One decoder step: the logits of the next token for each batch row.
+
+    Inputs: ``tokens`` and ``positions`` [batch] int64, ``bias`` and, for each layer l,
+    ``cross_keys_l``, ``cross_values_l`` as the encoder gives them, ``self_keys_l``
+    [batch, heads, 64, positions] and ``self_values_l`` [batch, heads, positions, 64]: the cache,
+    of which only entries before the row's position are read.
+    Outputs: ``logits`` [batch, codebook_size] and, for each layer, ``new_keys_l`` and
+    ``new_values_l`` [batch, heads, 64], which the caller stores at the row's position.
+    """
+    graph = _Graph(decoder)
+    grid_positions, width = decoder["embed_positions.weight"].shape
+    heads = width // HEAD_WIDTH
+    text_tokens = "text_tokens"
+    inputs = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch"]),
+        helper.make_tensor_value_info("positions", TensorProto.INT64, ["batch"]),
+        _floats("bias", "batch", 1, 1, text_tokens),
+    ]
+    outputs = [_floats("logits", "batch", codebook_size)]
+
+    places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
+    here_column = graph.op("Unsqueeze", "positions", graph.integers(1, 2, 3))  # [batch, 1, 1, 1]
+    is_here = graph.op("Equal", places, here_column)  # [batch, 1, 1, positions]
+    past_bias = graph.masked_bias(graph.op("LessOrEqual", places, here_column))
+
+    embedded = graph.op("Gather", graph.table("embed_tokens.weight"), "tokens")
+    placed = graph.op("Gather", graph.table("embed_positions.weight"), "positions")
+    x = graph.op("Add", embedded, placed)
+    x = graph.op("Unsqueeze", x, graph.integers(1))  # [batch, 1, width]
+    x = graph.layer_norm(x, "layernorm_embedding")
+    for layer in range(layer_count(decoder)):
+        name = f"layers.{layer}"
+        inputs += [
+            _floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, text_tokens),
+            _floats(f"cross_values_{layer}", "batch", heads, text_tokens, HEAD_WIDTH),
+            _floats(f"self_keys_{layer}", "batch", heads, HEAD_WIDTH, grid_positions),
+            _floats(f"self_values_{layer}", "batch", heads, grid_positions, HEAD_WIDTH),
+        ]
+        outputs += [
+            _floats(f"new_keys_{layer}", "batch", heads, HEAD_WIDTH),
+            _floats(f"new_values_{layer}", "batch", heads, HEAD_WIDTH),
+        ]
+        normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
+        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), 1)
+        new_keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), 1)
+        new_values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), 1)
+        graph.op("Squeeze", new_keys, graph.integers(3), output=f"new_keys_{layer}")
+        graph.op("Squeeze", new_values, graph.integers(2), output=f"new_values_{layer}")
+        # The token's own key and value are not in the cache yet: its score takes the place of the
+        # stale one at its position, and its value is added with the weight found there.
+        scores = graph.op(
+            "Where",
+            is_here,
+            graph.scores(queries, new_keys),
+            graph.scores(queries, f"self_keys_{layer}"),
+        )
+        weights = graph.op("Softmax", graph.op("Add", scores, past_bias), axis=-1)
+        past = graph.op("Where", is_here, graph.scalar(0.0), weights)
+        own = graph.op("Where", is_here, weights, graph.scalar(0.0))
+        own = graph.op("ReduceSum", own, graph.integers(3), keepdims=1)  # [batch, heads, 1, 1]
+        attended = graph.op(
+            "Add",
+            graph.op("MatMul", past, f"self_values_{layer}"),
+            graph.op("Mul", own, new_values),
+        )
+        attended = graph.linear(graph.merge(attended, 1), f"{name}.self_attn.out_proj")
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
+
+        normed = graph.layer_norm(x, f"{name}.pre_encoder_attn_layer_norm")
+        queries = graph.heads(graph.linear(normed, f"{name}.encoder_attn.q_proj"), 1)
+        scores = graph.op("Add", graph.scores(queries, f"cross_keys_{layer}"), "bias")
+        weights = graph.op("Softmax", scores, axis=-1)
+        attended = graph.merge(graph.op("MatMul", weights, f"cross_values_{layer}"), 1)
+        attended = graph.linear(attended, f"{name}.encoder_attn.out_proj")
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.encoder_attn_layer_norm"))
+
+        x = graph.op("Add", x, graph.gated_linear_unit(x, f"{name}.glu"))
+    x = graph.layer_norm(graph.op("Squeeze", x, graph.integers(1)), "final_ln")
+    # Only codes below codebook_size are ever drawn; the rest of lm_head is left out.
+    graph.op("Identity", graph.linear(x, "lm_head", rows=codebook_size), output="logits")
+    return graph.model("decoder_step", inputs, outputs)
+
+
+def _floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))

@@ -1,0 +1,168 @@
+"""A whole server: engine, book of pictures, gateway and HTTP, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import msgspec
+from rowcast.messages import (
+    DetokenizerFile,
+    Limits,
+    Model,
+    Range,
+    SamplingRanges,
+    Welcome,
+    id_bytes_for,
+)
+from websockets.asyncio.server import ServerConnection
+
+from .admission import ServedModel
+from .auth import token_check
+from .bridge import EngineBridge
+from .config import ServerConfig
+from .engine.engine import Engine
+from .engine.runner_onnx import OnnxRunner
+from .gateway import Gateway
+from .jobs import JobBook
+from .models.loading import LoadedModel
+from .session import ServerSession
+from .web import WebServer, file_name, make_app
+
+# What may be asked of any model; the defaults are the model's own.
+TEMPERATURES = (0.01, 10.0)
+TOP_P = (0.01, 1.0)
+GUIDANCE = (0.0, 64.0)
+PREFIX_FRAME_SLACK = 4_096  # a start's prompt and options beside its prefix
+
+
+class RowcastServer:
+    """Serves one model. `start` returns once jobs are taken; `close` ends everything.
+
+    ``ws_url`` and ``http_url`` tell where, after `start`.
+    """
+
+    def __init__(self, model: LoadedModel, config: ServerConfig) -> None:
+        self.config = config
+        self._model = model
+        self._announcement = announce(model)
+        self._models = {model.name: ServedModel(self._announcement, model.tokenizer)}
+        self._limits = _limits(config, self._announcement)
+        self._authorise = token_check(config.tokens)
+        self._gateway = Gateway(config, self._session)
+        self._web = WebServer(
+            make_app({model.detokenizer_sha256: model.detokenizer}, lambda: self._ready),
+            config.host,
+            config.http_port,
+        )
+        self._ready = False
+        self._bridge: EngineBridge | None = None
+        self.ws_url = ""
+        self.http_url = ""
+        self._http_port = 0
+
+    async def start(self) -> None:
+        """Raises OSError where an address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._book = JobBook(
+            loop,
+            grace=self.config.grace,
+            keep=self.config.keep,
+            deadline=self.config.deadline,
+        )
+        engine = await asyncio.to_thread(self._make_engine)
+        self._bridge = EngineBridge(engine, self._book.deliver, loop)
+        self._book.add_drawer(self._model.name, self._bridge)
+        self._http_port = await self._web.start()
+        port = await self._gateway.start()
+        self._bridge.start()
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        self.ws_url = f"ws://{host}:{port}"
+        self.http_url = (self.config.public_url or f"http://{host}:{self._http_port}").rstrip("/")
+        self._ready = True
+
+    async def close(self, notice: float = 0.0) -> None:
+        """Tell the clients, wait ``notice`` seconds, stop."""
+        self._ready = False
+        await self._gateway.close(notice)
+        await self._web.close()
+        if self._bridge is not None:
+            await self._bridge.close()
+
+    def _make_engine(self) -> Engine:
+        model, config = self._model, self.config
+        runner = OnnxRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            tuple(int(token) for token in model.tokenizer.encode("").ids),
+            config.slots,
+            config.threads,
+        )
+        return Engine(runner, config.queue_limit)
+
+    def _session(self, connection: ServerConnection, wake: Callable[[], None]) -> ServerSession:
+        return ServerSession(
+            self._book,
+            self._models,
+            Welcome(self._limits, [self._with_urls(connection)]),
+            self._authorise,
+            client=connection.id,
+            wake=wake,
+        )
+
+    def _with_urls(self, connection: ServerConnection) -> Model:
+        """The announcement with absolute URLs, at the host by which this client came."""
+        base = self.config.public_url
+        if base is None:
+            request = connection.request
+            host = urlsplit(f"//{request.headers.get('Host', '')}").hostname if request else None
+            host = host or self.config.host
+            base = f"http://{f'[{host}]' if ':' in host else host}:{self._http_port}"
+        files = [
+            msgspec.structs.replace(file, url=f"{base.rstrip('/')}/{file.url}")
+            for file in self._announcement.files
+        ]
+        return msgspec.structs.replace(self._announcement, files=files)
+
+
+def announce(model: LoadedModel) -> Model:
+    """What `welcome` says of a model, with URLs relative to the public URL."""
+    grid, default = model.grid, model.sampling
+    return Model(
+        name=model.name,
+        revision=model.revision,
+        rows=grid.rows,
+        cols=grid.cols,
+        pixels_per_token=model.pixels_per_token,
+        codebook_size=grid.codebook_size,
+        id_bytes=id_bytes_for(grid.codebook_size),
+        sampling=SamplingRanges(
+            temperature=Range(default.temperature, *TEMPERATURES),
+            top_k=Range(default.top_k, 0, grid.codebook_size),
+            top_p=Range(default.top_p, *TOP_P),
+            guidance=Range(default.guidance, *GUIDANCE),
+        ),
+        files=[
+            DetokenizerFile(
+                kind="full",
+                precision="fp32",
+                bytes=model.detokenizer.stat().st_size,
+                sha256=model.detokenizer_sha256,
+                url=file_name(model.detokenizer_sha256),
+            )
+        ],
+    )
+
+
+def _limits(config: ServerConfig, model: Model) -> Limits:
+    prefix = model.rows * model.cols * model.id_bytes
+    return Limits(
+        client_frame_bytes=max(4_096, prefix + PREFIX_FRAME_SLACK),
+        prompt_bytes=config.prompt_bytes,
+        images=config.images,
+        streams=config.streams,
+        grace_ms=round(config.grace * 1000),
+        keep_ms=round(config.keep * 1000),
+    )

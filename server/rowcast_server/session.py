@@ -1,0 +1,287 @@
+"""The server's side of the protocol, without a socket: frames in, frames out.
+
+There is no queue of rows: each viewer is a cursor into its picture's row log, read when the socket
+can take more. A viewer that falls behind gets fewer, larger frames.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rowcast.errors import MalformedFrame
+from rowcast.messages import (
+    MAX_HELLO_BYTES,
+    MAX_SERVER_FRAME_BYTES,
+    Accepted,
+    Cancel,
+    CloseCode,
+    Done,
+    DoneReason,
+    Error,
+    ErrorCode,
+    GoAway,
+    Hello,
+    Ping,
+    Pong,
+    Queued,
+    Rows,
+    ServerMessage,
+    Start,
+    Watch,
+    Welcome,
+    decode_client,
+    encode,
+    ids_checksum,
+)
+
+from .admission import Refused, ServedModel, admit
+from .jobs import JobBook, Picture
+
+MAX_PENDING_REPLIES: Final = 1_024
+QUEUED_INTERVAL_SECONDS: Final = 1.0
+ROWS_HEADER_BYTES: Final = 16
+
+
+class CloseConnection(Exception):
+    """The connection must be closed with this code and reason."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class _Viewer:
+    """One stream of this connection: a cursor into a picture's row log."""
+
+    stream: int
+    picture: Picture
+    is_owner: bool
+    cursor: int  # rows sent, or held by the client
+    accepted: bool = False
+    place: int = 0  # as last told
+    place_told: float = float("-inf")
+    left: bool = False
+
+
+class ServerSession:
+    """One connection. ``wake`` is called when `outgoing` may have something new.
+
+    ``authorise`` says whether a token is admitted; ``client`` names the client for fairness.
+    """
+
+    def __init__(
+        self,
+        book: JobBook,
+        models: Mapping[str, ServedModel],
+        welcome: Welcome,
+        authorise: Callable[[str | None], bool],
+        client: Hashable,
+        wake: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._models = models
+        self._welcome = welcome
+        self._authorise = authorise
+        self._client = client
+        self._wake = wake
+        self._greeted = False
+        self._replies: deque[ServerMessage] = deque()
+        self._viewers: dict[int, _Viewer] = {}
+
+    @property
+    def greeted(self) -> bool:
+        return self._greeted
+
+    def receive(self, frame: bytes | str) -> None:
+        """Take one frame. Raises CloseConnection."""
+        if isinstance(frame, str):
+            raise CloseConnection(CloseCode.MALFORMED, "frames are binary")
+        limit = self._welcome.limits.client_frame_bytes if self._greeted else MAX_HELLO_BYTES
+        if len(frame) > limit:
+            raise CloseConnection(
+                CloseCode.LIMIT, f"a frame of {len(frame)} bytes; at most {limit} are allowed"
+            )
+        try:
+            message = decode_client(frame, limit)
+        except MalformedFrame as error:
+            raise CloseConnection(CloseCode.MALFORMED, str(error)) from error
+        if not self._greeted and not isinstance(message, Hello):
+            raise CloseConnection(CloseCode.BEFORE_HELLO, "the first message must be hello")
+        match message:
+            case None | Pong():
+                pass  # unknown optional message
+            case Hello():
+                self._hello(message)
+            case Start():
+                self._start(message)
+            case Watch():
+                self._watch(message)
+            case Cancel():
+                self._cancel(message)
+            case Ping():
+                self._reply(Pong(message.echo))
+        self._wake()
+
+    def go_away(self, milliseconds: int) -> None:
+        """Tell the client that the connection will be closed in so many milliseconds."""
+        if self._greeted:
+            self._reply(GoAway(milliseconds))
+            self._wake()
+
+    def close(self) -> None:
+        """The connection is gone: its viewers leave their pictures, which go on for a while."""
+        for viewer in self._viewers.values():
+            self._leave(viewer)
+        self._viewers.clear()
+
+    def outgoing(self, now: float) -> Iterator[bytes]:
+        """The frames that can be sent now, made one by one as the socket takes them."""
+        while self._replies:
+            yield encode(self._replies.popleft())
+        progress = True
+        while progress:  # round robin over the streams, until none has anything new
+            progress = False
+            for viewer in list(self._viewers.values()):
+                for message in self._next(viewer, now):
+                    progress = True
+                    yield encode(message)
+            while self._replies:
+                yield encode(self._replies.popleft())
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until a held-back queue position may be told; None if none is held back."""
+        waits = [
+            viewer.place_told + QUEUED_INTERVAL_SECONDS - now
+            for viewer in self._viewers.values()
+            if viewer.accepted and viewer.place != viewer.picture.place
+        ]
+        return max(0.0, min(waits)) if waits else None
+
+    def _reply(self, message: ServerMessage) -> None:
+        if len(self._replies) >= MAX_PENDING_REPLIES:
+            raise CloseConnection(CloseCode.TOO_SLOW, "replies are not being read")
+        self._replies.append(message)
+
+    def _hello(self, hello: Hello) -> None:
+        if self._greeted:
+            raise CloseConnection(CloseCode.MALFORMED, "hello comes once")
+        if not self._authorise(hello.token):
+            raise CloseConnection(CloseCode.BAD_TOKEN, "this token is not admitted")
+        self._greeted = True
+        self._reply(self._welcome)
+
+    def _start(self, start: Start) -> None:
+        count = start.images if 1 <= start.images <= self._welcome.limits.images else 1
+        streams = range(start.stream, start.stream + count)
+        self._must_be_free(streams)
+        try:
+            if len(self._viewers) + count > self._welcome.limits.streams:
+                raise Refused(
+                    ErrorCode.TOO_MANY_STREAMS,
+                    f"at most {self._welcome.limits.streams} streams may be open at once",
+                )
+            order = admit(start, self._models, self._welcome.limits)
+        except Refused as refusal:
+            self._refuse(streams, refusal)
+            return
+        held = 0 if order.prefix is None else len(order.prefix)
+        for index, stream in enumerate(streams):
+            try:
+                image = order.first_image + index
+                picture = self._book.start(start.key, image, order, self._client)
+            except Refused as refusal:
+                self._refuse(range(stream, stream + 1), refusal)
+            else:
+                self._attach(_Viewer(stream, picture, is_owner=True, cursor=held))
+
+    def _watch(self, watch: Watch) -> None:
+        self._must_be_free(range(watch.stream, watch.stream + 1))
+        try:
+            if len(self._viewers) >= self._welcome.limits.streams:
+                raise Refused(ErrorCode.TOO_MANY_STREAMS, "too many streams are open")
+            picture = self._book.find(watch.view_key, watch.image, watch.rows_held, watch.crc32)
+        except Refused as refusal:
+            self._refuse(range(watch.stream, watch.stream + 1), refusal)
+        else:
+            self._attach(_Viewer(watch.stream, picture, is_owner=False, cursor=watch.rows_held))
+
+    def _cancel(self, cancel: Cancel) -> None:
+        viewer = self._viewers.get(cancel.stream)
+        if viewer is None:
+            return  # it has ended; done and cancel crossed (R-29)
+        if viewer.is_owner:
+            self._book.cancel(viewer.picture)
+        else:
+            viewer.left = True
+
+    def _must_be_free(self, streams: range) -> None:
+        for stream in streams:
+            if stream in self._viewers:
+                raise CloseConnection(CloseCode.DUPLICATE_STREAM, f"stream {stream} is open")
+
+    def _refuse(self, streams: range, refusal: Refused) -> None:
+        for stream in streams:
+            self._reply(Error(min(stream, 65_535), refusal.code, refusal.retry_ms, refusal.text))
+
+    def _attach(self, viewer: _Viewer) -> None:
+        self._viewers[viewer.stream] = viewer
+        self._book.attach(viewer.picture, self._wake)
+
+    def _leave(self, viewer: _Viewer) -> None:
+        others = (v for v in self._viewers.values() if v is not viewer)
+        if not any(other.picture is viewer.picture for other in others):
+            self._book.detach(viewer.picture, self._wake)
+
+    def _next(self, viewer: _Viewer, now: float) -> Iterator[ServerMessage]:
+        """What this viewer lacks, at most one frame of rows; state is read anew for each frame."""
+        picture, model = viewer.picture, viewer.picture.order.model
+        if self._viewers.get(viewer.stream) is not viewer:
+            return
+        if not viewer.accepted:
+            viewer.accepted = True
+            viewer.place, viewer.place_told = picture.place, now
+            yield Accepted(
+                viewer.stream,
+                picture.name[1],
+                model.name,
+                model.revision,
+                picture.order.seed,
+                model.rows,
+                model.cols,
+                model.id_bytes,
+                viewer.cursor,
+                picture.place,
+            )
+        elif viewer.place != picture.place and now - viewer.place_told >= QUEUED_INTERVAL_SECONDS:
+            viewer.place, viewer.place_told = picture.place, now
+            yield Queued(viewer.stream, picture.place)
+        if viewer.left:
+            yield self._finish(viewer, DoneReason.LEFT)
+        elif viewer.cursor < picture.rows:
+            most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // picture.row_bytes
+            first, last = viewer.cursor, min(picture.rows, viewer.cursor + most)
+            viewer.cursor = last
+            ids = bytes(picture.ids[first * picture.row_bytes : last * picture.row_bytes])
+            yield Rows(viewer.stream, first, ids)
+        elif picture.reason is not None:
+            yield self._finish(viewer, picture.reason)
+        elif picture.error is not None:
+            self._drop(viewer)
+            refusal = picture.error
+            yield Error(viewer.stream, refusal.code, refusal.retry_ms, refusal.text)
+
+    def _finish(self, viewer: _Viewer, reason: DoneReason) -> Done:
+        self._drop(viewer)
+        picture = viewer.picture
+        rows = min(viewer.cursor, picture.rows)
+        checksum = ids_checksum(picture.ids[: rows * picture.row_bytes])
+        return Done(viewer.stream, rows, checksum, picture.milliseconds, reason)
+
+    def _drop(self, viewer: _Viewer) -> None:
+        self._leave(viewer)
+        del self._viewers[viewer.stream]
