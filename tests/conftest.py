@@ -1,0 +1,33 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rowcast_server.server import RowcastServer
+
+from tests.support.servers import running_server
+from tests.support.tiny_model import tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of random weights: 4x4 grids of 96 codes."""
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tiny_folder: Path) -> Iterator[RowcastServer]:
+    """A real server of the tiny model, shared by the tests that leave it as it was."""
+    with running_server(tiny_folder) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own cache."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("ROWCAST_CACHE", str(cache))
+    return cache

@@ -1,0 +1,34 @@
+"""Real servers on free ports, in a thread of their own, so that sync and async tests share them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rowcast_server.config import ServerConfig
+from rowcast_server.models.loading import load
+from rowcast_server.server import RowcastServer
+
+TEST_CONFIG = ServerConfig(port=0, http_port=0, slots=4, threads=1, queue_limit=64)
+
+
+@contextmanager
+def running_server(model: Path | str, **settings: Any) -> Iterator[RowcastServer]:
+    """A server that takes jobs; ``settings`` replace those of TEST_CONFIG."""
+    server = RowcastServer(load(str(model)), replace(TEST_CONFIG, **settings))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
