@@ -58,6 +58,7 @@ class SyncClient:
         self._open_timeout = open_timeout
         self._reconnect = reconnect
         self._socket: ClientConnection | None = None
+        self._closing = contextlib.ExitStack()  # closes the socket that is open
 
     def __enter__(self) -> Self:
         try:
@@ -154,16 +155,12 @@ class SyncClient:
 
     def _open(self) -> ClientConnection:
         """A socket that has said hello and been welcomed. Raises ConnectionFailed."""
-        with connection_errors(self.url):
-            socket: ClientConnection = open_websocket(
-                self.url, **websocket_arguments(self._open_timeout)
-            )
-            try:
-                socket.send(self.session.hello())
-                self._take(socket.recv(self._open_timeout))
-            except BaseException:
-                socket.close()
-                raise
+        with connection_errors(self.url), contextlib.ExitStack() as opening:
+            arguments = websocket_arguments(self._open_timeout)
+            socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
+            socket.send(self.session.hello())
+            self._take(socket.recv(self._open_timeout))
+            self._closing = opening.pop_all()
         return socket
 
     def _take_up(self, closed: ConnectionClosed) -> None:
@@ -185,6 +182,5 @@ class SyncClient:
         return self.session.receive(frame)
 
     def _shut(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._socket = None
+        self._closing.close()
