@@ -234,7 +234,7 @@ def test_exchanges_keep_the_rules_of_streams_and_checksums() -> None:
                 if len(ids) == message.rows * 8:  # "…" leaves rows out
                     assert message.crc32 == zlib.crc32(ids)
     key = bytes(range(16))
-    assert messages.view_key(key).hex() in document.TEXT
+    assert f"`{key.hex()}` it is `{messages.view_key(key).hex()}`." in document.TEXT
 
 
 def test_byte_counts_are_true() -> None:
