@@ -22,7 +22,14 @@ from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastErro
 from .events import Event, PictureDone
 from .painter import Painter, make_event
 from .session import ClientSession, Generation, Request, RequestOptions
-from .transport import connection_errors, frame_bytes, lost, reconnect_policy, websocket_arguments
+from .transport import (
+    check_subprotocol,
+    connection_errors,
+    frame_bytes,
+    lost,
+    reconnect_policy,
+    websocket_arguments,
+)
 
 
 def connect(
@@ -176,6 +183,7 @@ class AsyncClient:
         with connection_errors(self.url):
             socket = await open_websocket(self.url, **websocket_arguments(self._open_timeout))
             try:
+                check_subprotocol(self.url, socket.subprotocol)
                 async with asyncio.timeout(self._open_timeout):
                     await socket.send(self.session.hello())
                     self._take(await socket.recv())

@@ -118,8 +118,11 @@ def _http(server_url: str) -> str:
 def _check_host(url: str, server_url: str, allowed_hosts: Collection[str]) -> None:
     parts = urlsplit(url)
     own = urlsplit(server_url).hostname
-    if parts.scheme not in ("http", "https"):
-        raise DetokenizerError(f"{url} is no http address")
+    schemes = ("https",) if server_url.startswith("wss:") else ("http", "https")
+    if parts.scheme not in schemes:
+        raise DetokenizerError(
+            f"{url} is no {' or '.join(schemes)} address; the server's --public-url should be one"
+        )
     if parts.hostname != own and parts.hostname not in allowed_hosts:
         raise DetokenizerError(
             f"the server {own} points to {url}, another host; "

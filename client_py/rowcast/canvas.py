@@ -79,7 +79,7 @@ class Picture:
     def add_rows(self, first_row: int, ids: bytes) -> None:
         """Append whole rows of little-endian ids.
 
-        Raises ProtocolError for rows that skip, repeat, split or overflow (R-22).
+        Raises ProtocolError for rows that skip, repeat, split or overflow (R-28).
         """
         row_bytes = self.recipe.cols * self.recipe.id_bytes
         count, rest = divmod(len(ids), row_bytes)

@@ -43,7 +43,9 @@ def demo(arguments: list[str]) -> int:
     begun = time.perf_counter()
     with _server(options.model or "postcard") as url:
         console.print(
-            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s", highlight=False, soft_wrap=True
+            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
+            highlight=False,
+            soft_wrap=True,
         )
         options.model = None  # the server has only this one
         return draw(url, options)

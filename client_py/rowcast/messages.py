@@ -89,8 +89,13 @@ class CloseCode(IntEnum):
 
     @property
     def may_retry(self) -> bool:
-        """Whether to reconnect with jitter and watch; otherwise do not retry unchanged (R-73)."""
-        return self in (1001, 1012, 1013) or self >= 4500
+        """Whether to reconnect and go on; otherwise do not retry unchanged."""
+        return may_reconnect(self)
+
+
+def may_reconnect(code: int | None) -> bool:
+    """Whether a closed connection is worth taking up again (R-73, R-75)."""
+    return code is None or not (code in (1000, 1009) or 4400 <= code < 4500)
 
 
 class ErrorCode:

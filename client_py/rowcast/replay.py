@@ -111,7 +111,12 @@ def decode_picture(data: bytes) -> Picture:
         )
         if record.ids:
             picture.add_rows(0, record.ids)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ProtocolError) as error:
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        ProtocolError,
+    ) as error:
         raise ReplayError(f"the file does not follow the format: {error}") from error
     if record.reason != NOT_ENDED:
         picture.reason = done_reason(record.reason)

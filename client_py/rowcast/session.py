@@ -11,7 +11,7 @@ import copy
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TypedDict
 
@@ -291,8 +291,9 @@ class ClientSession:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
         frames: list[bytes] = []
         for slot in self._slots.values():
-            if slot.picture is None and slot.generation.watched is None:
-                frames.append(self._restart_frame(slot))  # a retry is safe: the key is the same
+            if slot.generation.watched is None and not self._holds_all(slot):
+                # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
+                frames.append(self._restart_frame(slot))
             else:
                 frames.append(self._watch_frame(slot))
         return frames
@@ -319,19 +320,17 @@ class ClientSession:
             case Accepted() | Queued() | Rows() | Done() | Error() as message:
                 slot = self._slots.get(message.stream or 0)
                 if slot is not None:
-                    return list(self._receive(slot, message))
+                    self._receive(slot, message)
             case None | Pong():
                 pass
         return []
 
-    def _receive(
-        self, slot: _Slot, message: Accepted | Queued | Rows | Done | Error
-    ) -> Iterator[bytes]:
+    def _receive(self, slot: _Slot, message: Accepted | Queued | Rows | Done | Error) -> None:
         match message:
             case Accepted():
                 self._accepted(slot, message)
             case Error():
-                yield from self._error(slot, message)
+                self._error(slot, message)
             case _ if slot.picture is None:
                 raise ProtocolError(f"stream {slot.stream} was not accepted yet")
             case Queued():
@@ -388,18 +387,24 @@ class ClientSession:
             raise ProtocolError(f"rows from {accepted.first_row} on, but the first are not held")
         return picture
 
-    def _error(self, slot: _Slot, error: Error) -> Iterator[bytes]:
-        is_ours = slot.generation.watched is None
-        if error.code == ErrorCode.GONE and slot.picture is not None and is_ours:
-            yield self._restart_frame(slot)  # a lost server: another draws on from our rows
-            return
+    def _error(self, slot: _Slot, error: Error) -> None:
         self._end(slot)
+        if error.code == ErrorCode.GONE and slot.picture is not None and self._holds_all(slot):
+            # Only the end itself was lost: there is nothing to recover (R-43).
+            complete = slot.picture.complete
+            slot.picture.reason = DoneReason.COMPLETE if complete else DoneReason.STOP_ROW
+            slot.note("done")
+            return
         kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
         slot.generation.fail(kind(error.code, error.text, error.retry_ms))
 
     def _end(self, slot: _Slot) -> None:
         slot.ended = True
         self._slots.pop(slot.stream, None)
+
+    def _holds_all(self, slot: _Slot) -> bool:
+        picture, stop_row = slot.picture, slot.generation.request.stop_row
+        return picture is not None and picture.rows_held >= (stop_row or picture.recipe.rows)
 
     def _open(self, generation: Generation) -> None:
         self._slots |= {slot.stream: slot for slot in generation.slots}
@@ -419,7 +424,7 @@ class ClientSession:
         return encode(Start(stream, generation.key, request.prompt, request.images, options))
 
     def _restart_frame(self, slot: _Slot) -> bytes:
-        """A `start` of one picture of a generation, with the rows it holds as prefix (R-38)."""
+        """A `start` of one picture of a generation, with the rows it holds as prefix (R-43)."""
         asked, picture = slot.generation.request, slot.picture
         if picture is None:
             request = replace(asked, images=1, first_image=slot.image)
@@ -498,11 +503,6 @@ def closed_text(code: int | None, reason: str) -> str:
         return "the connection broke"
     text = next((text for one, text in known.items() if one == code), "the server closed it")
     return f"{text} (close code {code}{f': {reason}' if reason else ''})"
-
-
-def may_reconnect(code: int | None) -> bool:
-    """Whether a closed connection is worth reconnecting: unless the code says it is useless."""
-    return code is None or code < 4000 or (code in set(CloseCode) and CloseCode(code).may_retry)
 
 
 def _whole(name: str, value: int, low: int, high: int) -> None:

@@ -20,7 +20,14 @@ from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastErro
 from .events import Event, PictureDone
 from .painter import Painter, make_event
 from .session import ClientSession, Generation, Request, RequestOptions
-from .transport import connection_errors, frame_bytes, lost, reconnect_policy, websocket_arguments
+from .transport import (
+    check_subprotocol,
+    connection_errors,
+    frame_bytes,
+    lost,
+    reconnect_policy,
+    websocket_arguments,
+)
 
 
 def connect(
@@ -158,6 +165,7 @@ class SyncClient:
         with connection_errors(self.url), contextlib.ExitStack() as opening:
             arguments = websocket_arguments(self._open_timeout)
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
+            check_subprotocol(self.url, socket.subprotocol)
             socket.send(self.session.hello())
             self._take(socket.recv(self._open_timeout))
             self._closing = opening.pop_all()

@@ -10,8 +10,8 @@ import tenacity
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from .errors import ConnectionFailed, ConnectionLost
-from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL
-from .session import closed_text, may_reconnect
+from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, may_reconnect
+from .session import closed_text
 
 LONGEST_WAIT_SECONDS: Final = 5.0
 
@@ -28,6 +28,12 @@ def websocket_arguments(open_timeout: float) -> dict[str, Any]:
     }
 
 
+def check_subprotocol(url: str, chosen: str | None) -> None:
+    """Raises ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
+    if chosen != SUBPROTOCOL:
+        raise ConnectionFailed(f"{url} speaks WebSocket, but not {SUBPROTOCOL}")
+
+
 def frame_bytes(payload: int) -> int:
     """Bytes of a server's frame with its header (RFC 6455 section 5.2, unmasked)."""
     if payload < 126:
@@ -36,7 +42,7 @@ def frame_bytes(payload: int) -> int:
 
 
 def reconnect_policy(seconds: float) -> dict[str, Any]:
-    """tenacity's arguments: try for so many seconds, with jitter, as the protocol asks (R-74)."""
+    """tenacity's arguments: try for so many seconds, with jitter, as protocol.md asks (R-74)."""
     return {
         "stop": tenacity.stop_after_delay(seconds),
         "wait": tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),

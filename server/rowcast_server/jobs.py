@@ -78,7 +78,7 @@ class Picture:
         return self.reason is not None or self.error is not None
 
     def matches(self, order: Order) -> bool:
-        """Whether a repeated `start` asks for this very picture (R-16)."""
+        """Whether a repeated `start` asks for this very picture (R-22)."""
         mine = self.order
         if (mine.prompt, mine.model.name, mine.sampling, mine.stop_row) != (
             order.prompt,
@@ -90,6 +90,8 @@ class Picture:
         if order.seed_was_given and order.seed != mine.seed:
             return False
         given = b"" if order.prefix is None else encode_ids(order.prefix.reshape(-1), self)
+        if self.ended and len(given) > len(self.ids):
+            return False
         both = min(len(given), len(self.ids))
         return given[:both] == self.ids[:both]
 
@@ -157,7 +159,9 @@ class JobBook:
         """A viewer leaves; a picture that nobody watches gets its grace time."""
         picture.viewers.discard(wake)
         if not picture.viewers and not picture.ended:
-            self._set_timer(picture, self._clock.call_later(self._grace, self.cancel, picture))
+            self._set_timer(
+                picture, self._clock.call_later(self._grace, self._end_by_grace, picture)
+            )
 
     def cancel(self, picture: Picture, reason: DoneReason = DoneReason.CANCELLED) -> None:
         """End a picture for all its viewers; nothing happens if it has ended."""
@@ -186,6 +190,12 @@ class JobBook:
                     self._end(picture, None)
                     continue
             self._tell(picture)
+
+    def _end_by_grace(self, picture: Picture) -> None:
+        """Nobody came back: end it and forget it, so that its rows can be taken up anew (R-39)."""
+        self.cancel(picture)
+        self._set_timer(picture, None)
+        self._forget(picture)
 
     def _end_by_deadline(self, picture: Picture) -> None:
         self.cancel(picture, DoneReason.DEADLINE)

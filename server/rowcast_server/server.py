@@ -27,6 +27,7 @@ from .engine.runner_onnx import OnnxRunner
 from .gateway import Gateway
 from .jobs import JobBook
 from .models.loading import LoadedModel
+from .models.text import unconditional_ids
 from .session import ServerSession
 from .web import WebServer, file_name, make_app
 
@@ -96,7 +97,7 @@ class RowcastServer:
             model.encoder,
             model.decoder,
             model.grid,
-            tuple(int(token) for token in model.tokenizer.encode("").ids),
+            tuple(unconditional_ids().tolist()),
             config.slots,
             config.threads,
         )

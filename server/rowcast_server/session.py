@@ -15,6 +15,7 @@ from rowcast.errors import MalformedFrame
 from rowcast.messages import (
     MAX_HELLO_BYTES,
     MAX_SERVER_FRAME_BYTES,
+    MAX_STREAM,
     Accepted,
     Cancel,
     CloseCode,
@@ -177,6 +178,8 @@ class ServerSession:
 
     def _start(self, start: Start) -> None:
         count = start.images if 1 <= start.images <= self._welcome.limits.images else 1
+        if start.stream + count - 1 > MAX_STREAM:
+            count = 1  # refused below, once
         streams = range(start.stream, start.stream + count)
         self._must_be_free(streams)
         try:
@@ -213,7 +216,7 @@ class ServerSession:
     def _cancel(self, cancel: Cancel) -> None:
         viewer = self._viewers.get(cancel.stream)
         if viewer is None:
-            return  # it has ended; done and cancel crossed
+            return  # it has ended; done and cancel crossed
         if viewer.is_owner:
             self._book.cancel(viewer.picture)
         else:
@@ -226,7 +229,7 @@ class ServerSession:
 
     def _refuse(self, streams: range, refusal: Refused) -> None:
         for stream in streams:
-            self._reply(Error(min(stream, 65_535), refusal.code, refusal.retry_ms, refusal.text))
+            self._reply(Error(stream, refusal.code, refusal.retry_ms, refusal.text))
 
     def _attach(self, viewer: _Viewer) -> None:
         self._viewers[viewer.stream] = viewer

@@ -83,7 +83,10 @@ def noise_words(
 
 
 def gumbel(words: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Standard Gumbel noise, float32, from 32-bit words; every value is finite (-2.9 … 17.4)."""
-    uniform = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-24)
+    """Standard Gumbel noise, float32, from 32-bit words; every value is finite (-2.9 … 16.7).
+
+    23 bits: with 24, the largest uniform number would round to 1 in float32.
+    """
+    uniform = ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2**-23)
     noise: NDArray[np.float32] = -np.log(-np.log(uniform))
     return noise

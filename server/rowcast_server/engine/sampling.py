@@ -56,7 +56,8 @@ def draw(
     Raises FloatingPointError where the logits are not finite (broken weights): such a picture is
     failed rather than drawn from garbage.
     """
-    logits = guide(conditional, unconditional, sampling.guidance)
+    with np.errstate(all="ignore"):
+        logits = guide(conditional, unconditional, sampling.guidance)
     if not np.isfinite(logits).all():
         raise FloatingPointError("the model's logits are not finite; are its weights damaged?")
     codes, scaled = candidates(logits, sampling)

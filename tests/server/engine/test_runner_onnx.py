@@ -1,0 +1,185 @@
+"""The CPU runner against the torch reference, and the bits of a picture in company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
+from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.models.text import unconditional_ids
+
+from tests.support.tiny_model import tiny_model
+
+UNCONDITIONAL = tuple(unconditional_ids().tolist())
+TRIALS = 50
+JOBS = 8
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("model")
+    return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
+
+
+@pytest.fixture(scope="module")
+def runner(model: LoadedModel) -> OnnxRunner:
+    return make_runner(model)
+
+
+def make_runner(model: LoadedModel, slots: int = JOBS) -> OnnxRunner:
+    return OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots, threads=2)
+
+
+def text(model: LoadedModel, prompt: str) -> tuple[int, ...]:
+    return tuple(model.tokenizer.encode(prompt).ids.tolist())
+
+
+def reference_logits(
+    model: LoadedModel, texts: list[tuple[int, ...]], tokens: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Teacher-forced torch logits, [texts, positions, codes], from the slow reference."""
+    encoder = DalleBartEncoder.from_state_dict(
+        {name: torch.from_numpy(array) for name, array in model.encoder.items()}
+    )
+    decoder = DalleBartDecoder.from_state_dict(
+        {name: torch.from_numpy(array) for name, array in model.decoder.items()}
+    )
+    ids = torch.tensor(texts)
+    with torch.no_grad():
+        state = encoder(ids)
+        previous = torch.from_numpy(tokens)[None].repeat(len(texts), 1)
+        logits = decoder(previous, state, text_mask(ids))
+    codes: NDArray[np.float32] = logits[..., : model.grid.codebook_size].numpy()
+    return codes
+
+
+def test_every_step_agrees_with_the_torch_reference(model: LoadedModel, runner: OnnxRunner) -> None:
+    torch.set_num_threads(1)
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, model.grid.codebook_size, model.grid.tokens - 1)
+    tokens = np.concatenate([[model.grid.start_token], drawn])
+    prompt = text(model, "a red house and a blue boat")
+    expected = reference_logits(model, [prompt, UNCONDITIONAL], tokens)
+    runner.open(0, prompt)
+    worst = 0.0
+    for position, token in enumerate(tokens):
+        pair = runner.step(np.array([token]), np.array([position]))
+        for stream in (0, 1):
+            difference = np.abs(pair[stream][0] - expected[stream, position]).max()
+            worst = max(worst, float(difference) / float(expected[stream].std()))
+    assert worst < 1e-4
+
+
+def ids_alone(runner: OnnxRunner, request: PictureRequest) -> NDArray[np.int64]:
+    return draw_all(Engine(runner), {0: (0, request)})[0]
+
+
+def draw_all(
+    engine: Engine, starts: dict[int, tuple[int, PictureRequest]]
+) -> dict[int, NDArray[np.int64]]:
+    """Pictures by number, each submitted at its step."""
+    rows: dict[int, list[NDArray[np.int64]]] = {number: [] for number in starts}
+    step = 0
+    while not engine.idle or step <= max(start for start, _ in starts.values()):
+        for number, (start, request) in starts.items():
+            if start == step:
+                engine.submit(number, request, client=number)
+        for event in engine.step():
+            if isinstance(event, RowDrawn):
+                rows[event.picture].append(event.ids)
+        step += 1
+    return {number: np.stack(drawn) for number, drawn in rows.items()}
+
+
+def requests(model: LoadedModel) -> list[PictureRequest]:
+    """Jobs that differ in text, seed, image and sampling."""
+    prompts = ["a red house", "a blue boat at night", "the sun", "moon over the sea"]
+    return [
+        PictureRequest(
+            text(model, prompts[number % 4]),
+            seed=number * 1_000_003,
+            image=number % 3,
+            sampling=Sampling(
+                temperature=0.5 + 0.25 * number,
+                top_k=(0, 16, 64)[number % 3],
+                top_p=(1.0, 0.9)[number % 2],
+                guidance=float(number),
+            ),
+            stop_row=model.grid.rows,
+        )
+        for number in range(JOBS)
+    ]
+
+
+def test_ids_are_the_same_alone_and_among_seven_others(
+    model: LoadedModel, runner: OnnxRunner
+) -> None:
+    jobs = requests(model)
+    alone = [ids_alone(runner, job) for job in jobs]
+    choose = np.random.default_rng(2)
+    different = 0
+    for _ in range(TRIALS):
+        starts = {n: (int(choose.integers(0, 20)), job) for n, job in enumerate(jobs)}
+        together = draw_all(Engine(runner), starts)
+        different += sum(not (together[n] == alone[n]).all() for n in range(JOBS))
+    assert different == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_prefix_continues_to_the_same_ids(
+    model: LoadedModel, runner: OnnxRunner, rows: int
+) -> None:
+    job = requests(model)[4]
+    whole = ids_alone(runner, job)
+    rest = ids_alone(
+        runner,
+        PictureRequest(job.text_ids, job.seed, job.image, job.sampling, job.stop_row, whole[:rows]),
+    )
+    assert (rest == whole[rows:]).all()
+
+
+def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
+    for slot in range(JOBS):
+        runner.open(slot, text(model, "a red house" if slot == 0 else "the sea at night"))
+    expected: NDArray[np.float32] | None = None
+    for company in range(1, JOBS + 1):
+        tokens, positions = np.full(company, 3), np.zeros(company, np.int64)
+        conditional, unconditional = runner.step(tokens, positions)
+        pair = np.stack([conditional[0], unconditional[0]])
+        expected = pair if expected is None else expected
+        assert pair.tobytes() == expected.tobytes()
+
+
+def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel) -> None:
+    runner = make_runner(model, slots=2)
+    prompt = text(model, "a tree")
+    for slot in (0, 1):
+        runner.open(slot, prompt if slot else text(model, "the sea"))
+    first = np.array([model.grid.start_token] * 2)
+    runner.step(first, np.array([0, 0]))
+    expected = runner.step(np.array([5, 6]), np.array([1, 1]))[0][1].copy()
+    runner.move(1, 0)
+    assert (runner.step(np.array([6]), np.array([1]))[0][0] == expected).all()
+
+
+def test_more_texts_than_are_remembered_are_encoded_again(model: LoadedModel) -> None:
+    runner = make_runner(model, slots=1)
+    first = np.array([model.grid.start_token])
+    runner.open(0, text(model, "a red house"))
+    expected = runner.step(first, np.array([0]))[0].copy()
+    for number in range(70):
+        runner.open(0, (0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60))
+    runner.open(0, text(model, "a red house"))
+    assert (runner.step(first, np.array([0]))[0] == expected).all()
+
+
+def test_weights_of_a_real_folder_load_in_float32(tmp_path: Path) -> None:
+    model = load(str(tiny_model(tmp_path)))
+    assert {array.dtype for array in model.encoder.values()} == {np.dtype(np.float32)}

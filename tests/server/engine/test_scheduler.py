@@ -1,0 +1,80 @@
+"""The scheduler: dense slots, fairness between clients, a bounded queue."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from rowcast_server.engine.scheduler import Move, QueueFull, Scheduler
+
+
+def test_items_of_one_client_go_in_their_order() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=2, queue_limit=9)
+    for item in ("a1", "a2", "a3"):
+        scheduler.put("a", item)
+    assert list(scheduler.admit()) == [(0, "a1"), (1, "a2")]
+    assert scheduler.order() == ["a3"]
+
+
+def test_a_client_that_floods_does_not_hold_up_another() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=1, queue_limit=99)
+    for number in range(20):
+        scheduler.put("flood", f"f{number}")
+    scheduler.put("one", "single")
+    assert list(scheduler.admit()) == [(0, "f0")]
+    assert scheduler.order()[:3] == ["single", "f1", "f2"]
+
+
+def test_the_order_told_is_the_order_kept() -> None:
+    choose = random.Random(1)
+    scheduler: Scheduler[int] = Scheduler(slots=1, queue_limit=99)
+    for item in range(40):
+        scheduler.put(choose.choice("abc"), item)
+    told = scheduler.order()
+    kept = []
+    for _ in range(40):
+        ((_, item),) = scheduler.admit()
+        kept.append(item)
+        scheduler.release(0)
+    assert told == kept
+
+
+def test_slots_stay_dense_when_one_leaves() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=3, queue_limit=9)
+    for item in "abc":
+        scheduler.put(item, item)
+    list(scheduler.admit())
+    assert scheduler.release(0) == Move(source=2, destination=0)
+    assert scheduler.running == ["c", "b"]
+    assert scheduler.release(1) is None
+    assert scheduler.running == ["c"]
+
+
+def test_the_queue_is_bounded_and_a_withdrawn_item_makes_room() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=1, queue_limit=2)
+    scheduler.put("a", "1")
+    scheduler.put("a", "2")
+    with pytest.raises(QueueFull):
+        scheduler.put("a", "3")
+    assert scheduler.withdraw("1")
+    assert not scheduler.withdraw("1")
+    scheduler.put("a", "3")
+    assert scheduler.order() == ["2", "3"]
+    assert scheduler.waiting_count == 2
+
+
+def test_nothing_can_be_released_that_does_not_run() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=2, queue_limit=2)
+    with pytest.raises(ValueError, match="not running"):
+        scheduler.release(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        Scheduler(slots=0, queue_limit=2)
+
+
+def test_clear_forgets_everything() -> None:
+    scheduler: Scheduler[str] = Scheduler(slots=1, queue_limit=5)
+    for item in "abc":
+        scheduler.put(item, item)
+    list(scheduler.admit())
+    scheduler.clear()
+    assert (scheduler.running, scheduler.order(), scheduler.waiting_count) == ([], [], 0)
