@@ -1,0 +1,272 @@
+"""The VQGAN decoder: a grid of token ids in, pixels out, for any number of rows and columns.
+
+One graph serves the whole family (DALL-E Mini, taming f16, LlamaGen, Chameleon, postcard): look each
+id up, 1x1 convolution, then residual blocks, attention and nearest-neighbour upsampling. Every size,
+the number of levels, of blocks and of attention layers follows from the names and shapes of a state
+dict, so there is no configuration to get wrong. Keys are named as in taming-transformers
+(https://github.com/CompVis/taming-transformers, `Decoder`) with the table under `embedding.weight`.
+
+This module must not know where a state dict came from (`formats.py` does) nor what becomes of the
+module (`export.py` does). It imports torch and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_GROUPS = 32
+
+
+@dataclass(frozen=True)
+class LevelShape:
+    """One resolution of the decoder. `block_channels` are the outputs of its residual blocks."""
+
+    input_channels: int
+    block_channels: tuple[int, ...]
+    attention: bool
+    upsample: bool
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Every size of a decoder. `levels[0]` is the highest resolution, as in the keys `up.0`."""
+
+    codebook_size: int
+    code_channels: int
+    latent_channels: int  # after post_quant_conv
+    mid_channels: int
+    mid_attention: bool
+    levels: tuple[LevelShape, ...]
+    output_channels: int = 3
+
+    @property
+    def pixels_per_token(self) -> int:
+        """Side of the square of pixels that one token covers."""
+        return int(2 ** sum(level.upsample for level in self.levels))
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> DecoderShape:
+        """Read the sizes off the tensors. Raises KeyError where a key of the family is missing."""
+        levels = []
+        for level in range(_count(state, r"decoder\.up\.(\d+)\.")):
+            prefix = f"decoder.up.{level}"
+            blocks = _count(state, rf"decoder\.up\.{level}\.block\.(\d+)\.")
+            attentions = _count(state, rf"decoder\.up\.{level}\.attn\.(\d+)\.")
+            if attentions not in (0, blocks):
+                raise KeyError(f"{prefix}: {blocks} blocks but {attentions} attention layers")
+            convs = [state[f"{prefix}.block.{i}.conv1.weight"] for i in range(blocks)]
+            levels.append(
+                LevelShape(
+                    input_channels=int(convs[0].shape[1]),
+                    block_channels=tuple(int(conv.shape[0]) for conv in convs),
+                    attention=attentions > 0,
+                    upsample=f"{prefix}.upsample.conv.weight" in state,
+                )
+            )
+        if not levels:
+            raise KeyError("decoder.up.0.block.0.conv1.weight")
+        codebook_size, code_channels = state["embedding.weight"].shape
+        return cls(
+            codebook_size=int(codebook_size),
+            code_channels=int(code_channels),
+            latent_channels=int(state["post_quant_conv.weight"].shape[0]),
+            mid_channels=int(state["decoder.conv_in.weight"].shape[0]),
+            mid_attention="decoder.mid.attn_1.q.weight" in state,
+            levels=tuple(levels),
+            output_channels=int(state["decoder.conv_out.weight"].shape[0]),
+        )
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """One more than the largest index that `pattern` captures in the keys; 0 if it never matches."""
+    matches = (re.match(pattern, key) for key in state)
+    return max((int(match.group(1)) + 1 for match in matches if match), default=0)
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, 3x3 conv, twice, around a shortcut (1x1 conv where the channels change)."""
+
+    def __init__(self, input_channels: int, output_channels: int, norm_epsilon: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(NORM_GROUPS, input_channels, eps=norm_epsilon)
+        self.conv1 = nn.Conv2d(input_channels, output_channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(NORM_GROUPS, output_channels, eps=norm_epsilon)
+        self.conv2 = nn.Conv2d(output_channels, output_channels, 3, padding=1)
+        self.nin_shortcut: nn.Module = nn.Identity()
+        if input_channels != output_channels:
+            self.nin_shortcut = nn.Conv2d(input_channels, output_channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, input channels, height, width] -> [batch, output channels, height, width]."""
+        residual = self.conv1(F.silu(self.norm1(hidden)))
+        residual = self.conv2(F.silu(self.norm2(residual)))
+        shortcut: Tensor = self.nin_shortcut(hidden)
+        return shortcut + residual
+
+
+class AttentionBlock(nn.Module):
+    """One head of attention over all positions; the grid need not be square."""
+
+    def __init__(self, channels: int, norm_epsilon: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.norm = nn.GroupNorm(NORM_GROUPS, channels, eps=norm_epsilon)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> the same shape."""
+        normed = self.norm(hidden)
+        query = self.q(normed).flatten(2).transpose(1, 2)  # [batch, height * width, channels]
+        key = self.k(normed).flatten(2)  # [batch, channels, height * width]
+        value = self.v(normed).flatten(2).transpose(1, 2)
+        weights = torch.softmax(query @ key * self.channels**-0.5, dim=-1)
+        mixed = (weights @ value).transpose(1, 2)
+        attended: Tensor = self.proj_out(mixed.reshape(hidden.shape))
+        return hidden + attended
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour x2, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels, 2 * height, 2 * width]."""
+        upsampled: Tensor = self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
+        return upsampled
+
+
+class Middle(nn.Module):
+    """Residual block, attention (absent in a few families), residual block."""
+
+    def __init__(self, channels: int, attention: bool, norm_epsilon: float) -> None:
+        super().__init__()
+        self.block_1 = ResidualBlock(channels, channels, norm_epsilon)
+        self.attn_1: nn.Module = nn.Identity()
+        if attention:
+            self.attn_1 = AttentionBlock(channels, norm_epsilon)
+        self.block_2 = ResidualBlock(channels, channels, norm_epsilon)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, rows, cols] -> the same shape."""
+        mixed: Tensor = self.block_2(self.attn_1(self.block_1(hidden)))
+        return mixed
+
+
+class Level(nn.Module):
+    """The blocks of one resolution and, on all but the highest, the step up to the next."""
+
+    def __init__(self, shape: LevelShape, norm_epsilon: float) -> None:
+        super().__init__()
+        inputs = (shape.input_channels, *shape.block_channels[:-1])
+        self.block = nn.ModuleList(
+            ResidualBlock(before, after, norm_epsilon)
+            for before, after in zip(inputs, shape.block_channels, strict=True)
+        )
+        attended: Sequence[int] = shape.block_channels if shape.attention else ()
+        self.attn = nn.ModuleList(AttentionBlock(channels, norm_epsilon) for channels in attended)
+        self.upsample: nn.Module = nn.Identity()
+        if shape.upsample:
+            self.upsample = Upsample(shape.block_channels[-1])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, input channels, height, width] -> [batch, channels, height x 1|2, width x 1|2]."""
+        for index, block in enumerate(self.block):
+            hidden = block(hidden)
+            if len(self.attn) > 0:
+                hidden = self.attn[index](hidden)
+        raised: Tensor = self.upsample(hidden)
+        return raised
+
+
+class Decoder(nn.Module):
+    """Latent grid to unclipped pixels. `stem`, `up[n]` from last to first, `head`: in that order."""
+
+    def __init__(self, shape: DecoderShape, norm_epsilon: float) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(shape.latent_channels, shape.mid_channels, 3, padding=1)
+        self.mid = Middle(shape.mid_channels, shape.mid_attention, norm_epsilon)
+        self.up = nn.ModuleList(Level(level, norm_epsilon) for level in shape.levels)
+        channels = shape.levels[0].block_channels[-1]
+        self.norm_out = nn.GroupNorm(NORM_GROUPS, channels, eps=norm_epsilon)
+        self.conv_out = nn.Conv2d(channels, shape.output_channels, 3, padding=1)
+
+    def stem(self, latent: Tensor) -> Tensor:
+        """[batch, latent channels, rows, cols] -> [batch, mid channels, rows, cols]."""
+        mixed: Tensor = self.mid(self.conv_in(latent))
+        return mixed
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> unclipped pixels [batch, 3, height, width]."""
+        pixels: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
+        return pixels
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """[batch, latent channels, rows, cols] -> unclipped pixels [batch, 3, rows*p, cols*p]."""
+        hidden = self.stem(latent)
+        for level in reversed(self.up):
+            hidden = level(hidden)
+        return self.head(hidden)
+
+
+class VQGANDecoder(nn.Module):
+    """Token ids to pixels in 0..1.
+
+    `value_range` is what the network calls black and white: (0, 1) or (-1, 1). `norm_epsilon` is
+    1e-6 in taming's and flax's original, 1e-5 in min-dalle. Families that normalise their codes
+    (LlamaGen) are brought to a plain table before they come here.
+    """
+
+    def __init__(
+        self,
+        shape: DecoderShape,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        norm_epsilon: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if not value_range[0] < value_range[1]:
+            raise ValueError(f"value_range must rise: {value_range}")
+        self.shape = shape
+        self.value_range = value_range
+        self.norm_epsilon = norm_epsilon
+        self.embedding = nn.Embedding(shape.codebook_size, shape.code_channels)
+        self.post_quant_conv = nn.Conv2d(shape.code_channels, shape.latent_channels, 1)
+        self.decoder = Decoder(shape, norm_epsilon)
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        state: Mapping[str, Tensor],
+        value_range: tuple[float, float] = (0.0, 1.0),
+        norm_epsilon: float = 1e-6,
+    ) -> VQGANDecoder:
+        """A float32 module in eval mode.
+
+        Raises KeyError or RuntimeError if keys are missing, unknown or of unfitting shapes.
+        """
+        module = cls(DecoderShape.from_state_dict(state), value_range, norm_epsilon)
+        module.load_state_dict({key: value.float() for key, value in state.items()})
+        return module.eval()
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """Code vectors [batch, code channels, rows, cols] -> unclipped values in `value_range`."""
+        values: Tensor = self.decoder(self.post_quant_conv(vectors))
+        return values
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 ids [batch, rows, cols] -> float pixels [batch, 3, rows*p, cols*p] in 0..1."""
+        vectors = self.embedding(ids).permute(0, 3, 1, 2)  # [batch, code channels, rows, cols]
+        black, white = self.value_range
+        pixels = (self.decode_vectors(vectors) - black) / (white - black)
+        return pixels.clamp(0.0, 1.0)
