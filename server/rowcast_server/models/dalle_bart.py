@@ -1,0 +1,281 @@
+"""The DALL-E Mini transformer in torch: text ids to encoder states, image ids to logits.
+
+Architecture and key names are those of min-dalle (a port of dalle-mini's `DalleBart`): attention
+between two LayerNorms, gated linear units with LayerNorms inside, no biases in linear layers,
+learnt positions, heads of width 64. Every size follows from the shapes of a state dict, so Mini,
+Mega and postcard are the same code.
+
+This is the plain reference that faster runners must agree with, and the module that training uses.
+It must not know about guidance, sampling, files or requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD_WIDTH = 64
+TEXT_POSITIONS = 64
+IMAGE_POSITIONS = 256
+PAD = 1  # text id of padding: masked out of every attention
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """The sizes of an encoder or a decoder. `outputs` is the width of `lm_head`, decoder only."""
+
+    vocabulary: int
+    positions: int
+    width: int
+    glu_width: int
+    layers: int
+    outputs: int = 0
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> TransformerShape:
+        """Read the sizes off the tensors.
+
+        Raises KeyError where a key is missing, ValueError where the width is not whole heads.
+        """
+        vocabulary, width = state["embed_tokens.weight"].shape
+        if width % HEAD_WIDTH:
+            raise ValueError(f"width {width} is not a multiple of the head width {HEAD_WIDTH}")
+        numbers = [re.match(r"layers\.(\d+)\.", key) for key in state]
+        return cls(
+            vocabulary=int(vocabulary),
+            positions=int(state["embed_positions.weight"].shape[0]),
+            width=int(width),
+            glu_width=int(state["layers.0.glu.fc0.weight"].shape[0]),
+            layers=max(int(number.group(1)) + 1 for number in numbers if number),
+            outputs=int(state["lm_head.weight"].shape[0]) if "lm_head.weight" in state else 0,
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head attention; keys and values are made apart from queries so that they can be kept."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width, bias=False)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.out_proj = nn.Linear(width, width, bias=False)
+
+    def split(self, states: Tensor) -> Tensor:
+        """[batch, positions, width] -> [batch, heads, positions, 64]."""
+        return states.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+
+    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, positions, width] -> two of [batch, heads, positions, 64]."""
+        return self.split(self.k_proj(states)), self.split(self.v_proj(states))
+
+    def attend(
+        self,
+        states: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Queries of `states` [batch, n, width] over keys and values; mask True means attend."""
+        queries = self.split(self.q_proj(states))
+        mixed = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=causal
+        )
+        output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return output
+
+
+class GatedLinearUnit(nn.Module):
+    """fc2(ln1(gelu(fc0 x) * fc1 x)) of x = ln0(input); gelu is the exact one."""
+
+    def __init__(self, width: int, glu_width: int) -> None:
+        super().__init__()
+        self.ln0 = nn.LayerNorm(width)
+        self.ln1 = nn.LayerNorm(glu_width)
+        self.fc0 = nn.Linear(width, glu_width, bias=False)
+        self.fc1 = nn.Linear(width, glu_width, bias=False)
+        self.fc2 = nn.Linear(glu_width, width, bias=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., width] -> [..., width]."""
+        normed = self.ln0(states)
+        gated = self.ln1(F.gelu(self.fc0(normed)) * self.fc1(normed))
+        output: Tensor = self.fc2(gated)
+        return output
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a gated linear unit, each added to its input."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.pre_self_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.self_attn = Attention(shape.width)
+        self.self_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.glu = GatedLinearUnit(shape.width, shape.glu_width)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States [batch, positions, width], mask [batch, 1, 1, positions] -> states."""
+        normed = self.pre_self_attn_layer_norm(states)
+        keys, values = self.self_attn.keys_values(normed)
+        attended = self.self_attn.attend(normed, keys, values, mask)
+        states = states + self.self_attn_layer_norm(attended)
+        output: Tensor = states + self.glu(states)
+        return output
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the encoder, gated linear unit, each added."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.pre_self_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.self_attn = Attention(shape.width)
+        self.self_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.pre_encoder_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.encoder_attn = Attention(shape.width)
+        self.encoder_attn_layer_norm = nn.LayerNorm(shape.width)
+        self.glu = GatedLinearUnit(shape.width, shape.glu_width)
+
+    def after_self_attention(
+        self, states: Tensor, attended: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor
+    ) -> Tensor:
+        """The rest of the layer, once self-attention's output [batch, n, width] is known."""
+        states = states + self.self_attn_layer_norm(attended)
+        normed = self.pre_encoder_attn_layer_norm(states)
+        attended = self.encoder_attn.attend(normed, *cross, mask)
+        states = states + self.encoder_attn_layer_norm(attended)
+        output: Tensor = states + self.glu(states)
+        return output
+
+    def forward(self, states: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """All positions at once: [batch, n, width] -> [batch, n, width]."""
+        normed = self.pre_self_attn_layer_norm(states)
+        keys, values = self.self_attn.keys_values(normed)
+        attended = self.self_attn.attend(normed, keys, values, causal=True)
+        return self.after_self_attention(states, attended, cross, mask)
+
+
+@dataclass
+class DecoderCache:
+    """What one batch of sequences remembers between steps."""
+
+    keys: Tensor  # [layers, batch, heads, positions, 64], filled up to `length`
+    values: Tensor
+    cross: list[tuple[Tensor, Tensor]]  # per layer, of the encoder's states
+    mask: Tensor  # [batch, 1, 1, text positions], True where there is text
+    length: int = 0
+
+
+class _Transformer(nn.Module):
+    """What encoder and decoder share: embeddings, norms, loading."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
+        self.embed_positions = nn.Embedding(shape.positions, shape.width)
+        self.layernorm_embedding = nn.LayerNorm(shape.width)
+        self.final_ln = nn.LayerNorm(shape.width)
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
+        """A float32 module in eval mode. LayerNorm scales that the files leave out are 1.
+
+        Raises KeyError or RuntimeError if other keys are missing, unknown or of unfitting shapes.
+        """
+        module = cls(TransformerShape.from_state_dict(state))
+        complete = {key: value.float() for key, value in state.items()}
+        for name, part in module.named_modules():
+            if isinstance(part, nn.LayerNorm) and f"{name}.bias" in complete:
+                complete.setdefault(f"{name}.weight", torch.ones(part.normalized_shape))
+        module.load_state_dict(complete)
+        return module.eval()
+
+    def embed(self, ids: Tensor, first: int = 0) -> Tensor:
+        """Ids [batch, n] at positions first … first + n - 1 -> states [batch, n, width]."""
+        positions = torch.arange(first, first + ids.shape[1], device=ids.device)
+        states = self.embed_tokens(ids) + self.embed_positions(positions)
+        normed: Tensor = self.layernorm_embedding(states)
+        return normed
+
+
+class DalleBartEncoder(_Transformer):
+    """Text ids to states that the decoder attends to."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__(shape)
+        self.layers = nn.ModuleList(EncoderLayer(shape) for _ in range(shape.layers))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 ids [batch, n], n <= 64, padded with 1 -> float states [batch, n, width]."""
+        mask = text_mask(ids)
+        states = self.embed(ids)
+        for layer in self.layers:
+            states = layer(states, mask)
+        output: Tensor = self.final_ln(states)
+        return output
+
+
+class DalleBartDecoder(_Transformer):
+    """Image ids so far and encoder states to logits of the next id."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__(shape)
+        self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(shape.layers))
+        self.lm_head = nn.Linear(shape.width, shape.outputs, bias=False)
+
+    def forward(self, previous: Tensor, encoder_state: Tensor, mask: Tensor) -> Tensor:
+        """Teacher-forced logits of every position in one pass.
+
+        `previous` int64 [batch, n] begins with the start token and then holds ids 0 … n - 2;
+        `encoder_state` [batch, text, width]; `mask` from `text_mask`. -> [batch, n, outputs].
+        """
+        states = self.embed(previous)
+        for layer in self.layers:
+            states = layer(states, layer.encoder_attn.keys_values(encoder_state), mask)
+        logits: Tensor = self.lm_head(self.final_ln(states))
+        return logits
+
+    def start(self, encoder_state: Tensor, mask: Tensor) -> DecoderCache:
+        """An empty cache for the batch of `encoder_state` [batch, text, width]."""
+        batch, heads = encoder_state.shape[0], self.shape.width // HEAD_WIDTH
+        size = (self.shape.layers, batch, heads, self.shape.positions, HEAD_WIDTH)
+        keys, values = encoder_state.new_zeros(size), encoder_state.new_zeros(size)
+        cross = [layer.encoder_attn.keys_values(encoder_state) for layer in self.layers]
+        return DecoderCache(keys, values, cross, mask)
+
+    def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
+        """One position: int64 tokens [batch] -> logits [batch, outputs]; advances the cache.
+
+        Raises IndexError once all positions are used.
+        """
+        at = cache.length
+        if at >= self.shape.positions:
+            raise IndexError(f"all {self.shape.positions} positions are used")
+        states = self.embed(tokens[:, None], at)
+        for index, layer in enumerate(self.layers):
+            normed = layer.pre_self_attn_layer_norm(states)
+            keys, values = layer.self_attn.keys_values(normed)
+            cache.keys[index, :, :, at : at + 1] = keys
+            cache.values[index, :, :, at : at + 1] = values
+            attended = layer.self_attn.attend(
+                normed, cache.keys[index, :, :, : at + 1], cache.values[index, :, :, : at + 1]
+            )
+            states = layer.after_self_attention(states, attended, cache.cross[index], cache.mask)
+        cache.length = at + 1
+        logits: Tensor = self.lm_head(self.final_ln(states))[:, 0]
+        return logits
+
+
+def text_mask(ids: Tensor) -> Tensor:
+    """Text ids [batch, n] -> bool [batch, 1, 1, n], True where there is no padding."""
+    return ids.ne(PAD)[:, None, None, :]

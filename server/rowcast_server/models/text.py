@@ -1,0 +1,115 @@
+"""Prompts to text token ids: the byte-pair tokenizer of DALL-E Mini, over any vocabulary.
+
+The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
+spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
+cut and said to be cut; unlike min-dalle's, a cut text keeps its `</s>`, as in the original. This module must not import torch: a gateway may tokenize.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TEXT_POSITIONS = 64
+START, PAD, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, in every vocabulary
+WORD_START = "Ġ"
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A prompt as ids: int64 [64], of which the first `length` are not padding."""
+
+    ids: Ids
+    length: int
+    truncated: bool
+
+
+def _emoji_spelled_out(text: str) -> str:
+    """Emoji as their names, if the optional `emoji` package is installed; else unchanged."""
+    try:
+        import emoji
+    except ImportError:
+        return text
+    spelled: Any = emoji.demojize(text, delimiters=("", ""))
+    return str(spelled)
+
+
+def normalise(text: str) -> str:
+    """Lower-case ASCII with emoji spelled out; other characters are dropped."""
+    return _emoji_spelled_out(text).lower().encode("ascii", errors="ignore").decode()
+
+
+def unconditional_ids() -> Ids:
+    """The stream without a prompt, the other half of guidance: `<s> </s>` and padding, [64]."""
+    ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
+    ids[:2] = START, END
+    return ids
+
+
+class TextTokenizer:
+    """Byte-pair tokens over `vocab` (subword to id) and `merges` (pairs, most frequent first)."""
+
+    def __init__(self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+        """Raises ValueError unless the special tokens have the ids 0 to 3."""
+        for expected, token in enumerate(SPECIAL_TOKENS):
+            if vocab.get(token) != expected:
+                raise ValueError(f"vocabulary maps {token} to {vocab.get(token)}, not {expected}")
+        self.vocab = dict(vocab)
+        self.ranks = {pair: rank for rank, pair in enumerate(merges)}  # the last of equals wins
+
+    @classmethod
+    def from_files(cls, vocab_path: Path | str, merges_path: Path | str) -> TextTokenizer:
+        """Read `vocab.json` and `merges.txt` (one pair a line; `#version` first is skipped).
+
+        Raises OSError if a file cannot be read, ValueError if it does not hold what it should.
+        """
+        vocab = json.loads(Path(vocab_path).read_text(encoding="utf-8"))
+        if not isinstance(vocab, dict):
+            raise ValueError(f"{vocab_path}: not a JSON object")
+        lines = Path(merges_path).read_text(encoding="utf-8").split("\n")
+        return cls(vocab, list(_parse_merges(lines, str(merges_path))))
+
+    def encode(self, text: str) -> EncodedText:
+        """Tokenize a prompt. Never fails: unknown pieces become `<unk>`, long text is cut."""
+        tokens = [
+            self.vocab.get(piece, UNKNOWN)
+            for word in normalise(text).split(" ")
+            if word
+            for piece in self.pieces(word)
+        ]
+        room = TEXT_POSITIONS - 2
+        kept = [START, *tokens[:room], END]
+        ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
+        ids[: len(kept)] = kept
+        return EncodedText(ids, len(kept), len(tokens) > room)
+
+    def pieces(self, word: str) -> list[str]:
+        """The subwords of one word: merge the pair of lowest rank, leftmost first, until none."""
+        parts = [WORD_START, *word]
+        while len(parts) > 1:
+            pairs = list(zip(parts, parts[1:], strict=False))
+            best = min(pairs, key=lambda pair: self.ranks.get(pair, len(self.ranks)))
+            if best not in self.ranks:
+                break
+            at = pairs.index(best)
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        return parts
+
+
+def _parse_merges(lines: Sequence[str], name: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or (number == 1 and line.startswith("#version")):
+            continue
+        pair = line.split()
+        if len(pair) != 2:
+            raise ValueError(f"{name}:{number}: expected two subwords, found {len(pair)}")
+        yield pair[0], pair[1]
