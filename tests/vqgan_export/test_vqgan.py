@@ -81,7 +81,8 @@ def test_any_grid_becomes_pixels_in_range(state: dict[str, Tensor], rows: int, c
     with torch.no_grad():
         pixels = module(ids)
     assert pixels.shape == (2, 3, rows * 4, cols * 4)
-    assert pixels.min() >= 0 and pixels.max() <= 1
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
 
 
 def test_pictures_of_a_batch_do_not_touch(state: dict[str, Tensor]) -> None:

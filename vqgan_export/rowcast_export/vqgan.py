@@ -1,9 +1,9 @@
 """The VQGAN decoder: a grid of token ids in, pixels out, for any number of rows and columns.
 
-One graph serves the whole family (DALL-E Mini, taming f16, LlamaGen, Chameleon, postcard): look each
-id up, 1x1 convolution, then residual blocks, attention and nearest-neighbour upsampling. Every size,
-the number of levels, of blocks and of attention layers follows from the names and shapes of a state
-dict, so there is no configuration to get wrong. Keys are named as in taming-transformers
+One graph serves the whole family (DALL-E Mini, taming f16, LlamaGen, Chameleon, postcard): each id
+is looked up, then come a 1x1 convolution, residual blocks, attention and nearest-neighbour
+upsampling. Every size, the number of levels, of blocks and of attention layers follows from the
+names and shapes of a state dict: no configuration to get wrong. Keys are as in taming-transformers
 (https://github.com/CompVis/taming-transformers, `Decoder`) with the table under `embedding.weight`.
 
 This module must not know where a state dict came from (`formats.py` does) nor what becomes of the
@@ -84,7 +84,7 @@ class DecoderShape:
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest index that `pattern` captures in the keys; 0 if it never matches."""
+    """One more than the largest index that `pattern` captures in the keys; 0 if none matches."""
     matches = (re.match(pattern, key) for key in state)
     return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
@@ -104,7 +104,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[batch, input channels, height, width] -> [batch, output channels, height, width]."""
-        residual = self.conv1(F.silu(self.norm1(hidden)))
+        residual: Tensor = self.conv1(F.silu(self.norm1(hidden)))
         residual = self.conv2(F.silu(self.norm2(residual)))
         shortcut: Tensor = self.nin_shortcut(hidden)
         return shortcut + residual
@@ -181,7 +181,7 @@ class Level(nn.Module):
             self.upsample = Upsample(shape.block_channels[-1])
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[batch, input channels, height, width] -> [batch, channels, height x 1|2, width x 1|2]."""
+        """[batch, input channels, height, width] -> [batch, channels, 1|2 height, 1|2 width]."""
         for index, block in enumerate(self.block):
             hidden = block(hidden)
             if len(self.attn) > 0:
@@ -191,7 +191,7 @@ class Level(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent grid to unclipped pixels. `stem`, `up[n]` from last to first, `head`: in that order."""
+    """Latent grid to unclipped pixels: `stem`, then `up[n]` from last to first, then `head`."""
 
     def __init__(self, shape: DecoderShape, norm_epsilon: float) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class TransformerShape:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; keys and values are made apart from queries so that they can be kept."""
+    """Multi-head attention; keys and values are made apart from queries, so they can be kept."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,8 @@ class Attention(nn.Module):
 
     def split(self, states: Tensor) -> Tensor:
         """[batch, positions, width] -> [batch, heads, positions, 64]."""
-        return states.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+        batch, positions, _ = states.shape
+        return states.reshape(batch, positions, self.heads, HEAD_WIDTH).transpose(1, 2)
 
     def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, positions, width] -> two of [batch, heads, positions, 64]."""
@@ -233,6 +234,9 @@ class DalleBartDecoder(_Transformer):
         self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(shape.layers))
         self.lm_head = nn.Linear(shape.width, shape.outputs, bias=False)
 
+    def _layers(self) -> list[DecoderLayer]:
+        return cast(list[DecoderLayer], list(self.layers))
+
     def forward(self, previous: Tensor, encoder_state: Tensor, mask: Tensor) -> Tensor:
         """Teacher-forced logits of every position in one pass.
 
@@ -240,7 +244,7 @@ class DalleBartDecoder(_Transformer):
         `encoder_state` [batch, text, width]; `mask` from `text_mask`. -> [batch, n, outputs].
         """
         states = self.embed(previous)
-        for layer in self.layers:
+        for layer in self._layers():
             states = layer(states, layer.encoder_attn.keys_values(encoder_state), mask)
         logits: Tensor = self.lm_head(self.final_ln(states))
         return logits
@@ -250,7 +254,7 @@ class DalleBartDecoder(_Transformer):
         batch, heads = encoder_state.shape[0], self.shape.width // HEAD_WIDTH
         size = (self.shape.layers, batch, heads, self.shape.positions, HEAD_WIDTH)
         keys, values = encoder_state.new_zeros(size), encoder_state.new_zeros(size)
-        cross = [layer.encoder_attn.keys_values(encoder_state) for layer in self.layers]
+        cross = [layer.encoder_attn.keys_values(encoder_state) for layer in self._layers()]
         return DecoderCache(keys, values, cross, mask)
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
@@ -262,7 +266,7 @@ class DalleBartDecoder(_Transformer):
         if at >= self.shape.positions:
             raise IndexError(f"all {self.shape.positions} positions are used")
         states = self.embed(tokens[:, None], at)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self._layers()):
             normed = layer.pre_self_attn_layer_norm(states)
             keys, values = layer.self_attn.keys_values(normed)
             cache.keys[index, :, :, at : at + 1] = keys

@@ -2,7 +2,9 @@
 
 The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
 spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
-cut and said to be cut; unlike min-dalle's, a cut text keeps its `</s>`, as in the original. This module must not import torch: a gateway may tokenize.
+cut and said to be cut; unlike min-dalle's, a cut text keeps its `</s>`, as in the original.
+
+This module must not import torch: a gateway may tokenize.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +99,7 @@ class TextTokenizer:
         """The subwords of one word: merge the pair of lowest rank, leftmost first, until none."""
         parts = [WORD_START, *word]
         while len(parts) > 1:
-            pairs = list(zip(parts, parts[1:], strict=False))
+            pairs = list(pairwise(parts))
             best = min(pairs, key=lambda pair: self.ranks.get(pair, len(self.ranks)))
             if best not in self.ranks:
                 break
