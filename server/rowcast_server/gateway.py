@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from rowcast.messages import HELLO_TIMEOUT_SECONDS, SUBPROTOCOL, CloseCode
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 
 from .config import ServerConfig
@@ -22,7 +24,8 @@ logger = logging.getLogger(__name__)
 MAX_TRANSPORT_FRAME_BYTES = 1_114_112
 WRITE_LIMIT_BYTES = 16_384
 
-SessionFactory = Callable[[ServerConnection, Callable[[], None]], ServerSession]
+# Given the host name by which the client came, and what to call when frames wait to be sent.
+SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
 
 
 class Gateway:
@@ -64,7 +67,7 @@ class Gateway:
     async def _handle(self, connection: ServerConnection) -> None:
         prepare_socket(connection, self._config.send_timeout)
         news = asyncio.Event()
-        session = self._make_session(connection, news.set)
+        session = self._make_session(_host(connection), news.set)
         self._sessions.add(session)
         writer = asyncio.create_task(self._write(connection, session, news))
         try:
@@ -111,3 +114,12 @@ class Gateway:
     async def _close(self, connection: ServerConnection, close: CloseConnection) -> None:
         reason = close.reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5
         await connection.close(int(close.code), reason)
+
+
+def _host(connection: ServerConnection) -> str | None:
+    """The host of the request's Host header (RFC 9112 section 3.2), without its port."""
+    request = connection.request
+    try:
+        return urlsplit(f"//{request.headers['Host']}").hostname if request is not None else None
+    except (KeyError, ValueError, MultipleValuesError):
+        return None

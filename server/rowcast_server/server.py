@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import msgspec
 from rowcast.messages import (
@@ -16,7 +15,6 @@ from rowcast.messages import (
     Welcome,
     id_bytes_for,
 )
-from websockets.asyncio.server import ServerConnection
 
 from .admission import ServedModel
 from .auth import token_check
@@ -78,9 +76,9 @@ class RowcastServer:
         self._http_port = await self._web.start()
         port = await self._gateway.start()
         self._bridge.start()
-        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        self.ws_url = f"ws://{host}:{port}"
-        self.http_url = (self.config.public_url or f"http://{host}:{self._http_port}").rstrip("/")
+        host = self.config.host
+        self.ws_url = f"ws://{_bracketed(host)}:{port}"
+        self.http_url = (self.config.public_url or _http_url(host, self._http_port)).rstrip("/")
         self._ready = True
 
     async def close(self, notice: float = 0.0) -> None:
@@ -103,29 +101,33 @@ class RowcastServer:
         )
         return Engine(runner, config.queue_limit)
 
-    def _session(self, connection: ServerConnection, wake: Callable[[], None]) -> ServerSession:
+    def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
         return ServerSession(
             self._book,
             self._models,
-            Welcome(self._limits, [self._with_urls(connection)]),
+            Welcome(self._limits, [self._with_urls(host)]),
             self._authorise,
-            client=connection.id,
+            client=object(),
             wake=wake,
         )
 
-    def _with_urls(self, connection: ServerConnection) -> Model:
+    def _with_urls(self, host: str | None) -> Model:
         """The announcement with absolute URLs, at the host by which this client came."""
-        base = self.config.public_url
-        if base is None:
-            request = connection.request
-            host = urlsplit(f"//{request.headers.get('Host', '')}").hostname if request else None
-            host = host or self.config.host
-            base = f"http://{f'[{host}]' if ':' in host else host}:{self._http_port}"
+        base = self.config.public_url or _http_url(host or self.config.host, self._http_port)
         files = [
             msgspec.structs.replace(file, url=f"{base.rstrip('/')}/{file.url}")
             for file in self._announcement.files
         ]
         return msgspec.structs.replace(self._announcement, files=files)
+
+
+def _http_url(host: str, port: int) -> str:
+    return f"http://{_bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands in a URL: IPv6 addresses in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 def announce(model: LoadedModel) -> Model:

@@ -1,0 +1,129 @@
+"""Who may import whom: the arrows between the packages, and what each must not know.
+
+Read from the source, so that an import inside a function or under TYPE_CHECKING counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    "rowcast": ROOT / "client_py/rowcast",
+    "rowcast_server": ROOT / "server/rowcast_server",
+    "rowcast_export": ROOT / "vqgan_export/rowcast_export",
+    "rowcast_bench": ROOT / "bench/rowcast_bench",
+}
+# Our own modules that a package may use of another package.
+ARROWS = {
+    "rowcast": set(),
+    "rowcast_export": set(),
+    "rowcast_server": {"rowcast.messages", "rowcast.errors", "rowcast_export.formats"},
+}
+# Third-party packages that only these modules may import.
+ONLY_IN = {
+    "websockets": {
+        "rowcast.aio",
+        "rowcast.sync",
+        "rowcast.transport",
+        "rowcast_server.gateway",
+        "rowcast_server.watchdog",
+    },
+    "aiohttp": {"rowcast_server.web"},
+    "httpx": {"rowcast.artifacts"},
+}
+WITHOUT = {
+    "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},
+    "rowcast_server.engine.scheduler": {"numpy", "torch", "onnxruntime"},
+    "rowcast_server.engine.request": {"torch", "onnxruntime"},
+    "rowcast_server.session": {"asyncio", "websockets", "threading"},
+    "rowcast_server.jobs": {"asyncio", "websockets", "threading"},
+    "rowcast.session": {"asyncio", "websockets", "threading"},
+    "rowcast.messages": {"asyncio", "websockets", "numpy"},
+    "rowcast.canvas": {"onnxruntime", "PIL", "asyncio"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports(module: str, path: Path) -> set[str]:
+    """Absolute names of all that a module imports; a name from a module counts as module.name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")
+                if path.name != "__init__.py":
+                    package = package[:-1]
+                package = package[: len(package) - (node.level - 1)]
+                base = ".".join([*package, base]).rstrip(".")
+            found |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+    return found
+
+
+ALL = dict(modules())
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_arrows_between_packages_point_one_way(module: str) -> None:
+    package = module.split(".")[0]
+    if package not in ARROWS:
+        return  # benchmarks may use everything
+    for name in imports(module, ALL[module]):
+        other = name.split(".")[0]
+        if other in PACKAGES and other != package:
+            allowed = ARROWS[package]
+            assert any(name == ok or name.startswith(f"{ok}.") for ok in allowed) or any(
+                ok.startswith(f"{name}.") for ok in allowed
+            ), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_imported_where_it_belongs(library: str) -> None:
+    users = {
+        module
+        for module, path in ALL.items()
+        if any(name.split(".")[0] == library for name in imports(module, path))
+        and not module.startswith("rowcast_bench")
+    }
+    assert users == ONLY_IN[library]
+
+
+@pytest.mark.parametrize("prefix", WITHOUT)
+def test_what_a_module_must_not_know(prefix: str) -> None:
+    for module, path in ALL.items():
+        if module == prefix or module.startswith(f"{prefix}."):
+            known = {name.split(".")[0] for name in imports(module, path)}
+            assert not known & WITHOUT[prefix], module
+
+
+@pytest.mark.parametrize(
+    ("package", "heavy"),
+    [
+        ("rowcast", {"torch", "onnx", "onnxruntime", "numpy", "websockets", "rowcast_server"}),
+        ("rowcast.cli", {"torch", "onnx", "onnxruntime", "rowcast_server"}),
+        ("rowcast.aio, rowcast.sync, rowcast.commands", {"torch", "onnx", "rowcast_server"}),
+        ("rowcast_server.server, rowcast_server.cli", {"torch", "rowcast_export"}),
+        ("rowcast_export.cli", {"torch", "rowcast", "rowcast_server"}),
+    ],
+)
+def test_importing_costs_no_more_than_it_must(package: str, heavy: set[str]) -> None:
+    code = f"import sys, {package}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not set(run.stdout.split()) & heavy
