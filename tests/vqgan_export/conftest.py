@@ -48,7 +48,7 @@ def tiny_tensors() -> dict[str, Tensor]:
                 if parameter.dim() == 1:  # norms and biases start at constants
                     parameter.add_(torch.randn_like(parameter) * 0.1)
             module.decoder.conv_out.weight.mul_(0.5)
-            module.decoder.conv_out.bias.add_(0.5)
+            module.get_parameter("decoder.conv_out.bias").add_(0.5)
     return {name: value.detach() for name, value in module.state_dict().items()}
 
 

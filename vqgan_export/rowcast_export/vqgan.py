@@ -106,8 +106,8 @@ class ResidualBlock(nn.Module):
         """[batch, input channels, height, width] -> [batch, output channels, height, width]."""
         residual: Tensor = self.conv1(F.silu(self.norm1(hidden)))
         residual = self.conv2(F.silu(self.norm2(residual)))
-        shortcut: Tensor = self.nin_shortcut(hidden)
-        return shortcut + residual
+        mixed: Tensor = self.nin_shortcut(hidden) + residual
+        return mixed
 
 
 class AttentionBlock(nn.Module):
