@@ -1,0 +1,61 @@
+"""Pictures that form in place in a Jupyter notebook.
+
+>>> display = NotebookDisplay()                                           # doctest: +SKIP
+>>> async for event in client.generate("a red house", images=4):          # doctest: +SKIP
+...     display.update(event)
+"""
+
+from __future__ import annotations
+
+import math
+
+from PIL import Image
+
+from .detokenizer import PAPER
+from .errors import RowcastError
+from .events import Event
+
+GAP_PIXELS = 4
+
+
+class NotebookDisplay:
+    """One output cell, repainted as events arrive; several pictures form side by side.
+
+    ``side`` is the width in pixels at which a picture is shown; None shows it as it is.
+    Raises RowcastError outside a notebook's environment (no IPython).
+    """
+
+    def __init__(self, side: int | None = 256) -> None:
+        try:
+            from IPython.display import display
+        except ModuleNotFoundError as error:
+            raise RowcastError("there is no notebook here: IPython is not installed") from error
+        self._side = side
+        self._images: dict[int, Image.Image] = {}
+        self._handle = display("waiting for the first row …", display_id=True)
+
+    def update(self, event: Event) -> None:
+        """Show what an event brought; events without a picture change nothing."""
+        if event.image is not None:
+            self._images[event.index] = event.image
+            self._handle.update(contact_sheet(self._images, self._side))
+
+
+def contact_sheet(images: dict[int, Image.Image], side: int | None = None) -> Image.Image:
+    """Pictures by number, left to right and top to bottom, in a grid as square as it goes."""
+    first = next(iter(images.values()))
+    width = side or first.width
+    height = round(first.height * width / first.width)
+    count = max(images) + 1
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = Image.new(
+        "RGB",
+        (columns * (width + GAP_PIXELS) - GAP_PIXELS, rows * (height + GAP_PIXELS) - GAP_PIXELS),
+        PAPER,
+    )
+    for index, image in images.items():
+        row, column = divmod(index, columns)
+        place = (column * (width + GAP_PIXELS), row * (height + GAP_PIXELS))
+        sheet.paste(image.resize((width, height), Image.Resampling.LANCZOS), place)
+    return sheet
