@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,9 @@ from .transport import (
     reconnect_policy,
     websocket_arguments,
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 def connect(
@@ -210,6 +214,7 @@ class AsyncClient:
         """Reconnect with jitter and resume; False if that is useless or did not succeed."""
         failure, worth_it = lost(closed)
         if worth_it and self._reconnect > 0 and self.session.active:
+            logger.warning("%s; reconnecting for up to %g s", failure, self._reconnect)
             try:
                 async for attempt in tenacity.AsyncRetrying(**reconnect_policy(self._reconnect)):
                     with attempt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ from .transport import (
     reconnect_policy,
     websocket_arguments,
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 def connect(
@@ -175,6 +179,7 @@ class SyncClient:
         """Reconnect with jitter and resume; fail the pictures if that did not succeed."""
         failure, worth_it = lost(closed)
         if worth_it and self._reconnect > 0 and self.session.active:
+            logger.warning("%s; reconnecting for up to %g s", failure, self._reconnect)
             try:
                 for attempt in tenacity.Retrying(**reconnect_policy(self._reconnect)):
                     with attempt:
