@@ -8,7 +8,6 @@ the scheduler it is given, so that tests can turn the clock.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +34,8 @@ class Timer(Protocol):
 
 class Clock(Protocol):
     """The part of an asyncio loop the book needs."""
+
+    def time(self) -> float: ...
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer: ...
 
@@ -130,7 +131,7 @@ class JobBook:
                     ErrorCode.CONFLICT, "this key already names a picture of other settings"
                 )
             return known
-        picture = Picture(next(self._numbers), name, order, time.monotonic())
+        picture = Picture(next(self._numbers), name, order, self._clock.time())
         if order.prefix is not None:
             picture.ids += encode_ids(order.prefix.reshape(-1), picture)
         self._drawers[order.model.name].submit(picture.number, order.request(image), client)
@@ -202,7 +203,7 @@ class JobBook:
 
     def _end(self, picture: Picture, reason: DoneReason | None) -> None:
         picture.reason = reason
-        picture.milliseconds = round((time.monotonic() - picture.started) * 1000)
+        picture.milliseconds = round((self._clock.time() - picture.started) * 1000)
         del self._by_number[picture.number]
         if picture.deadline is not None:
             picture.deadline.cancel()

@@ -1,0 +1,200 @@
+"""What a `start` may ask for, and the error that answers each thing that it may not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from rowcast.messages import MAX_SEED, MAX_STREAM, Limits, Model, Options, Start
+from rowcast_server.admission import Order, Refused, ServedModel, admit
+from rowcast_server.engine.request import Sampling
+
+from tests.support.fakes import KEY, LIMITS, MODEL, TOKENIZER, ids_of
+
+WIDE = Model(
+    "wide",
+    bytes(8),
+    rows=2,
+    cols=3,
+    pixels_per_token=8,
+    codebook_size=70_000,
+    id_bytes=4,
+    sampling=MODEL.sampling,
+    files=[],
+)
+MODELS = {model.name: ServedModel(model, TOKENIZER) for model in (MODEL, WIDE)}
+
+
+def ask(
+    prompt: str = "a red boat",
+    images: int = 1,
+    stream: int = 0,
+    limits: Limits = LIMITS,
+    **options: Any,
+) -> Order:
+    return admit(Start(stream, KEY, prompt, images, Options(**options)), MODELS, limits)
+
+
+def refusal(**arguments: Any) -> Refused:
+    with pytest.raises(Refused) as refused:
+        ask(**arguments)
+    return refused.value
+
+
+def test_what_is_left_out_is_the_models_default() -> None:
+    order = ask()
+    assert order.model is MODEL
+    assert order.sampling == Sampling(temperature=1.0, top_k=256, top_p=1.0, guidance=16.0)
+    assert (order.stop_row, order.first_image, order.images) == (4, 0, 1)
+    assert order.prefix is None
+
+
+def test_a_seed_that_is_not_given_is_drawn_anew_and_is_a_seed() -> None:
+    seeds = {ask().seed for _ in range(20)}
+    assert len(seeds) > 1
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+    assert not ask().seed_was_given
+    assert ask(seed=0).seed_was_given
+
+
+@pytest.mark.parametrize("seed", [0, 1, MAX_SEED])
+def test_every_seed_of_32_bits_is_taken(seed: int) -> None:
+    assert ask(seed=seed).seed == seed
+
+
+def test_the_request_of_an_image_holds_all_that_determines_it() -> None:
+    order = ask(images=3, seed=5, first_image=7, top_k=3, stop_row=2)
+    request = order.request(9)
+    assert (request.seed, request.image, request.stop_row) == (5, 9, 2)
+    assert request.sampling.top_k == 3
+    assert request.text_ids == tuple(int(token) for token in TOKENIZER.encode("a red boat").ids)
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\n\t  "])
+def test_a_prompt_without_a_letter_is_refused(prompt: str) -> None:
+    assert refusal(prompt=prompt).code == "bad_prompt"
+
+
+def test_a_prompt_is_measured_in_bytes_of_utf8() -> None:
+    assert ask(prompt="é" * 512).prompt == "é" * 512
+    assert refusal(prompt="é" * 513).code == "bad_prompt"
+    assert refusal(prompt="x" * 10_000).code == "bad_prompt"
+
+
+@pytest.mark.parametrize("prompt", ["\x00", "🦄 of 🌊", "a" * 1_024, "  red  boat  ", "\u202e"])
+def test_odd_prompts_are_drawn(prompt: str) -> None:
+    assert len(ask(prompt=prompt).text_ids) == 64
+
+
+@pytest.mark.parametrize("images", [0, -1, 17, 1_000, 2**63 - 1, -(2**63)])
+def test_a_number_of_images_out_of_range_is_refused(images: int) -> None:
+    assert refusal(images=images).code == "bad_images"
+
+
+def test_streams_and_images_end_at_65535() -> None:
+    assert ask(stream=MAX_STREAM - 1, images=2).images == 2
+    assert refusal(stream=MAX_STREAM, images=2).code == "bad_images"
+    assert ask(first_image=MAX_STREAM - 1, images=2).images == 2
+    assert refusal(first_image=MAX_STREAM, images=2).code == "bad_images"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63 - 1, -(2**63)])
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+    assert refusal(seed=seed).code == "bad_seed"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"temperature": 1e308},
+        {"temperature": 5e-324},
+        {"top_k": -1},
+        {"top_k": 0},  # this model's range begins at 1
+        {"top_k": 2**63 - 1},
+        {"top_p": 0.0},
+        {"top_p": 1.0001},
+        {"top_p": math.nan},
+        {"guidance": -math.inf},
+        {"guidance": 65.0},
+    ],
+)
+def test_sampling_out_of_the_models_range_is_refused(options: dict[str, float]) -> None:
+    refused = refusal(**options)
+    assert refused.code == "bad_sampling"
+    assert refused.retry_ms == 0
+    assert next(iter(options)) in refused.text
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.01}, {"temperature": 8}, {"top_k": 1}, {"top_p": 0.01}]
+)
+def test_the_ends_of_a_range_are_in_it(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    assert getattr(ask(**options).sampling, name) == value
+
+
+@pytest.mark.parametrize("stop_row", [0, -1, 5, 2**40])
+def test_a_stop_row_outside_the_grid_is_refused(stop_row: int) -> None:
+    assert refusal(stop_row=stop_row).code == "bad_stop_row"
+
+
+def test_a_prefix_is_whole_rows_of_little_endian_ids() -> None:
+    prefix = ask(prefix=ids_of(0, 0, 2)).prefix
+    assert prefix is not None
+    np.testing.assert_array_equal(prefix, [[11, 12, 13, 14], [21, 22, 23, 24]])
+    wide = ask(model="wide", prefix=(69_999).to_bytes(4, "little") * 3).prefix
+    assert wide is not None
+    np.testing.assert_array_equal(wide, [[69_999] * 3])
+
+
+def test_an_empty_prefix_is_none() -> None:
+    assert ask(prefix=b"").prefix is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prefix": ids_of(0, 0, 1)[:4]},
+        {"prefix": b"\x00"},
+        {"prefix": ids_of(0, 0, 2) + b"\x00\x00"},
+        {"prefix": ids_of(0, 0, 4)},
+        {"prefix": ids_of(0, 0, 5)},
+        {"prefix": ids_of(0, 0, 2), "stop_row": 2},
+        {"prefix": (16_384).to_bytes(2, "little") * 4},
+        {"prefix": b"\xff" * 8},
+        {"model": "wide", "prefix": (70_000).to_bytes(4, "little") * 3},
+        {"model": "wide", "prefix": b"\xff" * 12},
+    ],
+    ids=[
+        "half a row",
+        "one byte",
+        "a row and a token",
+        "all rows",
+        "too long",
+        "as long as stop_row",
+        "an id beyond the codebook",
+        "the largest id",
+        "beyond a wide codebook",
+        "the largest of 4 bytes",
+    ],
+)
+def test_a_prefix_that_is_no_part_of_a_picture_is_refused(options: dict[str, Any]) -> None:
+    assert refusal(**options).code == "bad_prefix"
+
+
+def test_an_unknown_model_is_refused_and_the_known_ones_are_named() -> None:
+    refused = refusal(model="mega")
+    assert refused.code == "unknown_model"
+    assert "tiny" in refused.text
+
+
+def test_pictures_of_two_revisions_do_not_mix() -> None:
+    assert ask(revision=MODEL.revision).model is MODEL
+    assert refusal(revision=bytes(8)).code == "wrong_revision"
+    assert ask(model="wide", revision=bytes(8)).model is WIDE

@@ -1,0 +1,335 @@
+"""The book of pictures: names, row logs, viewers, and the three clocks that end everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rowcast.messages import DoneReason, ids_checksum, view_key
+from rowcast_server.admission import Refused
+from rowcast_server.engine.request import Ending, PictureEnded, RowDrawn, Sampling
+from rowcast_server.jobs import Picture
+
+from tests.support.fakes import KEY, MODEL, Studio, ids_of, order, prefix_of
+
+VIEW = view_key(KEY)
+OTHER_KEY = bytes(16)
+
+
+def nothing() -> None:
+    """A viewer that is woken and does nothing."""
+
+
+def test_rows_are_logged_in_order_little_endian() -> None:
+    studio = Studio()
+    picture = studio.start()
+    assert (picture.rows, picture.ended) == (0, False)
+    studio.drawer.draw(picture.number, 3)
+    assert picture.rows == 3
+    assert picture.ids == ids_of(0, 0, 3)
+
+
+def test_a_whole_picture_is_complete_and_a_part_ends_at_its_stop_row() -> None:
+    studio = Studio()
+    whole, part = studio.start(), studio.start(OTHER_KEY, stop_row=2)
+    studio.drawer.draw(whole.number, 4)
+    studio.drawer.draw(part.number, 2)
+    assert whole.reason is DoneReason.COMPLETE
+    assert part.reason is DoneReason.STOP_ROW
+
+
+def test_milliseconds_are_from_acceptance_to_the_last_row() -> None:
+    studio = Studio()
+    picture = studio.start()
+    studio.clock.advance(1.25)
+    studio.drawer.draw(picture.number, 4)
+    studio.clock.advance(100)
+    assert picture.milliseconds == 1_250
+
+
+def test_every_viewer_is_woken_by_every_row_and_by_the_end() -> None:
+    studio = Studio()
+    picture = studio.start()
+    woken: list[str] = []
+    studio.book.attach(picture, lambda: woken.append("a"))
+    studio.book.attach(picture, lambda: woken.append("b"))
+    studio.drawer.draw(picture.number)
+    studio.book.cancel(picture)
+    assert woken.count("a") == woken.count("b") >= 2
+
+
+def test_a_viewer_that_left_is_not_woken() -> None:
+    studio = Studio()
+    picture = studio.start()
+    woken: list[str] = []
+
+    def wake() -> None:
+        woken.append("left")
+
+    studio.book.attach(picture, wake)
+    studio.book.detach(picture, wake)
+    studio.drawer.draw(picture.number)
+    assert woken == []
+
+
+class TestNames:
+    def test_the_same_start_attaches_and_draws_nothing_new(self) -> None:  # R-22
+        studio = Studio()
+        picture = studio.start()
+        assert studio.start() is picture
+        assert len(studio.drawer.requests) == 1
+
+    def test_a_start_without_a_seed_attaches_to_whichever_was_drawn(self) -> None:
+        studio = Studio()
+        picture = studio.start(seed=7)
+        assert studio.start(seed=8, seed_was_given=False) is picture
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"prompt": "a blue boat"},
+            {"seed": 8},
+            {"stop_row": 3},
+            {"sampling": Sampling(temperature=0.5)},
+        ],
+        ids=["prompt", "seed", "stop_row", "sampling"],
+    )
+    def test_the_same_key_for_something_else_is_a_conflict(self, changes: dict[str, Any]) -> None:
+        studio = Studio()
+        studio.start()
+        with pytest.raises(Refused) as refused:
+            studio.start(**changes)
+        assert refused.value.code == "conflict"
+        assert len(studio.drawer.requests) == 1
+
+    def test_images_of_one_key_are_different_pictures(self) -> None:
+        studio = Studio()
+        assert studio.start(image=0) is not studio.start(image=1)
+        assert len(studio.book) == 2
+
+    def test_a_prefix_must_be_the_rows_drawn_as_far_as_both_go(self) -> None:  # R-22
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 2)
+        for rows in (1, 2, 3):
+            assert studio.start(prefix=prefix_of(0, rows)) is picture
+        with pytest.raises(Refused) as refused:
+            studio.start(prefix=prefix_of(0, 2) + 1)
+        assert refused.value.code == "conflict"
+
+    def test_a_prefix_longer_than_an_ended_picture_is_a_conflict(self) -> None:  # R-22
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 1)
+        studio.book.cancel(picture)
+        assert studio.start(prefix=prefix_of(0, 1)) is picture
+        with pytest.raises(Refused) as refused:
+            studio.start(prefix=prefix_of(0, 2))
+        assert refused.value.code == "conflict"
+
+
+def test_a_prefix_is_in_the_log_before_anything_is_drawn() -> None:
+    studio = Studio()
+    picture = studio.start(prefix=prefix_of(0, 2))
+    assert picture.ids == ids_of(0, 0, 2)
+    assert studio.drawer.requests[picture.number].prefix_rows == 2
+    studio.drawer.draw(picture.number, 2)
+    assert picture.ids == ids_of(0, 0, 4)
+    assert picture.reason is DoneReason.COMPLETE
+
+
+class TestFinding:
+    @pytest.fixture
+    def studio(self) -> Studio:
+        studio = Studio()
+        studio.drawer.draw(studio.start().number, 2)
+        return studio
+
+    @pytest.mark.parametrize("rows", [0, 1, 2])
+    def test_rows_held_are_proved_by_their_checksum(self, studio: Studio, rows: int) -> None:
+        crc32 = ids_checksum(ids_of(0, 0, rows))
+        assert studio.book.find(VIEW, 0, rows, crc32).rows == 2
+
+    @pytest.mark.parametrize(
+        ("key", "image", "rows", "crc32"),
+        [
+            (VIEW, 0, 1, ids_checksum(ids_of(0, 0, 2))),
+            (VIEW, 0, 1, 0),
+            (VIEW, 0, 3, ids_checksum(ids_of(0, 0, 3))),
+            (VIEW, 0, 64, 0),
+            (VIEW, 1, 0, 0),
+            (KEY, 0, 0, 0),
+            (view_key(OTHER_KEY), 0, 0, 0),
+        ],
+        ids=["of other rows", "none", "not drawn yet", "beyond", "image", "the owner's", "unknown"],
+    )
+    def test_anything_else_is_gone(
+        self, studio: Studio, key: bytes, image: int, rows: int, crc32: int
+    ) -> None:  # R-33
+        with pytest.raises(Refused) as refused:
+            studio.book.find(key, image, rows, crc32)
+        assert (refused.value.code, refused.value.retry_ms) == ("gone", 0)
+
+
+class TestEndings:
+    def test_a_cancel_reaches_the_engine_and_keeps_the_rows(self) -> None:
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 1)
+        studio.book.cancel(picture)
+        assert studio.drawer.cancelled == [picture.number]
+        assert (picture.reason, picture.rows) == (DoneReason.CANCELLED, 1)
+
+    def test_a_cancel_after_the_end_changes_nothing(self) -> None:
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 4)
+        studio.book.cancel(picture)
+        assert picture.reason is DoneReason.COMPLETE
+        assert studio.drawer.cancelled == []
+
+    def test_what_the_engine_draws_after_a_cancel_is_dropped(self) -> None:
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 1)
+        late = RowDrawn(picture.number, 1, prefix_of(0, 2)[1])
+        studio.book.cancel(picture)
+        studio.book.deliver([late, PictureEnded(picture.number, Ending.CANCELLED)])
+        assert picture.rows == 1
+
+    def test_a_failure_is_the_servers_fault_and_says_what_the_engine_said(self) -> None:
+        studio = Studio()
+        told, untold = studio.start(), studio.start(OTHER_KEY)
+        studio.drawer.fail(told.number, "out of memory")
+        studio.drawer.fail(untold.number)
+        assert told.error is not None
+        assert (told.error.code, told.error.text) == ("internal", "out of memory")
+        assert untold.error is not None
+        assert untold.error.text
+
+    def test_a_picture_that_takes_too_long_is_ended(self) -> None:
+        studio = Studio(deadline=60)
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 1)
+        studio.clock.advance(59.9)
+        assert not picture.ended
+        studio.clock.advance(0.2)
+        assert picture.reason is DoneReason.DEADLINE
+        assert studio.drawer.cancelled == [picture.number]
+
+    def test_a_picture_that_has_ended_has_no_deadline(self) -> None:
+        studio = Studio(deadline=60, keep=300)
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 4)
+        studio.clock.advance(100)
+        assert picture.reason is DoneReason.COMPLETE
+
+    def test_a_full_queue_refuses_and_the_book_knows_nothing_of_it(self) -> None:
+        studio = Studio(capacity=1)
+        first = studio.start()
+        with pytest.raises(Refused) as refused:
+            studio.start(OTHER_KEY)
+        assert refused.value.code == "busy"
+        assert refused.value.retry_ms > 0
+        assert len(studio.book) == 1
+        studio.book.cancel(first)
+        assert not studio.start(OTHER_KEY).ended
+
+
+class TestGraceAndKeep:
+    def test_a_picture_that_nobody_watches_goes_on_for_the_grace_time(self) -> None:  # R-39
+        studio = Studio(grace=30)
+        picture = studio.book.start(KEY, 0, order(), "somebody")
+        studio.book.attach(picture, nothing)
+        studio.book.detach(picture, nothing)
+        studio.clock.advance(29.9)
+        studio.drawer.draw(picture.number, 1)
+        assert (picture.rows, picture.ended) == (1, False)
+        studio.clock.advance(0.2)
+        assert picture.reason is DoneReason.CANCELLED
+        assert studio.drawer.cancelled == [picture.number]
+
+    def test_after_the_grace_time_it_is_gone_and_can_be_started_anew(self) -> None:  # R-39, R-43
+        studio = Studio(grace=30)
+        picture = studio.book.start(KEY, 0, order(), "somebody")
+        studio.book.attach(picture, nothing)
+        studio.drawer.draw(picture.number, 2)
+        studio.book.detach(picture, nothing)
+        studio.clock.advance(31)
+        with pytest.raises(Refused, match="no such picture"):
+            studio.book.find(VIEW, 0, 2, ids_checksum(ids_of(0, 0, 2)))
+        again = studio.start(prefix=prefix_of(0, 2))
+        assert again is not picture
+        assert again.ids == ids_of(0, 0, 2)
+
+    def test_a_viewer_in_time_ends_the_grace(self) -> None:
+        studio = Studio(grace=30)
+        picture = studio.book.start(KEY, 0, order(), "somebody")
+        studio.book.attach(picture, nothing)
+        studio.book.detach(picture, nothing)
+        studio.clock.advance(29)
+        studio.book.attach(picture, nothing)
+        studio.clock.advance(100)
+        assert not picture.ended
+
+    def test_one_viewer_of_two_that_leaves_starts_no_clock(self) -> None:
+        studio = Studio(grace=30)
+        picture = studio.start()
+        studio.book.attach(picture, nothing)
+        studio.book.detach(picture, nothing)
+        studio.clock.advance(100)
+        assert not picture.ended
+
+    def test_an_ended_picture_is_kept_and_then_gone(self) -> None:  # R-40
+        studio = Studio(keep=300)
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 4)
+        studio.clock.advance(299)
+        assert studio.book.find(VIEW, 0, 0, 0) is picture
+        studio.clock.advance(2)
+        with pytest.raises(Refused, match="no such picture"):
+            studio.book.find(VIEW, 0, 0, 0)
+        assert len(studio.book) == 0
+
+    def test_watching_a_kept_picture_does_not_prolong_it(self) -> None:
+        studio = Studio(keep=300, grace=30)
+        picture = studio.start()
+        studio.drawer.draw(picture.number, 4)
+        studio.clock.advance(299)
+        studio.book.attach(picture, nothing)
+        studio.book.detach(picture, nothing)
+        studio.clock.advance(2)
+        assert len(studio.book) == 0
+
+    def test_a_picture_that_failed_is_kept_too(self) -> None:
+        studio = Studio()
+        picture = studio.start()
+        studio.drawer.fail(picture.number)
+        assert studio.book.find(VIEW, 0, 0, 0) is picture
+
+
+class TestMemory:
+    @pytest.mark.parametrize("ending", ["drawn", "cancelled", "failed", "left alone"])
+    def test_a_thousand_pictures_leave_nothing_behind(self, ending: str) -> None:
+        studio = Studio(keep=0, grace=1)
+        for number in range(1_000):
+            key = number.to_bytes(16)
+            picture = studio.book.start(key, 0, order(), "somebody")
+            studio.book.attach(picture, nothing)
+            self.end(studio, picture, ending)
+            studio.book.detach(picture, nothing)
+            studio.clock.advance(2)
+        assert len(studio.book) == 0
+        assert studio.book._by_number == {}
+        assert studio.clock.waiting == []
+        assert studio.drawer.requests == {}
+
+    @staticmethod
+    def end(studio: Studio, picture: Picture, ending: str) -> None:
+        match ending:
+            case "drawn":
+                studio.drawer.draw(picture.number, MODEL.rows)
+            case "cancelled":
+                studio.book.cancel(picture)
+            case "failed":
+                studio.drawer.fail(picture.number)

@@ -1,0 +1,226 @@
+"""A clock turned by hand and an engine whose rows a test draws: for the pure parts of a server.
+
+Pictures are of 4x4 ids: `id_at` says which, so that a test knows every frame beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rowcast.messages import (
+    ErrorCode,
+    Limits,
+    Message,
+    Model,
+    Range,
+    SamplingRanges,
+    ServerMessage,
+    Welcome,
+    decode_server,
+    encode,
+)
+from rowcast_server.admission import Order, Refused, ServedModel
+from rowcast_server.engine.request import (
+    Ending,
+    EngineEvent,
+    PictureEnded,
+    PicturePlaced,
+    PictureRequest,
+    RowDrawn,
+    Sampling,
+)
+from rowcast_server.jobs import JobBook, Picture
+from rowcast_server.models.text import TextTokenizer
+from rowcast_server.session import ServerSession
+
+from tests.support.tiny_model import WORDS, vocabulary_of
+
+MODEL = Model(
+    name="tiny",
+    revision=bytes.fromhex("1122334455667788"),
+    rows=4,
+    cols=4,
+    pixels_per_token=16,
+    codebook_size=16_384,
+    id_bytes=2,
+    sampling=SamplingRanges(
+        temperature=Range(1.0, 0.01, 8.0),
+        top_k=Range(256, 1, 16_384),
+        top_p=Range(1.0, 0.01, 1.0),
+        guidance=Range(16.0, 1.0, 64.0),
+    ),
+    files=[],
+)
+LIMITS = Limits(
+    client_frame_bytes=4_096, prompt_bytes=1_024, images=16, streams=64, grace_ms=60_000, keep_ms=0
+)
+TOKENIZER = TextTokenizer(vocabulary_of(WORDS), [])
+KEY = bytes(range(16))
+
+
+def id_at(image: int, row: int, col: int) -> int:
+    """The id that the fake engine draws: 11, 12, 13, 14 in row 0 of image 0, 21 … in row 1."""
+    return 100 * image + 10 * (row + 1) + col + 1
+
+
+def ids_of(image: int, first: int, last: int, cols: int = 4) -> bytes:
+    """The ids of rows ``first`` … ``last`` - 1, as they are on the wire."""
+    rows = ((row, col) for row in range(first, last) for col in range(cols))
+    return b"".join(id_at(image, row, col).to_bytes(2, "little") for row, col in rows)
+
+
+def prefix_of(image: int, rows: int) -> NDArray[np.int64]:
+    """The first rows as a prefix, [rows, 4]."""
+    return np.frombuffer(ids_of(image, 0, rows), "<u2").astype(np.int64).reshape(rows, 4)
+
+
+def order(**changes: Any) -> Order:
+    """An admitted `start` of one picture."""
+    plain = Order(MODEL, "a red boat", (0, 2), 7, True, 0, 1, Sampling(), 4, None)
+    return replace(plain, **changes)
+
+
+@dataclass(eq=False)
+class FakeTimer:
+    due: float
+    callback: Callable[..., object]
+    arguments: tuple[object, ...]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeClock:
+    """Time stands still until `advance`."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self._timers: list[FakeTimer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> FakeTimer:
+        timer = FakeTimer(self.now + delay, callback, args)
+        self._timers.append(timer)
+        return timer
+
+    @property
+    def waiting(self) -> list[FakeTimer]:
+        return sorted((t for t in self._timers if not t.cancelled), key=lambda t: t.due)
+
+    def advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.waiting and self.waiting[0].due <= end:
+            timer = self.waiting[0]
+            self._timers.remove(timer)
+            self.now = timer.due
+            timer.callback(*timer.arguments)
+        self.now = end
+
+
+class FakeDrawer:
+    """Takes what the book submits; draws only what a test asks for."""
+
+    def __init__(self, deliver: Callable[[list[EngineEvent]], None], capacity: int = 10_000):
+        self.capacity = capacity
+        self.requests: dict[int, PictureRequest] = {}  # not ended
+        self.clients: dict[int, Hashable] = {}
+        self.cancelled: list[int] = []
+        self._deliver = deliver
+        self._rows: dict[int, int] = {}
+
+    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
+        if len(self.requests) >= self.capacity:
+            raise Refused(ErrorCode.BUSY, "full", 2_000)
+        self.requests[picture] = request
+        self.clients[picture] = client
+        self._rows[picture] = request.prefix_rows
+
+    def cancel(self, picture: int) -> None:
+        if self.requests.pop(picture, None):
+            self.cancelled.append(picture)  # the real engine tells later; the book waits for nobody
+
+    def place(self, picture: int, place: int = 0) -> None:
+        self._deliver([PicturePlaced(picture, place)])
+
+    def draw(self, picture: int, rows: int = 1) -> None:
+        """Draw rows; the last of them ends the picture, as with the real engine."""
+        request = self.requests[picture]
+        events: list[EngineEvent] = [PicturePlaced(picture, 0)]
+        for _ in range(rows):
+            row = self._rows[picture]
+            self._rows[picture] += 1
+            ids = np.array([id_at(request.image, row, col) for col in range(4)], np.int64)
+            events.append(RowDrawn(picture, row, ids))
+        if self._rows[picture] == request.stop_row:
+            del self.requests[picture]
+            events.append(PictureEnded(picture, Ending.DRAWN))
+        self._deliver(events)
+
+    def fail(self, picture: int, text: str = "") -> None:
+        del self.requests[picture]
+        self._deliver([PictureEnded(picture, Ending.FAILED, text)])
+
+
+class Studio:
+    """A book of pictures with a fake clock and a fake drawer, and the lines that lead to it."""
+
+    def __init__(
+        self,
+        *,
+        grace: float = 30.0,
+        keep: float = 300.0,
+        deadline: float = 600.0,
+        capacity: int = 10_000,
+        welcome: Welcome | None = None,
+    ) -> None:
+        self.clock = FakeClock()
+        self.book = JobBook(self.clock, grace=grace, keep=keep, deadline=deadline)
+        self.drawer = FakeDrawer(self.book.deliver, capacity)
+        self.welcome = welcome or Welcome(LIMITS, [MODEL])
+        model = self.welcome.models[0]
+        self.models = {model.name: ServedModel(model, TOKENIZER)}
+        self.book.add_drawer(model.name, self.drawer)
+
+    def start(self, key: bytes = KEY, image: int = 0, **changes: Any) -> Picture:
+        """A picture that somebody watches."""
+        picture = self.book.start(key, image, order(**changes), "somebody")
+        self.book.attach(picture, lambda: None)
+        return picture
+
+
+class Line:
+    """A connection to a studio, without a socket: messages in, messages out."""
+
+    def __init__(
+        self, studio: Studio, client: str = "a client", tokens: frozenset[str] = frozenset()
+    ) -> None:
+        self.woken = 0
+        self._clock = studio.clock
+        self.session = ServerSession(
+            studio.book,
+            studio.models,
+            studio.welcome,
+            lambda token: not tokens or token in tokens,
+            client,
+            self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def send(self, *messages: Message) -> None:
+        """Raises CloseConnection, as the session does."""
+        for message in messages:
+            self.session.receive(encode(message))
+
+    def read(self) -> list[ServerMessage]:
+        """All that can be sent now."""
+        frames = self.session.outgoing(self._clock.time())
+        return [message for frame in frames if (message := decode_server(frame))]
