@@ -1,0 +1,184 @@
+"""Captions of scenes, and the byte-pair vocabulary learnt from them.
+
+A caption names the setting and everything drawn on it; the sun or moon, the clouds and some sides
+are named or left open. `caption` returns the text and the attributes it names, which evaluation
+checks against what a classifier sees in the picture.
+
+    python -m training.captions --count 20                     # read some
+    python -m training.captions --vocabulary training/runs/text  # learn vocab.json, merges.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from rowcast_server.models.text import SPECIAL_TOKENS, WORD_START, TextTokenizer, normalise
+
+from training.scenes import Scene, sample_scene
+
+MERGES = 400
+PLACE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+LAND_WORDS = {
+    "mountains": ("the mountains", "mountains"),
+    "sea": ("the sea",),
+    "meadow": ("a meadow", "the meadow"),
+    "desert": ("the desert", "a desert"),
+    "hills": ("the hills", "green hills"),
+    "snow": ("the snow", "a field of snow"),
+}
+
+
+def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str, str]]:
+    """A caption in one of many wordings, and the attributes that it names, kind to value."""
+
+    def pick(*choices: str) -> str:
+        return choices[int(generator.integers(len(choices)))]
+
+    named = {"time": scene.time, "land": scene.land}
+    land = pick(*LAND_WORDS[scene.land])
+    weather = ""
+    if generator.random() < 0.5:
+        weather = "cloudy" if scene.cloudy else "clear"
+        named["clouds"] = weather
+    setting = _setting(scene.time, land, weather, pick)
+    phrases = []
+    if scene.body is not None and generator.random() < 0.6:
+        named["body"] = scene.body
+        article = "the" if scene.body == "sun" else pick("a", "the")
+        phrase = f"{article} {scene.body}"
+        if scene.body_side is not None and generator.random() < 0.7:
+            named["body side"] = scene.body_side
+            phrase += " " + PLACE[scene.body_side]
+        phrases.append(phrase)
+    if scene.house is not None and scene.house_side is not None:
+        named["house"] = scene.house
+        phrase = pick(f"a {scene.house} house", f"a house with {scene.house} walls")
+        if generator.random() < 0.7:
+            named["house side"] = scene.house_side
+            phrase += " " + PLACE[scene.house_side]
+        phrases.append(phrase)
+    if scene.trees is not None and scene.tree_count is not None:
+        named["trees"], named["tree count"] = scene.trees, scene.tree_count
+        if scene.tree_count == "one":
+            phrases.append(pick(f"one {scene.trees} tree", f"a {scene.trees} tree"))
+        else:
+            phrases.append(f"{scene.tree_count} {scene.trees} trees")
+    if scene.sail is not None:
+        named["sail"] = scene.sail
+        phrases.append(
+            pick(f"a boat with a {scene.sail} sail", f"a sailing boat with a {scene.sail} sail")
+        )
+    if scene.balloon is not None and scene.balloon_side is not None:
+        named["balloon"] = scene.balloon
+        phrase = pick(f"a {scene.balloon} balloon", f"a {scene.balloon} hot air balloon")
+        if generator.random() < 0.7:
+            named["balloon side"] = scene.balloon_side
+            phrase += " " + PLACE[scene.balloon_side]
+        phrases.append(phrase)
+    return _join(setting, [phrases[i] for i in generator.permutation(len(phrases))], pick), named
+
+
+def _setting(time: str, land: str, weather: str, pick: object) -> str:
+    assert callable(pick)
+    name = time if time != "day" else str(pick("day", "daytime"))
+    by = {"day": "by day", "night": "at night"}.get(time, f"at {time}")
+    sky = f"{weather} " if weather else ""
+    article = f"a {sky}" if weather else ""
+    return str(
+        pick(
+            f"{article}{name} over {land}",
+            f"{sky}{name} over {land}",
+            f"{land} {by}" + (f" under a {weather} sky" if weather else ""),
+            f"{land} on a {sky}{time}" if weather else f"{land} {by}",
+        )
+    )
+
+
+def _join(setting: str, phrases: Sequence[str], pick: object) -> str:
+    assert callable(pick)
+    if not phrases:
+        return setting
+    match pick("list", "list", "list", "with", "and", "objects first"):
+        case "with":
+            return f"{setting} with " + ", ".join(phrases)
+        case "and":
+            return ", ".join([setting, *phrases[:-1]]) + " and " + phrases[-1]
+        case "objects first":
+            return ", ".join([*phrases, setting])
+        case _:
+            return ", ".join([setting, *phrases])
+
+
+def learn_vocabulary(
+    texts: Sequence[str], merge_count: int
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Byte-pair merges by frequency, ties by spelling; every printable ASCII character is known."""
+    words = Counter(word for text in texts for word in normalise(text).split(" ") if word)
+    splits = {word: [WORD_START, *word] for word in words}
+    merges: list[tuple[str, str]] = []
+    while len(merges) < merge_count:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, parts in splits.items():
+            for pair in pairwise(parts):
+                pairs[pair] += words[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for parts in splits.values():
+            at = 0
+            while at < len(parts) - 1:
+                if (parts[at], parts[at + 1]) == best:
+                    parts[at : at + 2] = [parts[at] + parts[at + 1]]
+                at += 1
+    alphabet = [WORD_START, *(chr(code) for code in range(33, 127) if not chr(code).isupper())]
+    pieces = [*SPECIAL_TOKENS, *alphabet, *(first + second for first, second in merges)]
+    return {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}, merges
+
+
+def sample_captions(count: int, seed: int) -> list[str]:
+    """Captions of random training scenes."""
+    generator = np.random.default_rng(seed)
+    return [caption(sample_scene(generator, False), generator)[0] for _ in range(count)]
+
+
+def write_vocabulary(folder: Path, seed: int = 0) -> TextTokenizer:
+    """Learn the vocabulary from 20,000 captions and write `vocab.json` and `merges.txt`."""
+    vocab, merges = learn_vocabulary(sample_captions(20_000, seed), MERGES)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(vocab, ensure_ascii=False, indent=0)
+    (folder / "vocab.json").write_text(text + "\n", encoding="utf-8")
+    lines = ["#version: 0.2\n", *(f"{first} {second}\n" for first, second in merges)]
+    (folder / "merges.txt").write_text("".join(lines), encoding="utf-8")
+    return TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
+
+
+def main() -> None:
+    """Print captions, or learn the vocabulary."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20, help="captions to print (default 20)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vocabulary", type=Path, help="write the vocabulary to this folder")
+    arguments = parser.parse_args()
+    texts = sample_captions(arguments.count, arguments.seed)
+    if arguments.vocabulary is None:
+        print("\n".join(texts))
+        return
+    tokenizer = write_vocabulary(arguments.vocabulary)
+    lengths = [tokenizer.encode(text).length for text in sample_captions(2000, 1)]
+    print(
+        f"{len(tokenizer.vocab)} tokens, {len(tokenizer.ranks)} merges; "
+        f"captions take {np.mean(lengths):.1f} tokens, at most {max(lengths)}"
+    )
+
+
+if __name__ == "__main__":
+    main()

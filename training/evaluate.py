@@ -1,0 +1,257 @@
+"""Measure the shipped model on prompts whose combinations no training scene contains.
+
+Draws 300 prompts, looks at the pictures with the classifier, and counts how many of the attributes
+that the prompts name are there. Writes training/results.json, the model card and a sheet of
+pictures; ends with one line of JSON.
+
+    python -m training.evaluate                            # with the torch reference
+    python -m training.evaluate --engine                   # with the server's own engine
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rowcast_export.vqgan import VQGANDecoder
+from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder
+from rowcast_server.models.text import TextTokenizer, unconditional_ids
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from training.captions import caption
+from training.export_weights import PACKAGE, latest_detokenizer
+from training.loop import load_checkpoint
+from training.model_card import card
+from training.sampling import SamplingOptions, sample_prompts
+from training.scenes import Scene, held_out_pairs, render, sample_scene
+from training.train_classifier import (
+    ABSENT,
+    accuracy_on_renders,
+    attributes,
+    load_classifier,
+    read_pictures,
+)
+from training.train_transformer import DEFAULT_RUN as TRANSFORMER_RUN
+from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
+from training.train_vqgan import as_pixels, load_autoencoder, psnr
+
+RESULTS = Path("training/results.json")
+CARD = Path("training/MODEL_CARD.md")
+SHEET = Path("docs/postcard-sheet.png")
+BARS = {"overall": 0.90, "worst kind": 0.75, "classifier": 0.98, "psnr": 27.0}
+OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
+
+
+def held_out_prompts(count: int, seed: int) -> list[tuple[str, dict[str, str], Scene]]:
+    """Prompts with what they name, each with at least one combination unknown to training."""
+    generator = np.random.default_rng(seed)
+    scenes = [sample_scene(generator, held_out=True) for _ in range(count)]
+    return [(*caption(scene, generator), scene) for scene in scenes]
+
+
+def draw_with_torch(
+    folder: Path, prompts: list[str], options: SamplingOptions, seed: int, start_token: int
+) -> Tensor:
+    """Grids int64 [prompts, 256] from the shipped files, by the plain reference."""
+    encoder = DalleBartEncoder.from_state_dict(load_file(folder / "encoder.safetensors"))
+    decoder = DalleBartDecoder.from_state_dict(load_file(folder / "decoder.safetensors"))
+    tokenizer = TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
+    with tqdm(total=len(prompts), desc="drawing", mininterval=5) as bar:
+        return sample_prompts(
+            encoder, decoder, tokenizer, prompts, start_token, options, seed, on_progress=bar.update
+        )
+
+
+def draw_with_engine(prompts: list[str], options: SamplingOptions, seed: int) -> Tensor:
+    """The same through the server's engine and ONNX Runtime, all pictures in one engine."""
+    from rowcast_server.engine.engine import Engine
+    from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+    from rowcast_server.engine.runner_onnx import OnnxRunner
+    from rowcast_server.models.loading import load
+
+    model = load("postcard")
+    free = tuple(int(value) for value in unconditional_ids())
+    runner = OnnxRunner(model.encoder, model.decoder, model.grid, free, slots=16, threads=2)
+    engine = Engine(runner, len(prompts))
+    sampling = Sampling(options.temperature, options.top_k, 1.0, options.guidance)
+    for picture, prompt in enumerate(prompts):
+        ids = tuple(int(value) for value in model.tokenizer.encode(prompt).ids)
+        request = PictureRequest(ids, seed + picture, 0, sampling, model.grid.rows)
+        engine.submit(picture, request)
+    grids = np.zeros((len(prompts), model.grid.rows, model.grid.cols), dtype=np.int64)
+    with tqdm(total=len(prompts) * model.grid.rows, desc="rows", mininterval=5) as bar:
+        while not engine.idle:
+            for event in engine.step():
+                if isinstance(event, RowDrawn):
+                    grids[event.picture, event.row] = event.ids
+                    bar.update()
+    return torch.from_numpy(grids).flatten(1)
+
+
+def score(named: list[dict[str, str]], found: list[dict[str, str]]) -> dict[str, Any]:
+    """Shares of named attributes that are in the pictures, and of unnamed objects that are not."""
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for wanted, seen in zip(named, found, strict=True):
+        for kind, value in wanted.items():
+            total[kind] += 1
+            right[kind] += seen[kind] == value
+        for kind in OBJECTS:
+            if kind not in wanted:
+                total["unnamed objects absent"] += 1
+                right["unnamed objects absent"] += seen[kind] == ABSENT
+    kinds = {kind: right[kind] / total[kind] for kind in total if kind in found[0]}
+    count = sum(total[kind] for kind in kinds)
+    return {
+        "overall": sum(right[kind] for kind in kinds) / count,
+        "named_attributes": count,
+        "kinds": {kind: {"accuracy": kinds[kind], "count": total[kind]} for kind in sorted(kinds)},
+        "worst_kind": min(kinds, key=lambda kind: kinds[kind]),
+        "worst": min(kinds.values()),
+        "unnamed_objects_absent": right["unnamed objects absent"] / total["unnamed objects absent"],
+    }
+
+
+def captioned_sheet(pictures: list[Image.Image], captions: list[str], columns: int) -> Image.Image:
+    """Pictures with their prompts beneath."""
+    gap, side, text_height = 12, 128, 40
+    rows = -(-len(pictures) // columns)
+    size = columns * (side + gap) + gap, rows * (side + text_height + gap) + gap
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=9)
+    for index, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
+        x = gap + index % columns * (side + gap)
+        y = gap + index // columns * (side + text_height + gap)
+        page.paste(picture, (x, y))
+        lines, line = [], ""
+        for word in text.split():
+            longer = f"{line} {word}".strip()
+            if draw.textlength(longer, font=font) > side:
+                lines.append(line)
+                longer = word
+            line = longer
+        draw.text((x, y + side + 3), "\n".join([*lines, line][:4]), "#333333", font, spacing=0)
+    return page
+
+
+def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the model card says of sizes and of the training runs."""
+
+    def parameters(*names: str) -> int:
+        states = [load_file(folder / f"{name}.safetensors") for name in names]
+        return sum(value.numel() for state in states for value in state.values())
+
+    tokenizer_runs = {VQGAN_RUN, latest_detokenizer()}
+    transformer_run = load_checkpoint(TRANSFORMER_RUN / "checkpoint.pt")
+    return {
+        **settings,
+        "transformer_parameters": parameters("encoder", "decoder"),
+        "detokenizer_parameters": parameters("detokenizer"),
+        "vqgan_minutes": sum(
+            load_checkpoint(run / "checkpoint.pt")["seconds"] / 60 for run in tokenizer_runs
+        ),
+        "transformer_minutes": transformer_run["seconds"] / 60,
+        "pictures": transformer_run["pictures"],
+    }
+
+
+def main() -> None:
+    """Evaluate and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", type=int, default=300, help="held-out prompts (default 300)")
+    parser.add_argument("--seed", type=int, default=2026, help="of prompts and pictures")
+    parser.add_argument("--model", type=Path, default=PACKAGE, help="folder of the shipped files")
+    parser.add_argument("--engine", action="store_true", help="draw with the server's engine")
+    parser.add_argument("--temperature", type=float, help="default: what model.json says")
+    parser.add_argument("--top-k", type=int, help="default: what model.json says")
+    parser.add_argument("--guidance", type=float, help="default: what model.json says")
+    parser.add_argument("--sheet", type=Path, default=SHEET, help="where the pictures go")
+    parser.add_argument(
+        "--try-out", action="store_true", help="only draw and score; write nothing but the sheet"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings = json.loads((arguments.model / "model.json").read_text())
+    defaults = settings["sampling"]
+    options = SamplingOptions(
+        arguments.temperature or defaults["temperature"],
+        arguments.top_k or defaults["top_k"],
+        defaults["guidance"] if arguments.guidance is None else arguments.guidance,
+    )
+    prompts = held_out_prompts(arguments.prompts, arguments.seed)
+    texts = [text for text, _, _ in prompts]
+    started = time.monotonic()
+    if arguments.engine:
+        grids = draw_with_engine(texts, options, arguments.seed)
+    else:
+        grids = draw_with_torch(
+            arguments.model, texts, options, arguments.seed, settings["start_token"]
+        )
+    seconds = time.monotonic() - started
+    detokenizer = VQGANDecoder.from_state_dict(
+        load_file(arguments.model / "detokenizer.safetensors"),
+        norm_epsilon=float(settings["group_norm_epsilon"]),
+    )
+    with torch.no_grad():
+        ids = grids.unflatten(1, (settings["rows"], settings["cols"]))
+        pixels = torch.cat([detokenizer(part) for part in ids.split(25)])
+    classifier = load_classifier()
+    found = read_pictures(classifier, pixels)
+    results: dict[str, Any] = {
+        "sampler": "engine" if arguments.engine else "torch reference",
+        "sampling": vars(options),
+        "prompts": len(prompts),
+        "seed": arguments.seed,
+        "seconds_to_draw": round(seconds, 1),
+        **score([named for _, named, _ in prompts], found),
+    }
+    images = (pixels.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
+    pictures = [Image.fromarray(image) for image in images[:36]]
+    arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+    captioned_sheet(pictures, texts[:36], columns=6).save(arguments.sheet, optimize=True)
+    if arguments.try_out:
+        print(json.dumps(results))
+        return
+    renders = np.stack([render(scene) for _, _, scene in prompts])
+    autoencoder = load_autoencoder()
+    autoencoder.detokenizer.load_state_dict(detokenizer.state_dict())
+    with torch.no_grad():
+        tokens = torch.cat([autoencoder.tokens(as_pixels(part)) for part in _split(renders)])
+        rebuilt = torch.cat([detokenizer(part) for part in tokens.split(25)])
+    judged = accuracy_on_renders(classifier, 1000, seed=arguments.seed + 1)
+    truth = [attributes(scene) for _, _, scene in prompts]
+    results["classifier"] = {
+        "mean": float(np.mean(list(judged.values()))),
+        "renders": 1000,
+        "kinds": judged,
+        "on_reconstructions": score(truth, read_pictures(classifier, rebuilt))["overall"],
+    }
+    results["vqgan_psnr"] = psnr(autoencoder, renders)
+    results["bars"] = BARS
+    results["held_out_pairs_asked"] = dict(
+        Counter(" + ".join(pair) for _, _, scene in prompts for pair in held_out_pairs(scene))
+    )
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    CARD.write_text(card(results, training_facts(arguments.model, settings)), encoding="utf-8")
+    line = {key: results[key] for key in ("overall", "worst_kind", "worst", "vqgan_psnr")}
+    print(json.dumps({**line, "classifier": results["classifier"]["mean"]}))
+
+
+def _split(images: np.ndarray, size: int = 25) -> list[np.ndarray]:
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+if __name__ == "__main__":
+    main()

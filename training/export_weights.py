@@ -1,0 +1,131 @@
+"""Ship the trained weights: what the package holds in `rowcast_server/models/postcard/`.
+
+Transformer and detokenizer go out in half precision; evaluation reads them back from here, so the
+measured model is the shipped one. A part that is not trained yet goes out with random weights of
+the final names and shapes, and the command says so.
+
+    python -m training.export_weights
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.captions import write_vocabulary
+from training.networks import CODEBOOK_SIZE, NORM_EPSILON
+from training.train_transformer import (
+    DEFAULT_RUN,
+    DEFAULT_TEXT,
+    START_TOKEN,
+    CaptionToTokens,
+    load_transformer,
+)
+from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
+from training.train_vqgan import Autoencoder, load_autoencoder
+
+DETOKENIZER_RUN = Path("training/runs/detokenizer")  # where the decoder went on learning alone
+PACKAGE = Path("server/rowcast_server/models/postcard")
+# Chosen on held-out prompts; the numbers behind the choice are in NOTES.md.
+SAMPLING = {"temperature": 1.0, "top_k": 64, "top_p": 1.0, "guidance": 4.0}
+EXAMPLES = (
+    "sunset over the sea, a boat with a red sail, a yellow balloon on the left",
+    "a clear night over the mountains, a full moon on the left, a yellow house on the right",
+    "the meadow by day, a red house on the left, two round trees",
+    "dawn over the desert, a blue balloon in the middle, three palm trees",
+    "a cloudy day over the snow, a pink house on the right, two pine trees",
+    "green hills at sunset, a white balloon on the right, the sun on the left",
+)
+
+
+def ship(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> int:
+    """Write tensors in half precision; returns the number of parameters.
+
+    Raises ValueError if a weight is beyond half precision.
+    """
+    halves = {key: value.half().contiguous() for key, value in sorted(state.items())}
+    for key, value in halves.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{key} does not fit half precision")
+    save_file(halves, path, metadata)
+    path.chmod(0o644)  # the library writes files that only their owner may read
+    return sum(value.numel() for value in halves.values())
+
+
+def latest_detokenizer() -> Path:
+    """The run of the decoder that went on alone, if there is one, else of the whole tokenizer."""
+    return DETOKENIZER_RUN if (DETOKENIZER_RUN / "checkpoint.pt").exists() else VQGAN_RUN
+
+
+def settings() -> dict[str, Any]:
+    """What `model.json` says."""
+    return {
+        "name": "postcard",
+        "rows": 16,
+        "cols": 16,
+        "codebook_size": CODEBOOK_SIZE,
+        "start_token": START_TOKEN,
+        "pixels_per_token": 8,
+        "value_range": "0..1",
+        "group_norm_epsilon": str(NORM_EPSILON),
+        "sampling": SAMPLING,
+        "examples": list(EXAMPLES),
+    }
+
+
+def main() -> None:
+    """Write all files of the model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--vqgan", type=Path, help="run of train_vqgan (default: detokenizer, else vqgan)"
+    )
+    parser.add_argument("--transformer", type=Path, default=DEFAULT_RUN)
+    parser.add_argument("--text", type=Path, default=DEFAULT_TEXT, help="folder of the vocabulary")
+    parser.add_argument("--output", type=Path, default=PACKAGE)
+    arguments = parser.parse_args()
+    output: Path = arguments.output
+    vqgan: Path = arguments.vqgan or latest_detokenizer()
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer = write_vocabulary(arguments.text)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(arguments.text / name, output / name)
+    torch.manual_seed(0)
+    autoencoder, transformer = Autoencoder(), CaptionToTokens(len(tokenizer.vocab))
+    if (vqgan / "checkpoint.pt").exists():
+        autoencoder = load_autoencoder(vqgan)
+    else:
+        print("the detokenizer is NOT TRAINED")
+    if (arguments.transformer / "checkpoint.pt").exists():
+        transformer = load_transformer(arguments.transformer)
+    else:
+        print("the transformer is NOT TRAINED")
+    encoder, decoder = transformer.plain_state()
+    notes = {
+        "name": "postcard",
+        "value_range": "0..1",
+        "group_norm_epsilon": str(NORM_EPSILON),
+    }
+    parts = {
+        "encoder": (encoder, {"name": "postcard"}),
+        "decoder": (decoder, {"name": "postcard"}),
+        "detokenizer": (dict(autoencoder.detokenizer.state_dict()), notes),
+    }
+    for name, (state, metadata) in parts.items():
+        path = output / f"{name}.safetensors"
+        count = ship(state, path, metadata)
+        print(f"{path}: {count:,} parameters, {path.stat().st_size:,} bytes")
+    text = json.dumps(settings(), indent=2, ensure_ascii=False)
+    (output / "model.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

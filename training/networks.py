@@ -1,0 +1,102 @@
+"""The training-only half of the tokenizer: pixels to codes, and the finite scalar quantiser.
+
+Codes are points of a 7x7x7x7 lattice (Mentzer et al., "Finite Scalar Quantization", 2023): there is
+no codebook to learn and none to collapse. The table of lattice points is shipped as an ordinary
+codebook, so that every reader of VQGAN files can use it.
+"""
+
+from __future__ import annotations
+
+import torch
+from rowcast_export.vqgan import DecoderShape, LevelShape, ResidualBlock, Upsample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 7  # values per dimension
+DIMENSIONS = 4
+CODEBOOK_SIZE = LEVELS**DIMENSIONS  # 2401
+NORM_EPSILON = 1e-6
+
+
+def decoder_shape(multipliers: tuple[int, ...] = (1, 1, 2, 4), blocks: int = 1) -> DecoderShape:
+    """postcard's decoder: 32 channels at 128 pixels up to 128 at 16; attention at 16 only."""
+    channels = [32 * multiplier for multiplier in multipliers]
+    levels = tuple(
+        LevelShape(
+            input_channels=channels[min(index + 1, len(channels) - 1)],
+            block_channels=(width,) * blocks,
+            attention=index == len(channels) - 1,
+            upsample=index > 0,
+        )
+        for index, width in enumerate(channels)
+    )
+    return DecoderShape(CODEBOOK_SIZE, DIMENSIONS, channels[-1], channels[-1], True, levels)
+
+
+def code_table() -> Tensor:
+    """Every code vector: float [2401, 4], values -3/3 … 3/3; id = sum of digit_d * 7^d."""
+    ids = torch.arange(CODEBOOK_SIZE)
+    digits = torch.stack([ids // LEVELS**d % LEVELS for d in range(DIMENSIONS)], dim=1)
+    half = (LEVELS - 1) // 2
+    return (digits - half).float() / half
+
+
+def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
+    """Latent [batch, 4, rows, cols] -> (vectors with straight-through gradient, ids [b, r, c])."""
+    half = (LEVELS - 1) // 2
+    bounded = torch.tanh(latent.float()) * half
+    rounded = bounded + (bounded.round() - bounded).detach()
+    digits = bounded.detach().round().long() + half
+    weights = LEVELS ** torch.arange(DIMENSIONS)
+    ids = (digits * weights[None, :, None, None]).sum(dim=1)
+    return rounded / half, ids
+
+
+class Encoder(nn.Module):
+    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; cheap at high levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, 64, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(64, 128, 4, stride=2, padding=1),
+            ResidualBlock(128, 128, NORM_EPSILON),
+            nn.Conv2d(128, 128, 4, stride=2, padding=1),
+            ResidualBlock(128, 128, NORM_EPSILON),
+            ResidualBlock(128, 128, NORM_EPSILON),
+            nn.GroupNorm(32, 128),
+            nn.SiLU(),
+            nn.Conv2d(128, DIMENSIONS, 1),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The latent before quantisation."""
+        latent: Tensor = self.layers(pixels * 2.0 - 1.0)
+        return latent
+
+
+class RepeatingUpsample(Upsample):
+    """The same upsampling by repetition of pixels, for training only.
+
+    torch 2.13's compiler makes the gradient of `F.interpolate` zero on channels-last CPU tensors
+    (see NOTES.md), and then nothing below the highest level learns.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels, 2 * height, 2 * width]."""
+        batch, channels, height, width = hidden.shape
+        doubled = hidden[:, :, :, None, :, None].expand(batch, channels, height, 2, width, 2)
+        raised = doubled.reshape(batch, channels, 2 * height, 2 * width)
+        output: Tensor = self.conv(raised.contiguous(memory_format=torch.channels_last))
+        return output
+
+
+def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float = 1.0) -> Tensor:
+    """L1 + 4 L2 + L1 of the image gradients, which keeps edges crisp. Scalars of 0..1 pixels."""
+    difference = output - target
+    across = difference[..., :, 1:] - difference[..., :, :-1]
+    down = difference[..., 1:, :] - difference[..., :-1, :]
+    edges = across.abs().mean() + down.abs().mean()
+    return difference.abs().mean() + 4.0 * F.mse_loss(output, target) + gradient_weight * edges

@@ -1,0 +1,84 @@
+"""Render training scenes and turn them into token grids with the frozen encoder.
+
+Captions are not stored: each epoch of the transformer words the same scene anew.
+
+    python -m training.tokenize_scenes --count 60000       # training/runs/tokens/train-*.npy
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from training.networks import quantise
+from training.scenes import Scene, render, sample_scene
+from training.train_vqgan import DEFAULT_RUN, as_pixels, load_autoencoder
+
+DEFAULT_TOKENS = Path("training/runs/tokens")
+BATCH = 16
+
+
+def sample_scenes(count: int, seed: int, held_out: bool | None) -> list[Scene]:
+    """`count` random scenes."""
+    generator = np.random.default_rng(seed)
+    return [sample_scene(generator, held_out) for _ in range(count)]
+
+
+@torch.no_grad()
+def tokenize(encoder: nn.Module, scenes: list[Scene], label: str) -> np.ndarray:
+    """uint16 [count, 256] of the scenes' pictures, row by row."""
+    parts = []
+    for start in tqdm(range(0, len(scenes), BATCH), label, mininterval=10):
+        images = np.stack([render(scene) for scene in scenes[start : start + BATCH]])
+        pixels = as_pixels(images).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = encoder(pixels)
+        parts.append(quantise(latent)[1].flatten(1).numpy().astype(np.uint16))
+    return np.concatenate(parts)
+
+
+def save_scenes(path: Path, scenes: list[Scene]) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(asdict(scene)) + "\n" for scene in scenes))
+
+
+def load_scenes(path: Path) -> list[Scene]:
+    """Read what save_scenes wrote."""
+    return [Scene(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def main() -> None:
+    """Write train and validation tokens with their scenes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=60_000, help="training scenes")
+    parser.add_argument("--validation", type=int, default=512, help="validation scenes")
+    parser.add_argument("--vqgan", type=Path, default=DEFAULT_RUN, help="run of train_vqgan")
+    parser.add_argument("--output", type=Path, default=DEFAULT_TOKENS)
+    parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    encoder = load_autoencoder(arguments.vqgan).encoder.to(memory_format=torch.channels_last)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name, count, seed in (
+        ("validation", arguments.validation, arguments.seed + 1),
+        ("train", arguments.count, arguments.seed),
+    ):
+        scenes = sample_scenes(count, seed, held_out=False)
+        tokens = tokenize(encoder, scenes, name)
+        np.save(arguments.output / f"{name}.npy", tokens)
+        save_scenes(arguments.output / f"{name}.jsonl", scenes)
+        print(f"{name}: {len(tokens)} grids, {len(np.unique(tokens))} different codes")
+
+
+if __name__ == "__main__":
+    main()

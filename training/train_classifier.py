@@ -1,0 +1,230 @@
+"""Train the judge: a small network that reads the attributes of a scene off its picture.
+
+It sees renders only, blurred, noisy, shifted in colour and coarse at random so that it reads shapes
+and hues rather than exact pixels; it never sees a generated or reconstructed picture.
+
+    python -m training.train_classifier --minutes 8        # resumes by itself
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
+from training.scenes import (
+    BALLOON_COLOURS,
+    BODIES,
+    COUNTS,
+    HOUSE_COLOURS,
+    HOUSE_SIDES,
+    LANDS,
+    SAIL_COLOURS,
+    SIDES,
+    TIMES,
+    TREES,
+    Scene,
+    render,
+    sample_scene,
+)
+from training.train_vqgan import as_pixels
+
+DEFAULT_RUN = Path("training/runs/classifier")
+ABSENT = "absent"
+HEADS: dict[str, tuple[str, ...]] = {  # kind of attribute -> values, as captions name them
+    "time": TIMES,
+    "land": LANDS,
+    "clouds": ("clear", "cloudy"),
+    "body": (ABSENT, *BODIES),
+    "body side": (ABSENT, *SIDES),
+    "house": (ABSENT, *HOUSE_COLOURS),
+    "house side": (ABSENT, *HOUSE_SIDES),
+    "trees": (ABSENT, *TREES),
+    "tree count": (ABSENT, *COUNTS),
+    "sail": (ABSENT, *SAIL_COLOURS),
+    "balloon": (ABSENT, *BALLOON_COLOURS),
+    "balloon side": (ABSENT, *SIDES),
+}
+
+
+def attributes(scene: Scene) -> dict[str, str]:
+    """What is in the scene, for every head."""
+    return {
+        "time": scene.time,
+        "land": scene.land,
+        "clouds": "cloudy" if scene.cloudy else "clear",
+        "body": scene.body or ABSENT,
+        "body side": (scene.body_side if scene.body else None) or ABSENT,
+        "house": scene.house or ABSENT,
+        "house side": scene.house_side or ABSENT,
+        "trees": scene.trees or ABSENT,
+        "tree count": scene.tree_count or ABSENT,
+        "sail": scene.sail or ABSENT,
+        "balloon": scene.balloon or ABSENT,
+        "balloon side": scene.balloon_side or ABSENT,
+    }
+
+
+def labels(scene: Scene) -> list[int]:
+    """The index of each head's value."""
+    found = attributes(scene)
+    return [values.index(found[kind]) for kind, values in HEADS.items()]
+
+
+class Classifier(nn.Module):
+    """Pixels [batch, 3, 128, 128] in 0..1 to one row of logits per head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (48, 64, 96, 128)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        channels = 12
+        for width in widths:
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            channels = width
+        self.trunk = nn.Sequential(*layers)  # [batch, 128, 4, 4]
+        self.hidden = nn.Linear(channels * 16, 256)
+        self.heads = nn.Linear(256, sum(len(values) for values in HEADS.values()))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Logits [batch, values] for each head, in the order of HEADS."""
+        hidden = F.relu(self.hidden(self.trunk(pixels * 2 - 1).flatten(1)))
+        return self.heads(hidden).split([len(values) for values in HEADS.values()], dim=1)
+
+
+def blemish(pixels: Tensor, generator: np.random.Generator) -> Tensor:
+    """Shift the colours, blur, coarsen, add noise: each at random, for the batch or a picture."""
+    batch = pixels.shape[0]
+
+    def uniform(low: float, high: float, *size: int) -> Tensor:
+        return torch.from_numpy(generator.uniform(low, high, size)).float()
+
+    gain, shift = uniform(0.92, 1.08, batch, 3, 1, 1), uniform(-0.04, 0.04, batch, 3, 1, 1)
+    pixels = pixels * gain + shift
+    kind = generator.random()
+    if kind < 0.3:
+        pixels = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
+    elif kind < 0.45:
+        small = F.avg_pool2d(pixels, 2)
+        pixels = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+    noise = uniform(0, 0.05, batch, 1, 1, 1) * torch.randn(pixels.shape)
+    patches = F.interpolate(torch.randn(batch, 3, 16, 16), scale_factor=8, mode="bilinear")
+    return (pixels + noise + uniform(0, 0.04, batch, 1, 1, 1) * patches).clamp(0, 1)
+
+
+@torch.no_grad()
+def read_pictures(model: Classifier, pixels: Tensor, batch: int = 50) -> list[dict[str, str]]:
+    """The attributes the judge sees in pixels [pictures, 3, 128, 128]."""
+    found = []
+    for start in range(0, len(pixels), batch):
+        best = [logits.argmax(dim=1).tolist() for logits in model(pixels[start : start + batch])]
+        for row in zip(*best, strict=True):
+            pairs = zip(HEADS.items(), row, strict=True)
+            found.append({kind: values[index] for (kind, values), index in pairs})
+    return found
+
+
+def accuracy_on_renders(model: Classifier, count: int, seed: int) -> dict[str, float]:
+    """Share of right answers per head on `count` fresh renders, held-out pairs included."""
+    generator = np.random.default_rng(seed)
+    scenes = [sample_scene(generator) for _ in range(count)]
+    found = read_pictures(model, as_pixels(np.stack([render(scene) for scene in scenes])))
+    truth = [attributes(scene) for scene in scenes]
+    return {
+        kind: float(np.mean([a[kind] == b[kind] for a, b in zip(found, truth, strict=True)]))
+        for kind in HEADS
+    }
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run or resume the training."""
+    torch.manual_seed(arguments.seed)
+    torch.set_num_threads(arguments.threads)
+    model = Classifier().to(memory_format=torch.channels_last)
+    average = Average(model, 0.995)
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
+    schedule = Schedule(arguments.rate, arguments.steps, arguments.minutes, warmup=100)
+    checkpoint: Path = arguments.run / "checkpoint.pt"
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint)
+        model.load_state_dict(state["model"])
+        average.module.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.step, schedule.seconds_before = state["step"], state["seconds"]
+    generator = np.random.default_rng(arguments.seed + 77 + schedule.step)
+    scenes = [sample_scene(generator) for _ in range(arguments.scenes)]
+    images = np.stack([render(scene) for scene in tqdm(scenes, "rendering", mininterval=10)])
+    answers = torch.tensor([labels(scene) for scene in scenes])
+    stop, bar = StopFlag(), tqdm(initial=schedule.step, unit="step", mininterval=10)
+    schedule.started = time.monotonic()
+    while schedule.progress < 1 and not stop.raised:
+        chosen = generator.integers(len(images), size=arguments.batch)
+        pixels = blemish(as_pixels(images[chosen]), generator)
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.learning_rate
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model(pixels.contiguous(memory_format=torch.channels_last))
+        truth = answers[chosen].unbind(dim=1)
+        pairs = zip(outputs, truth, strict=True)
+        loss = torch.stack([F.cross_entropy(logits.float(), right) for logits, right in pairs])
+        loss.sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update(model, schedule.step)
+        schedule.step += 1
+        bar.update()
+        if schedule.step % arguments.every == 0 or schedule.progress >= 1 or stop.raised:
+            for mean, value in zip(average.module.buffers(), model.buffers(), strict=True):
+                mean.copy_(value)
+            share = accuracy_on_renders(average.module, 300, seed=5)  # type: ignore[arg-type]
+            worst = min(share, key=lambda kind: share[kind])
+            print(
+                f"step {schedule.step} minute {schedule.seconds / 60:.1f} "
+                f"loss {loss.sum().item():.4f} accuracy {np.mean(list(share.values())):.4f} "
+                f"worst {worst} {share[worst]:.4f}",
+                flush=True,
+            )
+            save_checkpoint(
+                checkpoint,
+                model=model.state_dict(),
+                average=average.module.state_dict(),
+                optimiser=optimiser.state_dict(),
+                step=schedule.step,
+                seconds=schedule.seconds,
+            )
+
+
+def load_classifier(run: Path = DEFAULT_RUN) -> Classifier:
+    """The averaged weights of a run, in eval mode."""
+    model = Classifier()
+    model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["average"])
+    return model.eval()
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of the checkpoint")
+    parser.add_argument("--minutes", type=float, default=8, help="wall-clock budget (default 8)")
+    parser.add_argument("--steps", type=int, default=20_000, help="most steps")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--scenes", type=int, default=16_000, help="renders to train on")
+    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--seed", type=int, default=0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
