@@ -58,10 +58,10 @@ class Picture:
     order: Order
     started: float
     ids: bytearray = field(default_factory=bytearray)
-    place: int = 0
+    place: int | None = None  # in the queue; 0: drawn, or ended; None until the engine tells
     reason: DoneReason | None = None
     error: Refused | None = None
-    milliseconds: int = 0
+    ended_at: float | None = None
     viewers: set[Callable[[], None]] = field(default_factory=set)
     timer: Timer | None = None  # grace while it forms, expiry once it has ended
     deadline: Timer | None = None
@@ -203,7 +203,8 @@ class JobBook:
 
     def _end(self, picture: Picture, reason: DoneReason | None) -> None:
         picture.reason = reason
-        picture.milliseconds = round((self._clock.time() - picture.started) * 1000)
+        picture.place = 0
+        picture.ended_at = self._clock.time()
         del self._by_number[picture.number]
         if picture.deadline is not None:
             picture.deadline.cancel()

@@ -131,14 +131,13 @@ class ServerSession:
     def go_away(self, milliseconds: int) -> None:
         """Tell the client that the connection will be closed in so many milliseconds."""
         if self._greeted:
-            self._reply(GoAway(milliseconds))
+            self._replies.append(GoAway(milliseconds))  # also where the replies are at their bound
             self._wake()
 
     def close(self) -> None:
         """The connection is gone: its viewers leave their pictures, which go on for a while."""
-        for viewer in self._viewers.values():
-            self._leave(viewer)
-        self._viewers.clear()
+        for viewer in list(self._viewers.values()):
+            self._drop(viewer)
 
     def outgoing(self, now: float) -> Iterator[bytes]:
         """The frames that can be sent now, made one by one as the socket takes them."""
@@ -148,7 +147,7 @@ class ServerSession:
         while progress:  # round robin over the streams, until none has anything new
             progress = False
             for viewer in list(self._viewers.values()):
-                for message in self._next(viewer, now):
+                if (message := self._next(viewer, now)) is not None:
                     progress = True
                     yield encode(message)
             while self._replies:
@@ -156,12 +155,8 @@ class ServerSession:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until a held-back queue position may be told; None if none is held back."""
-        waits = [
-            viewer.place_told + QUEUED_INTERVAL_SECONDS - now
-            for viewer in self._viewers.values()
-            if viewer.accepted and viewer.place != viewer.picture.place
-        ]
-        return max(0.0, min(waits)) if waits else None
+        waits = (self._place_wait(viewer, now) for viewer in self._viewers.values())
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _reply(self, message: ServerMessage) -> None:
         if len(self._replies) >= MAX_PENDING_REPLIES:
@@ -240,15 +235,17 @@ class ServerSession:
         if not any(other.picture is viewer.picture for other in others):
             self._book.detach(viewer.picture, self._wake)
 
-    def _next(self, viewer: _Viewer, now: float) -> Iterator[ServerMessage]:
-        """What this viewer lacks, at most one frame of rows; state is read anew for each frame."""
+    def _next(self, viewer: _Viewer, now: float) -> ServerMessage | None:
+        """The one message this viewer lacks first; state is read anew for each."""
         picture, model = viewer.picture, viewer.picture.order.model
         if self._viewers.get(viewer.stream) is not viewer:
-            return
+            return None
         if not viewer.accepted:
+            if picture.place is None and not (picture.ended or viewer.left):
+                return None  # position 0 would say that drawing begins; the engine will tell
             viewer.accepted = True
-            viewer.place, viewer.place_told = picture.place, now
-            yield Accepted(
+            viewer.place, viewer.place_told = picture.place or 0, now
+            return Accepted(
                 viewer.stream,
                 picture.name[1],
                 model.name,
@@ -258,32 +255,41 @@ class ServerSession:
                 model.cols,
                 model.id_bytes,
                 viewer.cursor,
-                picture.place,
+                viewer.place,
             )
-        elif viewer.place != picture.place and now - viewer.place_told >= QUEUED_INTERVAL_SECONDS:
-            viewer.place, viewer.place_told = picture.place, now
-            yield Queued(viewer.stream, picture.place)
         if viewer.left:
-            yield self._finish(viewer, DoneReason.LEFT)
-        elif viewer.cursor < picture.rows:
+            return self._finish(viewer, DoneReason.LEFT, now)
+        if self._place_wait(viewer, now) == 0:
+            viewer.place, viewer.place_told = picture.place or 0, now
+            return Queued(viewer.stream, viewer.place)
+        if viewer.cursor < picture.rows:
             most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // picture.row_bytes
             first, last = viewer.cursor, min(picture.rows, viewer.cursor + most)
             viewer.cursor = last
             ids = bytes(picture.ids[first * picture.row_bytes : last * picture.row_bytes])
-            yield Rows(viewer.stream, first, ids)
-        elif picture.reason is not None:
-            yield self._finish(viewer, picture.reason)
-        elif picture.error is not None:
+            return Rows(viewer.stream, first, ids)
+        if picture.reason is not None:
+            return self._finish(viewer, picture.reason, now)
+        if picture.error is not None:
             self._drop(viewer)
             refusal = picture.error
-            yield Error(viewer.stream, refusal.code, refusal.retry_ms, refusal.text)
+            return Error(viewer.stream, refusal.code, refusal.retry_ms, refusal.text)
+        return None
 
-    def _finish(self, viewer: _Viewer, reason: DoneReason) -> Done:
+    def _place_wait(self, viewer: _Viewer, now: float) -> float | None:
+        """Seconds until this viewer's place may be told; None if it knows it."""
+        if not viewer.accepted or viewer.picture.ended or viewer.place == viewer.picture.place:
+            return None
+        return max(0.0, viewer.place_told + QUEUED_INTERVAL_SECONDS - now)
+
+    def _finish(self, viewer: _Viewer, reason: DoneReason, now: float) -> Done:
         self._drop(viewer)
         picture = viewer.picture
         rows = min(viewer.cursor, picture.rows)
         checksum = ids_checksum(picture.ids[: rows * picture.row_bytes])
-        return Done(viewer.stream, rows, checksum, picture.milliseconds, reason)
+        # `now` is as old as the drain: a picture may have been started since.
+        ended = max(now, picture.started) if picture.ended_at is None else picture.ended_at
+        return Done(viewer.stream, rows, checksum, round((ended - picture.started) * 1000), reason)
 
     def _drop(self, viewer: _Viewer) -> None:
         self._leave(viewer)

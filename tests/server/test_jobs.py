@@ -38,15 +38,6 @@ def test_a_whole_picture_is_complete_and_a_part_ends_at_its_stop_row() -> None:
     assert part.reason is DoneReason.STOP_ROW
 
 
-def test_milliseconds_are_from_acceptance_to_the_last_row() -> None:
-    studio = Studio()
-    picture = studio.start()
-    studio.clock.advance(1.25)
-    studio.drawer.draw(picture.number, 4)
-    studio.clock.advance(100)
-    assert picture.milliseconds == 1_250
-
-
 def test_every_viewer_is_woken_by_every_row_and_by_the_end() -> None:
     studio = Studio()
     picture = studio.start()
