@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check parity format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ check: $(VENV)/installed-test  ## lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+parity: $(VENV)/installed-test  ## longer proofs on the shipped model
+	$(BIN)/python -m pytest -m parity -s
 
 format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
