@@ -13,11 +13,11 @@ from rowcast.messages import ErrorCode
 from .admission import Refused
 from .engine.engine import Engine
 from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
-from .engine.scheduler import QueueFull
 
 logger = logging.getLogger(__name__)
 
 BUSY_RETRY_MS = 2_000
+FAILURE = "the engine failed; the server's log says why"
 
 Command = Callable[[], list[EngineEvent]]
 
@@ -59,8 +59,9 @@ class EngineBridge:
         def command() -> list[EngineEvent]:
             try:
                 self._engine.submit(picture, request, client)
-            except QueueFull as error:
-                return [PictureEnded(picture, Ending.FAILED, str(error))]
+            except Exception:
+                logger.exception("a picture could not be submitted")
+                return [PictureEnded(picture, Ending.FAILED, FAILURE)]
             return []
 
         self._command(command)
@@ -70,11 +71,12 @@ class EngineBridge:
         self._command(lambda: self._engine.cancel(picture))
 
     async def close(self) -> None:
-        """Stop the thread after the step in hand."""
+        """Stop the thread, if it runs, after the step in hand."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
 
     def _command(self, command: Command) -> None:
         with self._changed:
@@ -91,19 +93,23 @@ class EngineBridge:
                 commands = list(self._commands)
                 self._commands.clear()
             events: list[EngineEvent] = []
-            try:
-                for command in commands:
-                    events += command()
-                if not self._engine.idle:
-                    events += self._engine.step()
-            except Exception:  # the pictures fail, the server lives on
-                logger.exception("the engine failed")
-                events += self._engine.fail_all("the engine failed; the server's log says why")
+            for command in commands:
+                events += self._guarded(command)
+            if not self._engine.idle:
+                events += self._guarded(self._engine.step)
             if events:
                 try:
                     self._loop.call_soon_threadsafe(self._hand_over, events)
                 except RuntimeError:  # the loop has closed under us: nobody is left to tell
                     return
+
+    def _guarded(self, work: Command) -> list[EngineEvent]:
+        """Its events; if it fails, the pictures do, and the server lives on."""
+        try:
+            return work()
+        except Exception:
+            logger.exception("the engine failed")
+            return self._engine.fail_all(FAILURE)
 
     def _hand_over(self, events: list[EngineEvent]) -> None:
         for event in events:
