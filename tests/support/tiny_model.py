@@ -17,7 +17,23 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 PIXELS_PER_TOKEN = 4
-WORDS = "a red blue house tree boat sea sun moon at night in the over and".split()
+WORDS = [
+    "a",
+    "red",
+    "blue",
+    "house",
+    "tree",
+    "boat",
+    "sea",
+    "sun",
+    "moon",
+    "at",
+    "night",
+    "in",
+    "the",
+    "over",
+    "and",
+]
 
 
 def tiny_model(
@@ -105,9 +121,9 @@ def random_weights(
         weights[f"{name}.glu.fc2.weight"] = normal(width, glu_width)
         return weights
 
-    def stack(tokens: int, places: int, layers: int, attentions: list[str]) -> dict[
-        str, NDArray[np.float16]
-    ]:
+    def stack(
+        tokens: int, places: int, layers: int, attentions: list[str]
+    ) -> dict[str, NDArray[np.float16]]:
         weights = {
             "embed_tokens.weight": normal(tokens, width, scale=1.0),
             "embed_positions.weight": normal(places, width, scale=1.0),
