@@ -18,6 +18,7 @@ import platformdirs
 
 from .errors import DetokenizerError
 from .messages import DetokenizerFile, Model
+from .session import detokenizer_file
 
 DOWNLOAD_TIMEOUT_SECONDS = 30.0  # without a byte
 CHUNK_BYTES = 65_536
@@ -37,9 +38,9 @@ def cached_path(sha256: bytes, cache: Path | None = None) -> Path:
 
 def choose_file(model: Model) -> DetokenizerFile:
     """The file to decode with. Raises DetokenizerError if the server announced none we know."""
-    for file in model.files:
-        if file.kind == "full" and file.precision == "fp32":
-            return file
+    file = detokenizer_file(model)
+    if file is not None:
+        return file
     found = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
     raise DetokenizerError(f"the server offers no full fp32 detokenizer for {model.name}: {found}")
 
@@ -54,16 +55,13 @@ def fetch(
     """The path of a verified copy of the file, downloaded if need be.
 
     ``server_url`` is the WebSocket's. Raises DetokenizerError, naming the file, for a foreign
-    host, a failed, truncated or oversized download, or a wrong checksum.
+    host, a redirect, a failed, truncated or oversized download, or a wrong checksum.
     """
     path = cached_path(file.sha256, cache)
-    if path.is_file():
-        if _sha256(path) == file.sha256:
-            return path
-        path.unlink()  # damaged on disk: fetch it anew
-    url = urljoin(_http(server_url), file.url)
-    _check_host(url, server_url, allowed_hosts)
     try:
+        if path.is_file() and _sha256(path) == file.sha256:
+            return path  # a damaged one is fetched anew, and replaced
+        url = _address(file.url, server_url, allowed_hosts)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix="download-", delete=False) as part:
             try:
@@ -75,7 +73,7 @@ def fetch(
                 Path(part.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise DetokenizerError(f"{path} cannot be written: {error}") from error
+        raise DetokenizerError(f"{path} cannot be kept: {error}") from error
     return path
 
 
@@ -87,10 +85,15 @@ def _download(
 ) -> None:
     digest, received = hashlib.sha256(), 0
     try:
-        with httpx.stream("GET", url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+        with httpx.stream(
+            "GET",
+            url,
+            headers={"Accept-Encoding": "identity"},  # never more bytes than are announced
+            timeout=DOWNLOAD_TIMEOUT_SECONDS,
+        ) as response:
             if response.status_code != 200:
                 raise DetokenizerError(f"{url} answered with status {response.status_code}")
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_raw(CHUNK_BYTES):
                 received += len(chunk)
                 if received > file.bytes:
                     raise DetokenizerError(f"{url} is larger than the announced {file.bytes} bytes")
@@ -111,23 +114,25 @@ def _download(
         )
 
 
-def _http(server_url: str) -> str:
-    return server_url.replace("ws", "http", 1)
-
-
-def _check_host(url: str, server_url: str, allowed_hosts: Collection[str]) -> None:
-    parts = urlsplit(url)
-    own = urlsplit(server_url).hostname
-    schemes = ("https",) if server_url.startswith("wss:") else ("http", "https")
+def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> str:
+    """Where the file is (R-52). Raises DetokenizerError where we may not fetch it (R-53)."""
+    server = urlsplit(server_url)
+    schemes = ("https",) if server.scheme == "wss" else ("http", "https")
+    try:
+        url = urljoin(server._replace(scheme=schemes[0]).geturl(), file_url)
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DetokenizerError(f"{file_url!r} is no address: {error}") from error
     if parts.scheme not in schemes:
         raise DetokenizerError(
             f"{url} is no {' or '.join(schemes)} address; the server's --public-url should be one"
         )
-    if parts.hostname != own and parts.hostname not in allowed_hosts:
+    if parts.hostname != server.hostname and parts.hostname not in allowed_hosts:
         raise DetokenizerError(
-            f"the server {own} points to {url}, another host; "
+            f"the server {server.hostname} points to {url}, another host; "
             f"pass allowed_hosts=[{parts.hostname!r}] (--allow-host) if you trust it"
         )
+    return url
 
 
 def _sha256(path: Path) -> bytes:

@@ -45,11 +45,13 @@ class Recipe:
 class Picture:
     """A picture as far as its rows have arrived.
 
-    ``ids`` is [rows, cols] uint32, of which the first ``rows_held`` rows are known. ``reason`` is
-    None until the picture has ended.
+    ``ids`` is [rows, cols] uint32, of which the first ``rows_held`` rows are known; all are smaller
+    than ``codebook_size``, which a saved picture does not know. ``reason`` is None until the
+    picture has ended.
     """
 
     recipe: Recipe
+    codebook_size: int = 2**32
     ids: NDArray[np.uint32] = field(init=False)
     rows_held: int = 0
     reason: DoneReason | int | None = None
@@ -79,7 +81,8 @@ class Picture:
     def add_rows(self, first_row: int, ids: bytes) -> None:
         """Append whole rows of little-endian ids.
 
-        Raises ProtocolError for rows that skip, repeat, split or overflow (R-28).
+        Raises ProtocolError for rows that skip, repeat, split or overflow, and for an id that is
+        not in the codebook (R-28).
         """
         row_bytes = self.recipe.cols * self.recipe.id_bytes
         count, rest = divmod(len(ids), row_bytes)
@@ -90,5 +93,7 @@ class Picture:
         if first_row + count > self.recipe.rows:
             raise ProtocolError(f"row {first_row + count - 1} of a grid of {self.recipe.rows} rows")
         values = np.frombuffer(ids, f"<u{self.recipe.id_bytes}")
+        if int(values.max()) >= self.codebook_size:
+            raise ProtocolError(f"the id {values.max()} in a codebook of {self.codebook_size}")
         self.ids[first_row : first_row + count] = values.reshape(count, self.recipe.cols)
         self.rows_held += count

@@ -6,10 +6,10 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -42,7 +42,7 @@ class _Record(Struct, array_like=True, frozen=True):
     seed: Unsigned32
     image: Unsigned16
     temperature: float
-    top_k: Annotated[int, Meta(ge=0)]
+    top_k: Unsigned32
     top_p: float
     guidance: float
     rows: Side

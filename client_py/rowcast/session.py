@@ -13,13 +13,15 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import Picture, Recipe, Sampling
 from .errors import (
+    ConnectionFailed,
+    ConnectionLost,
     InvalidRequest,
     PictureGone,
     ProtocolError,
@@ -30,9 +32,12 @@ from .messages import (
     KEY_BYTES,
     MAX_SEED,
     MAX_STREAM,
+    MAX_TOKEN_CHARACTERS,
+    REVISION_BYTES,
     Accepted,
     Cancel,
     CloseCode,
+    DetokenizerFile,
     Done,
     DoneReason,
     Error,
@@ -54,6 +59,8 @@ from .messages import (
     encode,
     view_key,
 )
+
+MAX_TOP_K: Final = 2**32 - 1  # what a .rows file can hold
 
 
 class RequestOptions(TypedDict, total=False):
@@ -101,9 +108,10 @@ class Request:
         Raises InvalidRequest where those rows are not held, or nothing is left to draw.
         """
         recipe = picture.recipe
-        most = min(picture.rows_held, recipe.rows - 1)
-        rows = most if row is None else row
-        _whole("row", rows, 0, most)
+        rows = picture.rows_held if row is None else row
+        if rows == recipe.rows:
+            raise InvalidRequest("the picture is complete; choose the row to draw on from")
+        _whole("row", rows, 0, picture.rows_held)
         return cls(
             recipe.prompt,
             model=recipe.model,
@@ -180,6 +188,7 @@ class Generation:
         self.wake: Callable[[], None] = lambda: None
         self.turn: deque[_Slot] = deque()
         self.failure: RowcastError | None = None
+        self.abandoned = False
         self.slots = [
             _Slot(self, index, stream, request.first_image + index)
             for index, stream in enumerate(streams)
@@ -227,27 +236,42 @@ class Generation:
 class ClientSession:
     """One logical connection, which may outlive several sockets.
 
-    After a socket is lost, `resume` gives the frames for the next one.
+    After a socket is lost, `resume` gives the frames for the next one. Raises InvalidRequest for a
+    token that cannot be one. ``progress`` grows with every row and every end that arrives.
     """
 
     def __init__(self, token: str | None = None, name: str = "rowcast-python") -> None:
+        if token is not None:
+            _text("token", token)
+            if len(token) > MAX_TOKEN_CHARACTERS:
+                raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
         self._hello = Hello(token, name)
         self._slots: dict[int, _Slot] = {}
-        self.welcome: Welcome | None = None
+        self._greeted = False
+        self._welcome: Welcome | None = None
+        self.progress = 0
         self.going_away_ms: int | None = None
 
     @property
     def active(self) -> tuple[Generation, ...]:
-        """The generations that have not ended."""
-        return tuple({id(s.generation): s.generation for s in self._slots.values()}.values())
+        """The generations that have not ended and that somebody follows."""
+        generations = {id(slot.generation): slot.generation for slot in self._slots.values()}
+        return tuple(each for each in generations.values() if not each.abandoned)
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the server announced. Raises ConnectionFailed before it has."""
+        if self._welcome is None:
+            raise ConnectionFailed("the client is not open; use it in a `with` block")
+        return self._welcome
 
     def hello(self) -> bytes:
-        """The first frame on a socket."""
+        """The first frame on a socket; `welcome` is then the first to come."""
+        self._greeted = False
         return encode(self._hello)
 
     def model(self, name: str | None = None) -> Model:
         """A model that the server announced. Raises InvalidRequest for an unknown one."""
-        assert self.welcome is not None, "no welcome yet"
         models = {model.name: model for model in self.welcome.models}
         if name is None:
             return self.welcome.models[0]
@@ -261,8 +285,7 @@ class ClientSession:
         generation = Generation(
             request, secrets.token_bytes(KEY_BYTES), self._free_streams(request.images), None
         )
-        frame = self._start_frame(generation, request, generation.slots[0].stream)
-        assert self.welcome is not None
+        frame = self._start_frame(generation, request, None)
         limit = self.welcome.limits.client_frame_bytes
         if len(frame) > limit:
             raise InvalidRequest(f"the request takes {len(frame)} bytes; the limit is {limit}")
@@ -272,7 +295,10 @@ class ClientSession:
     def watch(
         self, key: bytes, images: int = 1, first_image: int = 0
     ) -> tuple[Generation, list[bytes]]:
-        """Watch somebody's pictures by their view key."""
+        """Watch somebody's pictures by their view key. Raises InvalidRequest."""
+        if len(key) != KEY_BYTES:
+            raise InvalidRequest(f"a view key has {KEY_BYTES} bytes, not {len(key)}")
+        _whole("images", images, 1, self.welcome.limits.streams)
         request = Request("", images=images, first_image=first_image)
         generation = Generation(request, b"", self._free_streams(images), key)
         self._open(generation)
@@ -284,18 +310,27 @@ class ClientSession:
 
     def abandon(self, generation: Generation) -> None:
         """Tell nobody any more of a generation; late frames for its streams are dropped."""
+        generation.abandoned = True
         generation.wake = lambda: None
         generation.turn.clear()
 
     def resume(self) -> list[bytes]:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
         frames: list[bytes] = []
-        for slot in self._slots.values():
-            if slot.generation.watched is None and not self._holds_all(slot):
-                # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
-                frames.append(self._restart_frame(slot))
+        for slot in [slot for slot in self._slots.values() if slot.generation.abandoned]:
+            self._end(slot)  # its stream ended with the old socket, and nobody asks for it
+        for generation in self.active:
+            if generation.watched is None and not generation.pictures:
+                # Nobody knows whether it arrived: the same again, with the same key (R-41).
+                frames.append(self._start_frame(generation, generation.request, None))
             else:
-                frames.append(self._watch_frame(slot))
+                frames += [self._resume_frame(slot) for slot in generation.slots if not slot.ended]
+        return frames
+
+    def close(self) -> list[bytes]:
+        """The frames that end whatever is still forming, for which there is no more use."""
+        frames = [frame for generation in self.active for frame in self.cancel(generation)]
+        self.fail(ConnectionLost("the client was closed"))
         return frames
 
     def fail(self, error: RowcastError) -> None:
@@ -308,9 +343,14 @@ class ClientSession:
         """Take a frame; returns frames to send. Raises ProtocolError."""
         if isinstance(frame, str):
             raise ProtocolError("the server sent a text frame")
-        match decode_server(frame):
-            case Welcome() as welcome:
-                self.welcome = welcome
+        message = decode_server(frame)
+        if isinstance(message, Welcome) == self._greeted:  # it is the first, and comes once (R-16)
+            raise ProtocolError("a second welcome" if self._greeted else "no welcome came first")
+        match message:
+            case Welcome():
+                for model in message.models:
+                    _check_announced(model)
+                self._greeted, self._welcome = True, message
             case Ping() as ping:
                 return [encode(Pong(ping.echo))]
             case GoAway() as away:
@@ -338,6 +378,7 @@ class ClientSession:
                 slot.note("queued")
             case Rows():
                 slot.picture.add_rows(message.first_row, message.ids)
+                self.progress += 1
                 slot.note("rows")
             case Done():
                 picture = slot.picture
@@ -364,8 +405,13 @@ class ClientSession:
         slot.note("accepted")
 
     def _new_picture(self, slot: _Slot, accepted: Accepted) -> Picture:
-        model, request = self.model(accepted.model), slot.generation.request
-        full = [file.sha256 for file in model.files if file.kind == "full"]
+        request = slot.generation.request
+        model = next((each for each in self.welcome.models if each.name == accepted.model), None)
+        if model is None:
+            raise ProtocolError(f"a picture by {accepted.model!r}, which was not announced")
+        if accepted.image != slot.image:
+            raise ProtocolError(f"image {accepted.image} instead of {slot.image}")
+        file = detokenizer_file(model)
         picture = Picture(
             Recipe(
                 model=accepted.model,
@@ -377,8 +423,9 @@ class ClientSession:
                 rows=accepted.rows,
                 cols=accepted.cols,
                 id_bytes=accepted.id_bytes,
-                detokenizer_sha256=full[0] if full else None,
-            )
+                detokenizer_sha256=None if file is None else file.sha256,
+            ),
+            model.codebook_size,
         )
         if accepted.first_row:
             held = (request.prefix or b"")[: accepted.first_row * accepted.cols * accepted.id_bytes]
@@ -388,17 +435,18 @@ class ClientSession:
         return picture
 
     def _error(self, slot: _Slot, error: Error) -> None:
-        self._end(slot)
         if error.code == ErrorCode.GONE and slot.picture is not None and self._holds_all(slot):
             # Only the end itself was lost: there is nothing to recover (R-43).
             complete = slot.picture.complete
             slot.picture.reason = DoneReason.COMPLETE if complete else DoneReason.STOP_ROW
             slot.note("done")
-            return
-        kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
-        slot.generation.fail(kind(error.code, error.text, error.retry_ms))
+        else:
+            kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
+            slot.generation.fail(kind(error.code, error.text, error.retry_ms))
+        self._end(slot)  # last: a generation that has ended cannot fail any more
 
     def _end(self, slot: _Slot) -> None:
+        self.progress += 1
         slot.ended = True
         self._slots.pop(slot.stream, None)
 
@@ -418,16 +466,25 @@ class ClientSession:
             raise InvalidRequest("no free streams; end some pictures first")
         return range(first, first + count)
 
-    def _start_frame(self, generation: Generation, request: Request, stream: int) -> bytes:
+    def _start_frame(self, generation: Generation, request: Request, slot: _Slot | None) -> bytes:
+        """A `start` of one picture of a generation, or of all."""
+        stream = (slot or generation.slots[0]).stream
         chosen = {name: getattr(request, name) for name in RequestOptions.__annotations__}
         options = Options(**chosen)
         return encode(Start(stream, generation.key, request.prompt, request.images, options))
 
+    def _resume_frame(self, slot: _Slot) -> bytes:
+        if slot.generation.watched is None and not self._holds_all(slot):
+            # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
+            return self._restart_frame(slot)
+        return self._watch_frame(slot)
+
     def _restart_frame(self, slot: _Slot) -> bytes:
         """A `start` of one picture of a generation, with the rows it holds as prefix (R-43)."""
         asked, picture = slot.generation.request, slot.picture
-        if picture is None:
-            request = replace(asked, images=1, first_image=slot.image)
+        if picture is None:  # but others of its request were accepted: the seed is theirs (R-20)
+            seed = slot.generation.pictures[0].recipe.seed
+            request = replace(asked, images=1, first_image=slot.image, seed=seed)
         else:
             request = replace(
                 asked,
@@ -439,7 +496,7 @@ class ClientSession:
                 revision=picture.recipe.revision,
                 **asdict(picture.recipe.sampling),
             )
-        return self._start_frame(slot.generation, request, slot.stream)
+        return self._start_frame(slot.generation, request, slot)
 
     def _watch_frame(self, slot: _Slot) -> bytes:
         generation, picture = slot.generation, slot.picture
@@ -448,14 +505,10 @@ class ClientSession:
         return encode(Watch(slot.stream, key, slot.image, held, checksum))
 
     def _check(self, request: Request) -> None:
-        assert self.welcome is not None, "no welcome yet"
         limits, model = self.welcome.limits, self.model(request.model)
         if not request.prompt.strip():
             raise InvalidRequest("the prompt is empty")
-        try:
-            size = len(request.prompt.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"the prompt is no valid text: {error}") from error
+        size = len(_text("prompt", request.prompt))
         if size > limits.prompt_bytes:
             raise InvalidRequest(
                 f"the prompt has {size} bytes; the server takes at most {limits.prompt_bytes}"
@@ -466,10 +519,36 @@ class ClientSession:
             _whole("seed", request.seed, 0, MAX_SEED)
         if request.stop_row is not None:
             _whole("stop_row", request.stop_row, 1, model.rows)
+        if request.top_k is not None:
+            _whole("top_k", request.top_k, 0, MAX_TOP_K)
         for name in ("temperature", "top_k", "top_p", "guidance"):
             value, allowed = getattr(request, name), getattr(model.sampling, name)
             if value is not None:
                 _in_range(name, value, allowed)
+        if request.revision is not None and len(request.revision) != REVISION_BYTES:
+            raise InvalidRequest(
+                f"a revision has {REVISION_BYTES} bytes, not {len(request.revision)}"
+            )
+
+
+def detokenizer_file(model: Model) -> DetokenizerFile | None:
+    """The file to decode with, of those announced; None where there is none that we know."""
+    for file in model.files:
+        if (file.kind, file.precision) == ("full", "fp32"):
+            return file
+    return None
+
+
+def _check_announced(model: Model) -> None:
+    """Raises ProtocolError where the announced sampling is none."""
+    sampling = model.sampling
+    numbers = [
+        number
+        for each in (sampling.temperature, sampling.top_k, sampling.top_p, sampling.guidance)
+        for number in (each.default, each.low, each.high)
+    ]
+    if not all(map(math.isfinite, numbers)) or not 0 <= sampling.top_k.default <= MAX_TOP_K:
+        raise ProtocolError(f"{model.name} was announced with a sampling that cannot be")
 
 
 def resolve_sampling(request: Request, model: Model) -> Sampling:
@@ -505,13 +584,21 @@ def closed_text(code: int | None, reason: str) -> str:
     return f"{text} (close code {code}{f': {reason}' if reason else ''})"
 
 
+def _text(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the {name} is no valid text: {error}") from error
+
+
 def _whole(name: str, value: int, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
 
 
 def _in_range(name: str, value: float, allowed: Range) -> None:
-    if not math.isfinite(value) or not allowed.low <= value <= allowed.high:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not allowed.low <= value <= allowed.high:  # NaN is in no range
         raise InvalidRequest(
-            f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value:g}"
+            f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value!r}"
         )
