@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # frame beyond even this is closed by `websockets` with 1009 before it is buffered.
 MAX_TRANSPORT_FRAME_BYTES = 1_114_112
 WRITE_LIMIT_BYTES = 16_384
+CLOSE_SECONDS = 2.0  # that a client has to answer our close when the server ends
 
 # Given the host name by which the client came, and what to call when frames wait to be sent.
 SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
@@ -62,7 +63,18 @@ class Gateway:
             session.go_away(round(notice * 1000))
         await asyncio.sleep(notice)
         self._server.close()
-        await self._server.wait_closed()
+        if not await self._closed_in_time(self._server):
+            for connection in self._server.connections:
+                connection.transport.abort()
+            await self._closed_in_time(self._server)
+
+    async def _closed_in_time(self, server: Server) -> bool:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await server.wait_closed()
+        except TimeoutError:
+            return False
+        return True
 
     async def _handle(self, connection: ServerConnection) -> None:
         prepare_socket(connection, self._config.send_timeout)

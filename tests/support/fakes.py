@@ -5,7 +5,9 @@ Pictures are of 4x4 ids: `id_at` says which, so that a test knows every frame be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from rowcast.messages import (
     encode,
 )
 from rowcast_server.admission import Order, Refused, ServedModel
+from rowcast_server.config import ServerConfig
 from rowcast_server.engine.request import (
     Ending,
     EngineEvent,
@@ -33,6 +36,7 @@ from rowcast_server.engine.request import (
     RowDrawn,
     Sampling,
 )
+from rowcast_server.gateway import Gateway
 from rowcast_server.jobs import JobBook, Picture
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.session import ServerSession
@@ -127,10 +131,14 @@ class FakeClock:
 class FakeDrawer:
     """Takes what the book submits; draws only what a test asks for."""
 
-    def __init__(self, deliver: Callable[[list[EngineEvent]], None], capacity: int = 10_000):
+    def __init__(
+        self, deliver: Callable[[list[EngineEvent]], None], model: Model, capacity: int
+    ) -> None:
+        self.model = model
         self.capacity = capacity
         self.requests: dict[int, PictureRequest] = {}  # not ended
         self.clients: dict[int, Hashable] = {}
+        self.arrivals: asyncio.Queue[int] = asyncio.Queue()
         self.cancelled: list[int] = []
         self._deliver = deliver
         self._rows: dict[int, int] = {}
@@ -138,6 +146,7 @@ class FakeDrawer:
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         if len(self.requests) >= self.capacity:
             raise Refused(ErrorCode.BUSY, "full", 2_000)
+        self.arrivals.put_nowait(picture)
         self.requests[picture] = request
         self.clients[picture] = client
         self._rows[picture] = request.prefix_rows
@@ -156,8 +165,8 @@ class FakeDrawer:
         for _ in range(rows):
             row = self._rows[picture]
             self._rows[picture] += 1
-            ids = np.array([id_at(request.image, row, col) for col in range(4)], np.int64)
-            events.append(RowDrawn(picture, row, ids))
+            ids = [id_at(request.image, row, col) for col in range(self.model.cols)]
+            events.append(RowDrawn(picture, row, np.array(ids, np.int64)))
         if self._rows[picture] == request.stop_row:
             del self.requests[picture]
             events.append(PictureEnded(picture, Ending.DRAWN))
@@ -179,12 +188,14 @@ class Studio:
         deadline: float = 600.0,
         capacity: int = 10_000,
         welcome: Welcome | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        """With a ``loop`` its time is the real one, as behind `open_gateway`."""
         self.clock = FakeClock()
-        self.book = JobBook(self.clock, grace=grace, keep=keep, deadline=deadline)
-        self.drawer = FakeDrawer(self.book.deliver, capacity)
+        self.book = JobBook(loop or self.clock, grace=grace, keep=keep, deadline=deadline)
         self.welcome = welcome or Welcome(LIMITS, [MODEL])
         model = self.welcome.models[0]
+        self.drawer = FakeDrawer(self.book.deliver, model, capacity)
         self.models = {model.name: ServedModel(model, TOKENIZER)}
         self.book.add_drawer(model.name, self.drawer)
 
@@ -193,6 +204,34 @@ class Studio:
         picture = self.book.start(key, image, order(**changes), "somebody")
         self.book.attach(picture, lambda: None)
         return picture
+
+    def session(
+        self, wake: Callable[[], None], tokens: frozenset[str], client: Hashable
+    ) -> ServerSession:
+        return ServerSession(
+            self.book,
+            self.models,
+            self.welcome,
+            lambda token: not tokens or token in tokens,
+            client,
+            wake,
+        )
+
+
+@asynccontextmanager
+async def open_gateway(
+    studio: Studio, tokens: frozenset[str] = frozenset(), **settings: Any
+) -> AsyncIterator[tuple[Gateway, str]]:
+    """A studio behind a real WebSocket, and its URL; ``settings`` are ServerConfig's."""
+    gateway = Gateway(
+        ServerConfig(port=0, **settings),
+        lambda host, wake: studio.session(wake, tokens, object()),
+    )
+    port = await gateway.start()
+    try:
+        yield gateway, f"ws://127.0.0.1:{port}"
+    finally:
+        await gateway.close()
 
 
 class Line:
@@ -203,14 +242,7 @@ class Line:
     ) -> None:
         self.woken = 0
         self._clock = studio.clock
-        self.session = ServerSession(
-            studio.book,
-            studio.models,
-            studio.welcome,
-            lambda token: not tokens or token in tokens,
-            client,
-            self._wake,
-        )
+        self.session = studio.session(self._wake, tokens, client)
 
     def _wake(self) -> None:
         self.woken += 1

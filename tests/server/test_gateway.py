@@ -1,0 +1,399 @@
+"""The gateway on real sockets, before a fake engine: handshake, closes, lost links, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+import pytest
+from rowcast.messages import view_key
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.support.fakes import KEY, Studio, ids_of, open_gateway
+from tests.support.raw_client import (
+    ACCEPTED,
+    CANCEL,
+    CANCELLED,
+    COMPLETE,
+    GOAWAY,
+    HELLO,
+    LEFT,
+    PING,
+    PONG,
+    QUEUED,
+    ROWS,
+    START,
+    BareSocket,
+    Client,
+    connected,
+    until,
+)
+
+WHOLE = ids_of(0, 0, 4)
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[tuple[Studio, str]]:
+    """A studio and the URL of its gateway; nobody is left in it afterwards."""
+    studio = Studio(loop=asyncio.get_running_loop(), grace=0.05)
+    async with open_gateway(studio) as (gateway, url):
+        yield studio, url
+        await until(lambda: not gateway._sessions)
+        assert not any(picture.viewers for picture in studio.book._by_name.values())
+
+
+async def start(studio: Studio, client: Client, stream: int = 0, **options: Any) -> int:
+    """Start a picture; its number with the engine."""
+    await client.start(stream, **{"key": KEY, **options})
+    number = await studio.drawer.arrivals.get()
+    studio.drawer.place(number)
+    return number
+
+
+class TestHandshake:
+    async def test_the_subprotocol_is_chosen_and_nothing_is_compressed(
+        self, place: tuple[Studio, str]
+    ) -> None:  # R-1
+        async with connected(place[1], compression="deflate") as client:
+            response = client.connection.response
+            assert response is not None
+            assert client.connection.subprotocol == "rowcast.v1"
+            assert "Sec-WebSocket-Extensions" not in response.headers
+            assert "Server" not in response.headers
+
+    @pytest.mark.parametrize("offered", [None, ["rowcast.v2"], ["graphql-ws", "mqtt"]])
+    async def test_who_does_not_offer_the_subprotocol_gets_400(
+        self, place: tuple[Studio, str], offered: Any
+    ) -> None:  # R-1
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(place[1], subprotocols=offered, proxy=None):
+                pass
+        assert refused.value.response.status_code == 400
+
+    async def test_a_later_version_may_be_offered_beside_ours(
+        self, place: tuple[Studio, str]
+    ) -> None:  # R-77
+        async with connected(place[1], subprotocols=["rowcast.v2", "rowcast.v1"]) as client:
+            assert client.connection.subprotocol == "rowcast.v1"
+
+    async def test_any_path_leads_to_the_same_gateway(self, place: tuple[Studio, str]) -> None:
+        async with connected(f"{place[1]}/pictures?x=1") as client:
+            assert client.welcome
+
+    async def test_plain_http_and_garbage_are_turned_away(self, place: tuple[Studio, str]) -> None:
+        port = int(place[1].rpartition(":")[2])
+        for request in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x00\xff", b"\r\n" * 9):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            writer.write_eof()
+            async with asyncio.timeout(5):
+                answer = await reader.read()
+            assert b" 101 " not in answer
+            writer.close()
+            await writer.wait_closed()
+        async with connected(place[1]) as client:
+            assert client.welcome
+
+
+class TestCloses:
+    async def test_no_hello_in_time_is_4408(
+        self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # R-13
+        monkeypatch.setattr("rowcast_server.gateway.HELLO_TIMEOUT_SECONDS", 0.05)
+        async with connected(place[1], greet=False) as client:
+            assert await client.close_code() == 4408
+
+    async def test_a_hello_in_time_lets_a_client_be_silent_for_ever(
+        self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rowcast_server.gateway.HELLO_TIMEOUT_SECONDS", 0.1)
+        async with connected(place[1]) as client:
+            await asyncio.sleep(0.3)
+            await client.send(PING, 1)
+            assert await client.receive() == [PONG, 1]
+
+    async def test_a_message_before_hello_is_4401(self, place: tuple[Studio, str]) -> None:
+        async with connected(place[1], greet=False) as client:
+            await client.send(START, 0, KEY, "a red house", 1)
+            assert await client.close_code() == 4401
+
+    async def test_a_second_hello_is_4400(self, place: tuple[Studio, str]) -> None:
+        async with connected(place[1]) as client:
+            await client.send(HELLO, None, "again")
+            assert await client.close_code() == 4400
+
+    async def test_text_is_4400_first_and_later(self, place: tuple[Studio, str]) -> None:
+        for greet in (True, False):
+            async with connected(place[1], greet=greet) as client:
+                await client.connection.send("text")
+                assert await client.close_code() == 4400
+
+    async def test_an_open_stream_is_4409(self, place: tuple[Studio, str]) -> None:
+        async with connected(place[1]) as client:
+            await client.start(3)
+            await client.start(3)
+            assert await client.close_code() == 4409
+
+    @pytest.mark.parametrize(
+        ("size", "code"),
+        [(4_097, 4413), (10_000, 4413), (2**20, 4413), (2**20 + 2**16, 4413), (2**21, 1009)],
+    )
+    async def test_a_frame_too_long_is_4413_and_one_beyond_reason_1009(
+        self, place: tuple[Studio, str], size: int, code: int
+    ) -> None:  # R-10, R-75
+        async with connected(place[1]) as client:
+            with contextlib.suppress(ConnectionClosed):
+                await client.connection.send(bytes(size))
+            assert await client.close_code() == code
+
+    async def test_a_long_hello_is_4413(self, place: tuple[Studio, str]) -> None:
+        async with connected(place[1], greet=False) as client:
+            await client.send(HELLO, "t" * 2_048, "")
+            assert await client.close_code() == 4413
+
+    async def test_the_reason_of_a_close_is_text_of_at_most_123_bytes(
+        self, place: tuple[Studio, str]
+    ) -> None:  # RFC 6455 section 5.5
+        async with connected(place[1]) as client:
+            await client.send(START, 0, KEY, "x", 1, ["ü" * 65])
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4400
+        assert 0 < len(closed.value.rcvd.reason.encode()) <= 123
+
+    async def test_a_bad_token_is_4403_and_nothing_is_sent(self) -> None:  # R-15
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio, frozenset({"secret"})) as (_, url):
+            for token in (None, "", "Secret", "secret\x00"):
+                async with connected(url, greet=False) as client:
+                    await client.send(HELLO, token, "x")
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await client.receive()
+                    assert closed.value.rcvd is not None
+                    assert closed.value.rcvd.code == 4403
+            async with connected(url, "secret") as client:
+                assert client.welcome
+
+    async def test_a_fault_of_ours_is_1011_and_the_others_go_on(
+        self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        studio, url = place
+        async with connected(url) as healthy, connected(url) as hurt:
+            await start(studio, healthy)
+            monkeypatch.setattr(studio.book, "find", lambda *_: 1 / 0)
+            await hurt.watch(0, view_key(KEY))
+            assert await hurt.close_code() == 1011
+            studio.drawer.draw(0, 4)
+            assert (await healthy.picture(0)).ids == WHOLE
+
+
+async def test_hostile_frames_each_close_their_own_connection_and_nothing_else(
+    place: tuple[Studio, str],
+) -> None:
+    """R-11, R-12: random bytes, false lengths, deep nesting; the server goes on drawing."""
+    studio, url = place
+    chance = random.Random(11)
+    hostile = [
+        *(b"\x9a" + chance.randbytes(chance.randrange(1, 200)) for _ in range(20)),
+        b"\xdd\xff\xff\xff\xff",
+        b"\x96\x02\x00\xc6\xff\xff\xff\xff",
+        b"\x91" * 4_000,
+        b"\x93\x09\x01" + b"\x91" * 4_000,
+        msgpack.packb([31]),
+        b"",
+    ]
+    async with connected(url) as bystander:
+        await start(studio, bystander)
+        for frame in hostile:
+            async with connected(url) as client:
+                await client.connection.send(frame)
+                assert await client.close_code() == 4400, frame
+        studio.drawer.draw(0, 4)
+        picture = await bystander.picture(0)
+    assert picture.ids == WHOLE
+    assert len(studio.book) == 1
+
+
+class TestPictures:
+    async def test_from_accepted_to_done(self, place: tuple[Studio, str]) -> None:
+        studio, url = place
+        async with connected(url) as client:
+            number = await start(studio, client)
+            for rows in range(1, 5):
+                studio.drawer.draw(number)
+                assert (await client.rows(0, rows * 8)).ids == ids_of(0, 0, rows)
+            picture = await client.picture(0)
+        assert picture.frames == [[row, ids_of(0, row, row + 1)] for row in range(4)]
+        assert picture.reason == COMPLETE
+        assert picture.done is not None
+        assert picture.done[:2] == [4, zlib.crc32(WHOLE)]
+
+    async def test_hello_and_start_may_come_in_one_packet(self, place: tuple[Studio, str]) -> None:
+        studio, url = place
+        async with connected(url, greet=False) as client:
+            await asyncio.gather(client.send(HELLO, None, "x"), client.start(0))
+            studio.drawer.draw(await studio.drawer.arrivals.get(), 4)
+            client.welcome = await client.receive()
+            assert (await client.picture(0)).ids == WHOLE
+
+    async def test_a_late_viewer_and_an_early_one_get_the_same(
+        self, place: tuple[Studio, str]
+    ) -> None:
+        studio, url = place
+        async with connected(url) as owner, connected(url) as viewer:
+            number = await start(studio, owner)
+            studio.drawer.draw(number, 2)
+            await owner.rows(0, 16)
+            await viewer.watch(9, view_key(KEY))
+            await viewer.rows(9, 16)
+            studio.drawer.draw(number, 2)
+            early, late = await owner.picture(0), await viewer.picture(9)
+        assert (early.ids, early.done) == (late.ids, late.done)
+        assert late.frames[0] == [0, ids_of(0, 0, 2)]
+
+    async def test_a_viewer_that_leaves_does_not_end_it(self, place: tuple[Studio, str]) -> None:
+        studio, url = place
+        async with connected(url) as owner, connected(url) as viewer:
+            number = await start(studio, owner)
+            await viewer.watch(9, view_key(KEY))
+            await viewer.take()
+            await viewer.send(CANCEL, 9)
+            assert (await viewer.picture(9)).reason == LEFT
+            studio.drawer.draw(number, 4)
+            assert (await owner.picture(0)).reason == COMPLETE
+
+    async def test_a_queue_position_that_is_held_back_is_told_by_itself(
+        self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # R-27
+        monkeypatch.setattr("rowcast_server.session.QUEUED_INTERVAL_SECONDS", 0.2)
+        studio, url = place
+        async with connected(url) as client:
+            await client.start(0, key=KEY)
+            number = await studio.drawer.arrivals.get()
+            studio.drawer.place(number, 3)
+            assert (await client.take())[0] == ACCEPTED
+            told_at = asyncio.get_running_loop().time()
+            studio.drawer.place(number, 2)
+            studio.drawer.place(number, 1)
+            assert await client.take() == [QUEUED, 0, 1]
+            assert asyncio.get_running_loop().time() - told_at > 0.15
+            studio.drawer.draw(number)
+            message = await client.take()
+            assert message[0] == ROWS, "rows do not wait for the interval"
+
+
+class TestLostLinks:
+    async def test_a_dropped_link_is_cancelled_after_the_grace_time(
+        self, place: tuple[Studio, str]
+    ) -> None:  # R-39
+        studio, url = place
+        async with connected(url) as client:
+            number = await start(studio, client)
+            client.connection.transport.abort()
+        assert studio.drawer.cancelled == []
+        await until(lambda: studio.drawer.cancelled)
+        assert studio.drawer.cancelled == [number]
+        assert len(studio.book) == 0
+
+    async def test_a_link_taken_up_in_time_gets_the_rest(self) -> None:  # R-42
+        studio = Studio(loop=asyncio.get_running_loop(), grace=30)
+        async with open_gateway(studio) as (_, url):
+            async with connected(url) as client:
+                number = await start(studio, client)
+                studio.drawer.draw(number, 2)
+                held = (await client.rows(0, 16)).ids
+                client.connection.transport.abort()
+            studio.drawer.draw(number, 1)
+            async with connected(url) as client:
+                await client.watch(0, view_key(KEY), held=held, rows=2)
+                await client.rows(0, 8)
+                studio.drawer.draw(number, 1)
+                rest = await client.picture(0)
+        assert rest.first_row == 2
+        assert held + rest.ids == WHOLE
+        assert rest.reason == COMPLETE
+
+    async def test_an_owner_that_comes_back_with_its_key_may_cancel(self) -> None:  # R-42
+        studio = Studio(loop=asyncio.get_running_loop(), grace=30)
+        async with open_gateway(studio) as (_, url):
+            async with connected(url) as client:
+                number = await start(studio, client)
+                studio.drawer.draw(number, 2)
+                held = (await client.rows(0, 16)).ids
+            async with connected(url) as client:
+                await client.start(0, key=KEY, prefix=held)
+                await client.take()
+                await client.send(CANCEL, 0)
+                ended = await client.picture(0)
+        assert (ended.first_row, ended.ids, ended.reason) == (2, b"", CANCELLED)
+        assert ended.done is not None
+        assert ended.done[:2] == [2, zlib.crc32(held)]
+        assert studio.drawer.cancelled == [number]
+
+
+class TestTheEnd:
+    async def test_clients_are_told_and_then_closed_1001(self) -> None:  # R-50
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            closing = asyncio.create_task(gateway.close(notice=0.1))
+            assert await client.receive() == [GOAWAY, 100]
+            await client.send(PING, 1)
+            assert await client.receive() == [PONG, 1]
+            assert await client.close_code() == 1001
+            await closing
+
+    async def test_without_notice_they_are_told_all_the_same(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            closing = asyncio.create_task(gateway.close())
+            assert await client.receive() == [GOAWAY, 0]
+            assert await client.close_code() == 1001
+            await closing
+
+    async def test_pictures_that_end_in_the_notice_are_unaffected(self) -> None:  # R-50
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            number = await start(studio, client)
+            closing = asyncio.create_task(gateway.close(notice=0.2))
+            while (await client.take())[0] != GOAWAY:
+                pass
+            studio.drawer.draw(number, 4)
+            assert (await client.picture(0)).ids == WHOLE
+            await closing
+
+    async def test_who_does_not_read_is_cut_after_a_short_wait(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rowcast_server.gateway.CLOSE_SECONDS", 0.2)
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url):
+            deaf = await asyncio.to_thread(BareSocket, url)
+            with deaf:
+                deaf.send(HELLO, None, "deaf")
+                await asyncio.to_thread(deaf.receive)
+                (session,) = gateway._sessions
+                for number in range(1_024):  # as many replies as may wait
+                    session.receive(msgpack.packb([PING, number]))
+                async with asyncio.timeout(5):
+                    await gateway.close()
+
+    async def test_who_has_sent_no_request_yet_does_not_hold_up_the_end(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rowcast_server.gateway.CLOSE_SECONDS", 0.2)
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url):
+            port = int(url.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(5):
+                await gateway.close()
+            writer.close()
+            assert await reader.read() == b""
