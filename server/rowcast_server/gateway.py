@@ -15,7 +15,13 @@ from websockets.exceptions import ConnectionClosed
 
 from .config import ServerConfig
 from .session import CloseConnection, ServerSession
-from .watchdog import ViewerTooSlow, prepare_socket, send_within
+from .watchdog import (
+    ViewerTooSlow,
+    WatchedConnection,
+    close_within,
+    prepare_socket,
+    send_within,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +29,7 @@ logger = logging.getLogger(__name__)
 # frame beyond even this is closed by `websockets` with 1009 before it is buffered.
 MAX_TRANSPORT_FRAME_BYTES = 1_114_112
 WRITE_LIMIT_BYTES = 16_384
-CLOSE_SECONDS = 2.0  # that a client has to answer our close when the server ends
+CLOSE_SECONDS = 2.0  # that a client has to answer our close
 
 # Given the host name by which the client came, and what to call when frames wait to be sent.
 SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
@@ -50,7 +56,9 @@ class Gateway:
             write_limit=WRITE_LIMIT_BYTES,
             ping_interval=self._config.ping_interval,
             ping_timeout=self._config.ping_interval,
+            close_timeout=CLOSE_SECONDS,
             server_header=None,
+            create_connection=WatchedConnection,
         )
         port: int = next(iter(self._server.sockets)).getsockname()[1]
         return port
@@ -91,7 +99,7 @@ class Gateway:
             pass
         except Exception:
             logger.exception("a connection failed")
-            await connection.close(1011, "internal error")
+            await close_within(connection, 1011, "internal error", self._config.send_timeout)
         finally:
             self._sessions.discard(session)
             session.close()
@@ -125,7 +133,7 @@ class Gateway:
 
     async def _close(self, connection: ServerConnection, close: CloseConnection) -> None:
         reason = close.reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5
-        await connection.close(int(close.code), reason)
+        await close_within(connection, int(close.code), reason, self._config.send_timeout)
 
 
 def _host(connection: ServerConnection) -> str | None:

@@ -14,10 +14,24 @@ from contextlib import suppress
 from websockets.asyncio.server import ServerConnection
 
 SEND_BUFFER_BYTES = 65_536  # the kernel would hide megabytes of lag otherwise
+MAX_UNSENT_BYTES = 1_048_576  # a frame and the answers to one read are far less
 
 
 class ViewerTooSlow(Exception):
     """The viewer did not take a frame in time; its connection has been aborted."""
+
+
+class WatchedConnection(ServerConnection):
+    """Cut when too much is unsent.
+
+    `websockets` answers pings (RFC 6455 section 5.5.2) by itself and waits for nobody to read the
+    answers: a client that sent pings and read nothing made it buffer 140 MB in six seconds.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.transport.abort()
 
 
 def prepare_socket(connection: ServerConnection, timeout: float) -> None:
@@ -41,3 +55,14 @@ async def send_within(connection: ServerConnection, frame: bytes, timeout: float
     except TimeoutError:
         connection.transport.abort()
         raise ViewerTooSlow(f"a frame was not taken in {timeout:g} s") from None
+
+
+async def close_within(
+    connection: ServerConnection, code: int, reason: str, timeout: float
+) -> None:
+    """Close, or abort the connection: with a full write buffer not even a close frame gets out."""
+    try:
+        async with asyncio.timeout(timeout):
+            await connection.close(code, reason)
+    except TimeoutError:
+        connection.transport.abort()

@@ -201,7 +201,9 @@ class Studio:
 
     def start(self, key: bytes = KEY, image: int = 0, **changes: Any) -> Picture:
         """A picture that somebody watches."""
-        picture = self.book.start(key, image, order(**changes), "somebody")
+        model = self.welcome.models[0]
+        settings = {"model": model, "stop_row": model.rows, **changes}
+        picture = self.book.start(key, image, order(**settings), "somebody")
         self.book.attach(picture, lambda: None)
         return picture
 

@@ -24,9 +24,9 @@ COMPLETE, STOP_ROW, CANCELLED, DEADLINE, LEFT = range(5)
 PATIENCE = 20.0  # seconds; longer than any wait that is meant
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """For what tells nobody when it changes."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
