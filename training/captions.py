@@ -58,7 +58,7 @@ def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str
         phrases.append(phrase)
     if scene.house is not None and scene.house_side is not None:
         named["house"] = scene.house
-        phrase = pick(f"a {scene.house} house", f"a house with {scene.house} walls")
+        phrase = pick(f"{_a(scene.house)} house", f"a house with {scene.house} walls")
         if generator.random() < 0.7:
             named["house side"] = scene.house_side
             phrase += " " + PLACE[scene.house_side]
@@ -72,16 +72,21 @@ def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str
     if scene.sail is not None:
         named["sail"] = scene.sail
         phrases.append(
-            pick(f"a boat with a {scene.sail} sail", f"a sailing boat with a {scene.sail} sail")
+            pick(f"a boat with {_a(scene.sail)} sail", f"a sailing boat with {_a(scene.sail)} sail")
         )
     if scene.balloon is not None and scene.balloon_side is not None:
         named["balloon"] = scene.balloon
-        phrase = pick(f"a {scene.balloon} balloon", f"a {scene.balloon} hot air balloon")
+        phrase = pick(f"{_a(scene.balloon)} balloon", f"{_a(scene.balloon)} hot air balloon")
         if generator.random() < 0.7:
             named["balloon side"] = scene.balloon_side
             phrase += " " + PLACE[scene.balloon_side]
         phrases.append(phrase)
     return _join(setting, [phrases[i] for i in generator.permutation(len(phrases))], pick), named
+
+
+def _a(word: str) -> str:
+    """The word with its article."""
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def _setting(time: str, land: str, weather: str, pick: object) -> str:
@@ -149,7 +154,12 @@ def sample_captions(count: int, seed: int) -> list[str]:
 
 
 def write_vocabulary(folder: Path, seed: int = 0) -> TextTokenizer:
-    """Learn the vocabulary from 20,000 captions and write `vocab.json` and `merges.txt`."""
+    """Learn the vocabulary from 20,000 captions and write `vocab.json` and `merges.txt`.
+
+    Files that are there already are kept: a model is bound to the vocabulary it was trained with.
+    """
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        return TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
     vocab, merges = learn_vocabulary(sample_captions(20_000, seed), MERGES)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(vocab, ensure_ascii=False, indent=0)
