@@ -47,8 +47,11 @@ class Scheduler(Generic[Item]):
         return self._waiting_count
 
     def put(self, client: Hashable, item: Item) -> None:
-        """Queue an item. Raises QueueFull."""
-        if self._waiting_count >= self.queue_limit:
+        """Queue an item. Raises QueueFull.
+
+        What the next `admit` will take does not count: items come in bursts between two steps.
+        """
+        if self._waiting_count >= self.queue_limit + self.slots - len(self.running):
             raise QueueFull(f"{self._waiting_count} pictures wait already")
         self._waiting.setdefault(client, deque()).append(item)
         self._waiting_count += 1

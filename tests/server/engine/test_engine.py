@@ -150,12 +150,11 @@ def test_cancel_frees_the_slot_at_once_running_or_waiting() -> None:
 
 def test_a_full_queue_refuses_and_draws_on() -> None:
     engine = Engine(FakeRunner(slots=1), queue_limit=2)
-    engine.submit(0, request())
-    engine.submit(1, request())
+    for picture in range(engine.capacity):
+        engine.submit(picture, request())
     with pytest.raises(QueueFull):
-        engine.submit(2, request())
-    assert engine.capacity == 3
-    assert {event.picture for event in run(engine)} == {0, 1}
+        engine.submit(3, request())
+    assert {event.picture for event in run(engine)} == {0, 1, 2}
 
 
 def test_broken_logits_fail_the_picture_and_not_the_engine() -> None:

@@ -52,6 +52,8 @@ def test_slots_stay_dense_when_one_leaves() -> None:
 
 def test_the_queue_is_bounded_and_a_withdrawn_item_makes_room() -> None:
     scheduler: Scheduler[str] = Scheduler(slots=1, queue_limit=2)
+    scheduler.put("a", "0")
+    list(scheduler.admit())
     scheduler.put("a", "1")
     scheduler.put("a", "2")
     with pytest.raises(QueueFull):
@@ -61,6 +63,17 @@ def test_the_queue_is_bounded_and_a_withdrawn_item_makes_room() -> None:
     scheduler.put("a", "3")
     assert scheduler.order() == ["2", "3"]
     assert scheduler.waiting_count == 2
+
+
+def test_a_burst_may_fill_the_slots_and_the_queue_before_anything_is_admitted() -> None:
+    scheduler: Scheduler[int] = Scheduler(slots=3, queue_limit=2)
+    for item in range(5):
+        scheduler.put("a", item)
+    with pytest.raises(QueueFull):
+        scheduler.put("a", 5)
+    assert len(list(scheduler.admit())) == 3
+    with pytest.raises(QueueFull):
+        scheduler.put("a", 5)
 
 
 def test_nothing_can_be_released_that_does_not_run() -> None:
