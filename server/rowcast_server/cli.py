@@ -91,7 +91,10 @@ def serve(arguments: list[str]) -> int:
 def _tokens(file: Path | None) -> frozenset[str]:
     if file is None:
         return frozenset(os.environ.get(TOKEN_VARIABLE, "").split())
-    tokens = frozenset(file.read_text("utf-8").split())
+    try:
+        tokens = frozenset(file.read_text("utf-8").split())
+    except UnicodeDecodeError as error:
+        raise RowcastError(f"{file} is no text: {error}") from error
     if not tokens:
         raise RowcastError(f"{file} holds no token; every client would be admitted")
     return tokens
