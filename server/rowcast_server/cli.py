@@ -27,6 +27,7 @@ def serve(arguments: list[str]) -> int:
         "line `ready ws://… http://…` once it takes jobs; Ctrl-C stops it.",
         epilog="examples:\n"
         "  rowcast serve\n"
+        "  rowcast serve --model mini\n"
         "  rowcast serve --host 0.0.0.0 --public-url https://pictures.example.org\n"
         "  ROWCAST_TOKENS=secret rowcast serve\n"
         "then, elsewhere:\n"
@@ -34,7 +35,17 @@ def serve(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--model", default="postcard", help="postcard, or a model folder (default: %(default)s)"
+        "--model",
+        default="postcard",
+        help="postcard (embedded); mini or mega (from ./pretrained as min-dalle lays it out, else "
+        "from the hub); or a model folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start-token",
+        type=int,
+        metavar="ID",
+        help="what drawing starts from (default: the model's own, 16384 for mini and mega; "
+        "min-dalle 0.4.11 uses 16383)",
     )
     parser.add_argument("--host", default=default.host, help="default: %(default)s")
     parser.add_argument(
@@ -85,7 +96,7 @@ def serve(arguments: list[str]) -> int:
         queue_limit=options.queue,
         threads=options.threads,
     )
-    return asyncio.run(_serve(options.model, config))
+    return asyncio.run(_serve(options.model, options.start_token, config))
 
 
 def _tokens(file: Path | None) -> frozenset[str]:
@@ -100,7 +111,7 @@ def _tokens(file: Path | None) -> frozenset[str]:
     return tokens
 
 
-async def _serve(name: str, config: ServerConfig) -> int:
+async def _serve(name: str, start_token: int | None, config: ServerConfig) -> int:
     from .models.loading import load
     from .server import RowcastServer
 
@@ -110,7 +121,7 @@ async def _serve(name: str, config: ServerConfig) -> int:
         loop.add_signal_handler(number, stop.set)
     if sys.stderr.isatty():
         print(f"loading {name} …", file=sys.stderr)
-    model = await asyncio.to_thread(load, name)
+    model = await asyncio.to_thread(load, name, start_token)
     server = RowcastServer(model, config)
     try:
         await server.start()

@@ -98,6 +98,7 @@ class RowcastServer:
             tuple(unconditional_ids().tolist()),
             config.slots,
             config.threads,
+            digest=model.digest,
         )
         return Engine(runner, config.queue_limit)
 

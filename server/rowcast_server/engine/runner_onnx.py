@@ -12,7 +12,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..models.graphs import HEAD_WIDTH, Weights, decoder_step_graph, encoder_graph, layer_count
+from ..models.graph_files import Source, graph_sources
+from ..models.graphs import HEAD_WIDTH, Weights, layer_count
+from ..models.tensors import shape_of
 from .runner import Grid
 
 REMEMBERED_TEXTS: Final = 64
@@ -20,7 +22,7 @@ REMEMBERED_TEXTS: Final = 64
 Memory = dict[str, NDArray[np.float32]]
 
 
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -34,7 +36,8 @@ class OnnxRunner:
     """Draws with the graphs of models/graphs.py.
 
     ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
-    prompt. ``slots`` pictures are drawn at once; all memory is taken here.
+    prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which
+    stands for the weights, those of a large model are mapped from the cache (graph_files.py).
     """
 
     def __init__(
@@ -45,12 +48,13 @@ class OnnxRunner:
         unconditional: tuple[int, ...],
         slots: int,
         threads: int,
+        digest: bytes | None = None,
     ) -> None:
         self.grid = grid
         self.slots = slots
-        self._encoder = _session(encoder_graph(encoder, decoder).SerializeToString(), threads)
-        step = decoder_step_graph(decoder, grid.codebook_size)
-        self._step = _session(step.SerializeToString(), threads)
+        encode, step = graph_sources(encoder, decoder, grid.codebook_size, digest)
+        self._encoder = _session(encode, threads)
+        self._step = _session(step, threads)
         self._layers = layer_count(decoder)
         self._encoder_outputs = [output.name for output in self._encoder.get_outputs()]
         self._texts: OrderedDict[tuple[int, ...], Memory] = OrderedDict()
@@ -61,7 +65,7 @@ class OnnxRunner:
         }
         for name, array in self._unconditional.items():
             self._memory[name][1::2] = array
-        positions, width = decoder["embed_positions.weight"].shape
+        positions, width = shape_of(decoder, "embed_positions.weight")
         heads = width // HEAD_WIDTH
         self._keys = [
             np.zeros((2 * slots, heads, HEAD_WIDTH, positions), np.float32)
@@ -91,6 +95,7 @@ class OnnxRunner:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = np.arange(2 * len(tokens))
         row_positions = np.repeat(positions, 2)
+        feeds: dict[str, NDArray[np.generic]]
         feeds = {"tokens": np.repeat(tokens, 2), "positions": row_positions}
         # Prefixes of the buffers: no copies.
         feeds |= {name: array[: len(rows)] for name, array in self._memory.items()}

@@ -10,13 +10,15 @@ whatever the position and the company: the bits of a row depend on that row alon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from .tensors import Array, as_stored, shape_of
 
 HEAD_WIDTH: Final = 64
 LAYER_NORM_EPSILON: Final = 1e-5
@@ -25,6 +27,13 @@ PAD_TOKEN: Final = 1
 OPSET: Final = 18
 
 Weights = Mapping[str, NDArray[np.floating]]
+# Makes the float32 initializer of this name and shape from an array that is read when needed.
+Store = Callable[[str, tuple[int, ...], Callable[[], Array]], TensorProto]
+
+
+def store_inside(name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> TensorProto:
+    """The values inside the model: simple, and all in memory (see graph_files.py for the other)."""
+    return numpy_helper.from_array(np.ascontiguousarray(read(), np.float32), name)
 
 
 def layer_count(weights: Weights) -> int:
@@ -34,15 +43,16 @@ def layer_count(weights: Weights) -> int:
 class _Graph:
     """A list of nodes and weights under construction; methods return the name of their result."""
 
-    def __init__(self, weights: Weights, prefix: str = "") -> None:
+    def __init__(self, weights: Weights, store: Store, prefix: str = "") -> None:
         self._weights = weights
+        self._store = store
         self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
 
     def with_weights(self, weights: Weights, prefix: str) -> _Graph:
         """The same graph, going on with other weights, which are named ``prefix``…"""
-        other = _Graph(weights, prefix)
+        other = _Graph(weights, self._store, prefix)
         other.nodes, other.initializers = self.nodes, self.initializers
         return other
 
@@ -63,22 +73,35 @@ class _Graph:
     def scalar(self, value: float) -> str:
         return self.constant(f"float_{value!r}", np.array(value, np.float32))
 
+    def weight(self, name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> str:
+        name = self._prefix + name
+        if name not in self.initializers:
+            self.initializers[name] = self._store(name, shape, read)
+        return name
+
     def table(self, name: str) -> str:
-        return self.constant(self._prefix + name, self._weights[name].astype(np.float32))
+        weights = self._weights
+        return self.weight(name, shape_of(weights, name), lambda: as_stored(weights, name))
 
     def linear(self, x: str, name: str, rows: int | None = None) -> str:
         """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
-        weight = self._weights[f"{name}.weight"][:rows].astype(np.float32)
-        return self.op("MatMul", x, self.constant(f"{self._prefix}{name}.transposed", weight.T))
+        weights, key = self._weights, f"{name}.weight"
+        outputs, inputs = shape_of(weights, key)
+        shape = (inputs, outputs if rows is None else rows)
+        weight = self.weight(f"{name}.transposed", shape, lambda: as_stored(weights, key)[:rows].T)
+        return self.op("MatMul", x, weight)
 
     def layer_norm(self, x: str, name: str) -> str:
-        bias = self._weights[f"{name}.bias"].astype(np.float32)
-        scale = self._weights.get(f"{name}.weight", np.ones_like(bias)).astype(np.float32)
+        weights, key = self._weights, f"{name}.weight"
+        (width,) = shape_of(weights, f"{name}.bias")
+        scale: Callable[[], Array] = lambda: np.ones(width, np.float32)  # noqa: E731
+        if key in weights:
+            scale = lambda: as_stored(weights, key)  # noqa: E731
         return self.op(
             "LayerNormalization",
             x,
-            self.constant(f"{self._prefix}{name}.weight", scale),
-            self.constant(f"{self._prefix}{name}.bias", bias),
+            self.weight(key, (width,), scale),
+            self.table(f"{name}.bias"),
             axis=-1,
             epsilon=LAYER_NORM_EPSILON,
         )
@@ -112,7 +135,7 @@ class _Graph:
     def merge(self, x: str, tokens: int) -> str:
         """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
         together = self.op("Transpose", x, perm=[0, 2, 1, 3])
-        width = self._weights["embed_positions.weight"].shape[1]
+        width = shape_of(self._weights, "embed_positions.weight")[1]
         return self.op("Reshape", together, self.integers(0, tokens, width))
 
     def masked_bias(self, allowed: str) -> str:
@@ -129,15 +152,17 @@ class _Graph:
         )
 
 
-def encoder_graph(encoder: Weights, decoder: Weights) -> onnx.ModelProto:
+def encoder_graph(
+    encoder: Weights, decoder: Weights, store: Store = store_inside
+) -> onnx.ModelProto:
     """Text to what the decoder attends to, computed once a picture.
 
     ``text_ids`` [batch, text_tokens] int64 -> ``bias`` [batch, 1, 1, text_tokens] and, for each
     decoder layer l, ``cross_keys_l`` [batch, heads, 64, text_tokens] and ``cross_values_l``
     [batch, heads, text_tokens, 64], float32.
     """
-    graph = _Graph(encoder)
-    tokens = encoder["embed_positions.weight"].shape[0]
+    graph = _Graph(encoder, store)
+    tokens = shape_of(encoder, "embed_positions.weight")[0]
     not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
     allowed = graph.op("Unsqueeze", not_pad, graph.integers(1, 2))
     graph.op("Identity", graph.masked_bias(allowed), output="bias")
@@ -159,7 +184,7 @@ def encoder_graph(encoder: Weights, decoder: Weights) -> onnx.ModelProto:
     state = graph.layer_norm(x, "final_ln")
 
     cross = graph.with_weights(decoder, "decoder.")
-    heads = decoder["embed_positions.weight"].shape[1] // HEAD_WIDTH
+    heads = shape_of(decoder, "embed_positions.weight")[1] // HEAD_WIDTH
     outputs = [_floats("bias", "batch", 1, 1, tokens)]
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}.encoder_attn"
@@ -173,7 +198,9 @@ def encoder_graph(encoder: Weights, decoder: Weights) -> onnx.ModelProto:
     return graph.model("encoder", [text], outputs)
 
 
-def decoder_step_graph(decoder: Weights, codebook_size: int) -> onnx.ModelProto:
+def decoder_step_graph(
+    decoder: Weights, codebook_size: int, store: Store = store_inside
+) -> onnx.ModelProto:
     """One decoder step: the logits of the next token for each batch row.
 
     Inputs: ``tokens`` and ``positions`` [batch] int64, ``bias`` and, for each layer l,
@@ -183,8 +210,8 @@ def decoder_step_graph(decoder: Weights, codebook_size: int) -> onnx.ModelProto:
     Outputs: ``logits`` [batch, codebook_size] and, for each layer, ``new_keys_l`` and
     ``new_values_l`` [batch, heads, 64], which the caller stores at the row's position.
     """
-    graph = _Graph(decoder)
-    grid_positions, width = decoder["embed_positions.weight"].shape
+    graph = _Graph(decoder, store)
+    grid_positions, width = shape_of(decoder, "embed_positions.weight")
     heads = width // HEAD_WIDTH
     text_tokens = "text_tokens"
     inputs = [

@@ -1,98 +1,147 @@
-"""From a folder of weights to a model that can be served. No torch.
+"""From a name or a folder to a model that can be served.
 
-A model folder holds ``encoder.safetensors``, ``decoder.safetensors``, ``vocab.json``,
-``merges.txt``, ``model.json`` and ``detokenizer.onnx``. Sizes follow from the tensors' shapes.
+Sizes follow from the tensors' shapes; nothing is read whole: tensors are mapped or read one at a
+time, where the graphs are made (graph_files.py). torch is needed for torch's files alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import safetensors
-import safetensors.numpy
-from numpy.typing import NDArray
-from rowcast.errors import RowcastError
 from rowcast.messages import REVISION_BYTES
 
 from ..engine.request import Sampling
 from ..engine.runner import Grid
 from ..engine.sampling import SAMPLER_VERSION
+from . import hub
+from .checkpoints import open_checkpoint
+from .detokenizers import Detokenizer, detokenizer_of, file_sha256
+from .errors import ModelError
+from .flax_names import encoder_and_decoder, is_flax
+from .shapes import check_transformer
+from .sources import ModelFiles, find
+from .tensors import Tensors
 from .text import TextTokenizer
 
-WEIGHT_FILES = ("encoder.safetensors", "decoder.safetensors", "vocab.json", "merges.txt")
+__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer"]
 
-
-class ModelError(RowcastError):
-    """A model folder is incomplete or damaged; the text names the file."""
+# The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
+# ids beyond are never drawn.
+DALLE_CODEBOOK_SIZE: Final = 16_384
+DALLE_SAMPLING: Final = Sampling(temperature=1.0, top_k=256, top_p=1.0, guidance=16.0)
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """Weights in float32, the tokenizer, the grid, and the detokenizer file clients will fetch."""
+class Transformer:
+    """What tokens are drawn with. Weights become float32 as they are read."""
 
     name: str
-    revision: bytes  # 8 bytes over weights, vocabulary and sampler
-    encoder: dict[str, NDArray[np.float32]]
-    decoder: dict[str, NDArray[np.float32]]
+    encoder: Tensors
+    decoder: Tensors
     tokenizer: TextTokenizer
     grid: Grid
-    pixels_per_token: int
     sampling: Sampling
+    digest: bytes  # over the weights, whatever files they came from
+    revision: bytes  # 8 bytes over weights, vocabulary, start token and sampler
+
+
+@dataclass(frozen=True)
+class LoadedModel(Transformer):
+    """The same with the detokenizer that clients will fetch."""
+
+    pixels_per_token: int
     detokenizer: Path
     detokenizer_sha256: bytes
 
 
-def load(name_or_path: str) -> LoadedModel:
-    """The embedded model by its name, or a model folder by its path. Raises ModelError."""
-    if name_or_path == "postcard":
-        folder = Path(str(resources.files(__package__) / "postcard"))
-    else:
-        folder = Path(name_or_path)
-        if not folder.is_dir():
-            raise ModelError(
-                f"unknown model {name_or_path!r}: neither an embedded model (postcard) "
-                "nor a folder with encoder.safetensors and the files beside it"
-            )
-    for file in (*WEIGHT_FILES, "model.json", "detokenizer.onnx"):
-        if not (folder / file).is_file():
-            raise ModelError(f"the model folder {folder} has no {file}")
-    settings = _settings(folder / "model.json")
-    encoder = _weights(folder / "encoder.safetensors")
-    decoder = _weights(folder / "decoder.safetensors")
-    try:
-        tokenizer = TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
-        grid = Grid(
-            rows=settings["rows"],
-            cols=settings["cols"],
-            codebook_size=settings["codebook_size"],
-            start_token=settings["start_token"],
-        )
-        defaults = Sampling(**settings["sampling"])
-        name, pixels_per_token = settings["name"], settings["pixels_per_token"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the model folder {folder} is damaged: {error!r}") from error
-    _check_shapes(folder, encoder, decoder, grid)
+def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
+    """``postcard``, ``mini``, ``mega`` or a model folder; ``start_token`` instead of its own.
+
+    Raises ModelError, which names the file and the tensor.
+    """
+    files = find(name_or_path, hub.download)
+    transformer = load_transformer(files, start_token)
+    detokenizer = detokenizer_of(files)
+    _check_detokenizer(transformer, detokenizer)
     return LoadedModel(
+        **vars(transformer),
+        pixels_per_token=detokenizer.pixels_per_token,
+        detokenizer=detokenizer.path,
+        detokenizer_sha256=detokenizer.sha256,
+    )
+
+
+def load_transformer(files: ModelFiles, start_token: int | None = None) -> Transformer:
+    """All but the detokenizer. Raises ModelError."""
+    encoder, decoder = open_halves(files)
+    check_transformer(encoder, decoder)
+    tokenizer = _tokenizer(files, encoder)
+    name, grid, sampling = _settings(files, decoder)
+    if start_token is not None:
+        grid = Grid(grid.rows, grid.cols, grid.codebook_size, start_token)
+    _check_grid(files, decoder, grid)
+    digest = hashlib.sha256(encoder.digest() + decoder.digest()).digest()
+    return Transformer(
         name=name,
-        revision=_revision(folder),
         encoder=encoder,
         decoder=decoder,
         tokenizer=tokenizer,
         grid=grid,
-        pixels_per_token=pixels_per_token,
-        sampling=defaults,
-        detokenizer=folder / "detokenizer.onnx",
-        detokenizer_sha256=hashlib.sha256((folder / "detokenizer.onnx").read_bytes()).digest(),
+        sampling=sampling,
+        digest=digest,
+        revision=_revision(files, digest, grid),
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def open_halves(files: ModelFiles) -> tuple[Tensors, Tensors]:
+    """Encoder and decoder under min-dalle's names, not read yet."""
+    encoder = open_checkpoint(files.encoder)
+    if is_flax(encoder):
+        return encoder_and_decoder(encoder)
+    return encoder, open_checkpoint(files.decoder)
+
+
+def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
+    try:
+        tokenizer = TextTokenizer.from_files(files.vocabulary, files.merges)
+        highest = max(tokenizer.vocab.values())
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{files.vocabulary} or {files.merges.name}: {error}") from error
+    rows = encoder.shape("embed_tokens.weight")[0]
+    if highest >= rows:
+        raise ModelError(
+            f"{files.vocabulary} has ids up to {highest}, but {encoder.path}: "
+            f"embed_tokens.weight has {rows} rows: the vocabulary belongs to another model"
+        )
+    return tokenizer
+
+
+def _settings(files: ModelFiles, decoder: Tensors) -> tuple[str, Grid, Sampling]:
+    """From model.json, or what the shapes and the family's defaults say."""
+    if files.settings is None:
+        positions = decoder.shape("embed_positions.weight")[0]
+        side = math.isqrt(positions)
+        if side * side != positions:
+            raise ModelError(
+                f"{decoder.path}: embed_positions.weight has {positions} rows, which is no square "
+                "grid; say rows and cols in a model.json"
+            )
+        codes = min(DALLE_CODEBOOK_SIZE, decoder.shape("lm_head.weight")[0] - 1)
+        return files.name, Grid(side, side, codes, codes), DALLE_SAMPLING
+    settings = _json(files.settings)
+    try:
+        sizes = (settings[key] for key in ("rows", "cols", "codebook_size", "start_token"))
+        return str(settings["name"]), Grid(*map(int, sizes)), Sampling(**settings["sampling"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{files.settings} is damaged: {error!r}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -102,43 +151,32 @@ def _settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    try:
-        tensors = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is no safetensors file, or is cut short: {error}") from error
-    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
-
-
-def _check_shapes(
-    folder: Path,
-    encoder: dict[str, NDArray[np.float32]],
-    decoder: dict[str, NDArray[np.float32]],
-    grid: Grid,
-) -> None:
-    expected = {
-        "embed_tokens.weight": grid.start_token + 1,
-        "embed_positions.weight": grid.tokens,
-        "lm_head.weight": grid.codebook_size,
-    }
-    for name, at_least in expected.items():
-        if name not in decoder or len(decoder[name]) < at_least:
-            found = "missing" if name not in decoder else f"of shape {decoder[name].shape}"
+def _check_grid(files: ModelFiles, decoder: Tensors, grid: Grid) -> None:
+    for name, needed in (
+        ("embed_tokens.weight", max(grid.start_token, grid.codebook_size - 1) + 1),
+        ("embed_positions.weight", grid.tokens),
+        ("lm_head.weight", grid.codebook_size),
+    ):
+        rows = decoder.shape(name)[0]
+        if rows < needed:
             raise ModelError(
-                f"{folder / 'decoder.safetensors'}: {name} is {found}, needs {at_least} rows"
+                f"{decoder.path}: {name} has {rows} rows; {grid.codebook_size} codes, "
+                f"{grid.tokens} positions and start token {grid.start_token} need {needed}"
             )
-    for name in ("embed_tokens.weight", "embed_positions.weight"):
-        if name not in encoder:
-            raise ModelError(f"{folder / 'encoder.safetensors'}: {name} is missing")
-    widths = encoder["embed_positions.weight"].shape[1], decoder["embed_positions.weight"].shape[1]
-    if widths[0] != widths[1]:
+    if min(grid.rows, grid.cols, grid.codebook_size) < 1 or grid.start_token < 0:
+        raise ModelError(f"{files.settings or files.decoder}: sizes must be positive: {grid}")
+
+
+def _check_detokenizer(transformer: Transformer, detokenizer: Detokenizer) -> None:
+    if detokenizer.codebook_size < transformer.grid.codebook_size:
         raise ModelError(
-            f"{folder}: an encoder of width {widths[0]} with a decoder of width {widths[1]}"
+            f"{detokenizer.path} paints {detokenizer.codebook_size} codes, but "
+            f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
         )
 
 
-def _revision(folder: Path) -> bytes:
-    digest = hashlib.sha256(f"rowcast sampler {SAMPLER_VERSION}".encode())
-    for file in WEIGHT_FILES:
-        digest.update(hashlib.sha256((folder / file).read_bytes()).digest())
-    return digest.digest()[:REVISION_BYTES]
+def _revision(files: ModelFiles, digest: bytes, grid: Grid) -> bytes:
+    revision = hashlib.sha256(f"sampler {SAMPLER_VERSION} start {grid.start_token}".encode())
+    for part in (digest, file_sha256(files.vocabulary), file_sha256(files.merges)):
+        revision.update(part)
+    return revision.digest()[:REVISION_BYTES]

@@ -1,0 +1,50 @@
+"""The folder where what can be made again is kept, under the hash of what it was made from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+
+def default_cache() -> Path:
+    """$ROWCAST_CACHE, or the platform's cache folder."""
+    return Path(os.environ.get("ROWCAST_CACHE") or platformdirs.user_cache_path("rowcast"))
+
+
+def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Path:
+    """The folder ``kind``/``digest`` of the cache; if it is not there, ``make`` fills a new one.
+
+    It gets its name when it is whole. Of two that make it at once, the first wins.
+    """
+    folder = default_cache() / kind / digest.hex()[:32]
+    if not folder.is_dir():
+        try:
+            new_folder(folder, make)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def new_folder(folder: Path, make: Callable[[Path], None]) -> None:
+    """Have ``make`` fill a folder beside ``folder``, then give it that name: whole or not at all.
+
+    An empty ``folder`` is replaced. Raises OSError if it has been filled meanwhile or the disk is
+    full, and what ``make`` raises, having removed what it wrote.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)  # mkdtemp's are private; the finished folder need not be
+        make(temporary)
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

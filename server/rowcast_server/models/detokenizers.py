@@ -1,0 +1,81 @@
+"""The detokenizer that clients fetch: ready in the model folder, or exported once into the cache.
+
+The export is the command `rowcast export` in a process of its own, so that the server needs neither
+torch nor the exporter. It is kept under the hash of the file that it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from .cache import cached_folder
+from .errors import ModelError
+from .sources import ModelFiles
+
+READY: Final = ".onnx"
+FILE: Final = "detokenizer.onnx"
+
+
+@dataclass(frozen=True)
+class Detokenizer:
+    path: Path
+    sha256: bytes
+    codebook_size: int
+    pixels_per_token: int
+
+
+def detokenizer_of(files: ModelFiles) -> Detokenizer:
+    """Raises ModelError where there is none, or where it cannot be exported."""
+    if files.detokenizer is None:
+        raise ModelError(
+            f"the model folder {files.encoder.parent} has no detokenizer.onnx for the clients, and "
+            "no detoker.pt or detokenizer.safetensors to make it from; or make it with: "
+            f"rowcast export SOURCE -o {files.encoder.parent}"
+        )
+    path = files.detokenizer if files.detokenizer.suffix == READY else _export(files.detokenizer)
+    return _read(path)
+
+
+def file_sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _export(source: Path) -> Path:
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "rowcast", "export", str(source), "-o", str(folder)]
+        print(
+            f"making the clients' detokenizer from {source}; once, it takes some minutes …",
+            file=sys.stderr,
+        )
+        run = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        if run.returncode:
+            last = (run.stderr.strip() or f"exit code {run.returncode}").split("\n")[-1]
+            raise ModelError(
+                f"{source} could not be exported for the clients: {last}; to see it happen: "
+                f"rowcast export {source} -o DIR"
+            )
+
+    return cached_folder("detokenizers", file_sha256(source), make) / FILE
+
+
+def _read(path: Path) -> Detokenizer:
+    try:
+        model = onnx.load(path)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        codebook_size = int(metadata["rowcast.codebook_size"])
+        pixels_per_token = int(metadata["rowcast.pixels_per_token"])
+    except KeyError as error:
+        raise ModelError(
+            f"{path} does not say its {error.args[0]}: it was not made by `rowcast export`"
+        ) from error
+    except Exception as error:  # protobuf's DecodeError and whatever else onnx lets through
+        raise ModelError(f"{path} is no ONNX file, or is cut short: {error}") from error
+    return Detokenizer(path, file_sha256(path), codebook_size, pixels_per_token)

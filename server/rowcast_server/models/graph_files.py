@@ -1,0 +1,96 @@
+"""The graphs of a large model as files, so that ONNX Runtime maps the weights instead of copying.
+
+A small model's graphs stay in memory. A large model's weights are written once, float32 and one
+tensor at a time, beside a graph that refers to them (ONNX's external data), into the cache, under
+a hash of the graph and the weights. The values are the same, so the bits of the logits are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from .cache import cached_folder
+from .graphs import Store, Weights, decoder_step_graph, encoder_graph, store_inside
+from .tensors import Array, blocks, shape_of
+
+LARGE_BYTES: Final = 256 << 20  # of float32 weights; a protobuf ends at 2 GiB
+LARGE_TENSOR_BYTES: Final = 64 << 10  # smaller ones stay in the graph
+ALIGNMENT: Final = 4096  # a page, so that it can be mapped
+MODEL_FILE: Final = "model.onnx"
+DATA_FILE: Final = "weights.bin"
+
+Graph = Callable[[Store], onnx.ModelProto]
+Source = bytes | str  # what onnxruntime.InferenceSession takes: a model, or the path of one
+
+
+def graph_sources(
+    encoder: Weights, decoder: Weights, codebook_size: int, digest: bytes | None = None
+) -> tuple[Source, Source]:
+    """The encoder's graph and the decoder step's.
+
+    ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
+    OSError where the cache cannot be written.
+    """
+
+    def encode(store: Store) -> onnx.ModelProto:
+        return encoder_graph(encoder, decoder, store)
+
+    def step(store: Store) -> onnx.ModelProto:
+        return decoder_step_graph(decoder, codebook_size, store)
+
+    if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
+        return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()
+    return str(graph_file(encode, digest)), str(graph_file(step, digest))
+
+
+def _bytes(weights: Mapping[str, NDArray[np.floating]]) -> int:
+    return sum(4 * int(np.prod(shape_of(weights, name))) for name in weights)
+
+
+def graph_file(graph: Graph, digest: bytes) -> Path:
+    """The path of a graph whose weights lie in a file beside it; written unless in the cache."""
+    data = _ExternalData()
+    model = graph(data.store).SerializeToString()
+
+    def make(folder: Path) -> None:
+        data.write(folder / DATA_FILE)
+        (folder / MODEL_FILE).write_bytes(model)
+
+    key = hashlib.sha256(digest + model).digest()
+    return cached_folder("graphs", key, make) / MODEL_FILE
+
+
+class _ExternalData:
+    """Gives each large initializer a place in a file, and writes the file."""
+
+    def __init__(self) -> None:
+        self._readers: list[tuple[int, Callable[[], Array]]] = []
+        self._end = 0
+
+    def store(self, name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> TensorProto:
+        length = 4 * int(np.prod(shape))
+        if length < LARGE_TENSOR_BYTES:
+            return store_inside(name, shape, read)
+        offset = -(-self._end // ALIGNMENT) * ALIGNMENT
+        self._readers.append((offset, read))
+        self._end = offset + length
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", DATA_FILE), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+    def write(self, path: Path) -> None:
+        with path.open("wb") as file:
+            for offset, read in self._readers:
+                file.seek(offset)
+                for block in blocks(read()):
+                    file.write(np.ascontiguousarray(block, np.float32).data)

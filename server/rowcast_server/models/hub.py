@@ -1,0 +1,96 @@
+"""DALL-E Mini and Mega from the Hugging Face hub, through its own client and cache.
+
+`huggingface_hub` shows progress, resumes what was cut off and works offline from its cache
+(HF_HOME, HF_HUB_OFFLINE). What it has just fetched is checked here against the SHA-256 that the
+hub announced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from .errors import ModelError
+from .sources import ModelFiles
+
+REPOSITORY: Final = "kuprel/min-dalle"
+DETOKENIZER: Final = "detoker.pt"  # shared by both
+# encoder, decoder, vocabulary, merges
+FILES: Final = {
+    "mini": ("encoder_mini.pt", "decoder_mini.pt", "vocab_mini.json", "merges_mini.txt"),
+    "mega": ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt"),
+}
+
+
+def download(name: str, endpoint: str | None = None) -> ModelFiles:
+    """The files of ``mini`` or ``mega``, from the hub's cache or fetched. Raises ModelError.
+
+    ``endpoint`` is another address of the hub (default: what huggingface_hub uses).
+    """
+    encoder, decoder, vocabulary, merges, detokenizer = (
+        _fetch(name, file, endpoint) for file in (*FILES[name], DETOKENIZER)
+    )
+    return ModelFiles(name, encoder, decoder, vocabulary, merges, None, detokenizer)
+
+
+def _fetch(name: str, file: str, endpoint: str | None) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"--model {name} is fetched with huggingface_hub, which is not installed: "
+            f"pip install 'rowcast[hub]'; {_offline(name)}"
+        ) from error
+    held = try_to_load_from_cache(REPOSITORY, file)
+    if isinstance(held, str):  # the repository no longer changes; offline is no error then
+        return Path(held)
+    try:
+        path = Path(hf_hub_download(REPOSITORY, file, endpoint=endpoint))
+    except Exception as error:  # its own errors and those of the HTTP library it uses
+        if not isinstance(error, OSError) and not _is_http(error):
+            raise
+        raise ModelError(
+            f"cannot fetch {file} of {REPOSITORY} from the hub ({_reason(error)}); {_offline(name)}"
+        ) from error
+    _check(path)
+    return path
+
+
+def _is_http(error: Exception) -> bool:
+    """Raised by huggingface_hub or by its HTTP library, which has changed its name twice."""
+    package = type(error).__module__.partition(".")[0]
+    return package in ("huggingface_hub", "requests") or package.startswith("http")
+
+
+def _check(path: Path) -> None:
+    """The cache names a large file by the SHA-256 that the hub announced: it must be its own."""
+    stored = path.resolve()
+    announced = stored.name
+    if not re.fullmatch(r"[0-9a-f]{64}", announced):
+        return  # a small file, kept under git's own hash
+    with stored.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != announced:
+        stored.unlink()
+        path.unlink(missing_ok=True)
+        raise ModelError(
+            f"{path.name} came from the hub damaged: sha256 {found}, announced {announced}; "
+            "it was removed, try again"
+        )
+
+
+def _offline(name: str) -> str:
+    return (
+        "without the hub, put encoder.pt, decoder.pt, vocab.json and merges.txt into "
+        f"./pretrained/dalle_bart_{name} and detoker.pt into ./pretrained/vqgan, or name a folder "
+        "with --model"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what happened first: the advice around it is not about this program."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")[:200]
