@@ -98,8 +98,7 @@ class Gateway:
         except ConnectionClosed:
             pass
         except Exception:
-            logger.exception("a connection failed")
-            await close_within(connection, 1011, "internal error", self._config.send_timeout)
+            await self._fail(connection)
         finally:
             self._sessions.discard(session)
             session.close()
@@ -130,6 +129,13 @@ class Gateway:
                     await send_within(connection, frame, self._config.send_timeout)
         except (ViewerTooSlow, ConnectionClosed) as end:
             logger.info("%s stopped reading: %s", connection.remote_address, end)
+        except Exception:
+            await self._fail(connection)
+
+    async def _fail(self, connection: ServerConnection) -> None:
+        """Our fault: a client that hears nothing more must not be left to wait."""
+        logger.exception("a connection failed")
+        await close_within(connection, 1011, "internal error", self._config.send_timeout)
 
     async def _close(self, connection: ServerConnection, close: CloseConnection) -> None:
         reason = close.reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5

@@ -194,6 +194,19 @@ class TestCloses:
             assert (await healthy.picture(0)).ids == WHOLE
 
 
+async def test_a_fault_in_sending_closes_the_connection_instead_of_leaving_it_silent(
+    place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, url = place
+    async with connected(url) as client:
+        number = await start(studio, client)
+        await client.take()
+        monkeypatch.setattr("rowcast_server.session.ids_checksum", lambda _: 1 / 0)
+        studio.drawer.draw(number, 4)
+        assert await client.close_code() == 1011
+    assert studio.drawer.cancelled == []
+
+
 async def test_hostile_frames_each_close_their_own_connection_and_nothing_else(
     place: tuple[Studio, str],
 ) -> None:
