@@ -2,17 +2,17 @@
 
 The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
 spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
-cut and said to be cut; unlike min-dalle's, a cut text keeps its `</s>`, as in the original.
+cut, as min-dalle cuts it (its `</s>` goes too), and said to be cut.
 
 This module must not import torch: a gateway may tokenize.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,23 +89,43 @@ class TextTokenizer:
             if word
             for piece in self.pieces(word)
         ]
-        room = TEXT_POSITIONS - 2
-        kept = [START, *tokens[:room], END]
+        whole = [START, *tokens, END]
+        kept = whole[:TEXT_POSITIONS]
         ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
         ids[: len(kept)] = kept
-        return EncodedText(ids, len(kept), len(tokens) > room)
+        return EncodedText(ids, len(kept), len(kept) < len(whole))
 
     def pieces(self, word: str) -> list[str]:
-        """The subwords of one word: merge the pair of lowest rank, leftmost first, until none."""
-        parts = [WORD_START, *word]
-        while len(parts) > 1:
-            pairs = list(pairwise(parts))
-            best = min(pairs, key=lambda pair: self.ranks.get(pair, len(self.ranks)))
-            if best not in self.ranks:
-                break
-            at = pairs.index(best)
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        return parts
+        """The subwords of one word: merge the pair of lowest rank, leftmost first, until none.
+
+        Pairs wait in a heap, so that a prompt without a space takes no more than n log n.
+        """
+        parts = [WORD_START, *word]  # "" where one was merged into a part to its left
+        following = [*range(1, len(parts)), None]
+        preceding = [None, *range(len(parts) - 1)]
+        heap: list[tuple[int, int]] = []  # rank, place of the left part
+
+        def consider(at: int | None) -> None:
+            if at is not None and (rank := self._rank(parts, at, following[at])) is not None:
+                heapq.heappush(heap, (rank, at))
+
+        for at in range(len(parts)):
+            consider(at)
+        while heap:
+            rank, at = heapq.heappop(heap)
+            right = following[at]
+            if self._rank(parts, at, right) != rank:
+                continue  # one of the two has been merged since
+            parts[at], parts[right] = parts[at] + parts[right], ""
+            following[at] = after = following[right]
+            if after is not None:
+                preceding[after] = at
+            consider(preceding[at])
+            consider(at)
+        return [part for part in parts if part]
+
+    def _rank(self, parts: list[str], left: int, right: int | None) -> int | None:
+        return None if right is None else self.ranks.get((parts[left], parts[right]))
 
 
 def _parse_merges(lines: Sequence[str], name: str) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_words_are_merged_by_rank(tokenizer: TextTokenizer, text: str, expected:
     assert words(tokenizer, text) == expected
 
 
+def test_a_prompt_without_spaces_takes_no_quadratic_time(tokenizer: TextTokenizer) -> None:
+    begin = time.perf_counter()
+    assert tokenizer.encode("sea" * 10_000).truncated
+    assert time.perf_counter() - begin < 2.0
+
+
 def test_unknown_pieces_have_their_own_id(tokenizer: TextTokenizer) -> None:
     assert tokenizer.encode("xs").ids[1:4].tolist() == [VOCAB["Ġ"], UNKNOWN, VOCAB["s"]]
 
@@ -59,7 +66,9 @@ def test_long_text_is_cut_and_says_so(tokenizer: TextTokenizer) -> None:
     assert (fits.length, fits.truncated) == (64, False)
     cut = tokenizer.encode("sea " * 63)
     assert (cut.length, cut.truncated) == (64, True)
-    assert np.array_equal(fits.ids, cut.ids)
+    assert fits.ids[-1] == END
+    assert cut.ids[-1] == VOCAB["Ġsea"]  # </s> is cut as well
+    assert np.array_equal(fits.ids[:-1], cut.ids[:-1])
     assert cut.ids.dtype == np.int64
 
 
