@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
-import tenacity
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
@@ -21,17 +20,17 @@ from .canvas import Picture
 from .detokenizer import Detokenizer
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
+from .messages import CloseCode, may_reconnect
 from .painter import Painter, make_event
 from .session import ClientSession, Generation, Request, RequestOptions
 from .transport import (
+    Patience,
     check_subprotocol,
     connection_errors,
     frame_bytes,
     lost,
-    reconnect_policy,
     websocket_arguments,
 )
-
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class AsyncClient:
         self.bytes_received = 0
         self._painter = painter
         self._open_timeout = open_timeout
-        self._reconnect = reconnect
+        self._patience = Patience(reconnect)
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
@@ -106,9 +105,9 @@ class AsyncClient:
         """What the pictures are painted with; None with ``decode=False``."""
         return None if self._painter is None else self._painter.detokenizer
 
-    async def generate(
+    def generate(
         self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Draw pictures: events as their rows arrive, until each has ended.
 
         The options are those of `RequestOptions`; None leaves a choice to the server, also the
@@ -117,27 +116,21 @@ class AsyncClient:
         Raises InvalidRequest, RequestRefused, ConnectionLost, ProtocolError; the last three carry
         what was received in ``pictures``.
         """
-        generation, frames = self.session.start(Request(prompt, images, **options))
-        async for event in self._follow(generation, frames):
-            yield event
+        return self._follow(lambda: self.session.start(Request(prompt, images, **options)))
 
-    async def continue_picture(
+    def continue_picture(
         self, picture: Picture, row: int | None = None, *, seed: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Draw on from the first ``row`` rows of a picture (all it holds if None).
 
         With the picture's own seed (None) the same picture is finished; another seed forks it.
         Raises as `generate`; RequestRefused where the server draws with another revision.
         """
-        generation, frames = self.session.start(Request.continuing(picture, row, seed))
-        async for event in self._follow(generation, frames):
-            yield event
+        return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
-    async def watch(self, view_key: bytes, images: int = 1) -> AsyncIterator[Event]:
+    def watch(self, view_key: bytes, images: int = 1) -> AsyncGenerator[Event]:
         """Watch pictures that somebody else started, by their view key, from their first row."""
-        generation, frames = self.session.watch(view_key, images)
-        async for event in self._follow(generation, frames):
-            yield event
+        return self._follow(lambda: self.session.watch(view_key, images))
 
     async def pictures(
         self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
@@ -149,12 +142,19 @@ class AsyncClient:
                 done[event.index] = event
         return [done[index] for index in sorted(done)]
 
-    async def _follow(self, generation: Generation, frames: list[bytes]) -> AsyncIterator[Event]:
+    async def _follow(
+        self, begin: Callable[[], tuple[Generation, list[bytes]]]
+    ) -> AsyncGenerator[Event]:
+        generation, frames = begin()
         news = asyncio.Event()
         generation.wake = news.set
         loop = asyncio.get_running_loop()
         try:
-            await self._send(frames)
+            if self._reader is not None and self._reader.done():
+                # Lost while nothing was forming, or given up: recovering sends the frames too.
+                self._reader = asyncio.create_task(self._read_anew())
+            else:
+                await self._send(frames)
             while True:
                 notice = generation.take()
                 if notice is not None:
@@ -197,32 +197,43 @@ class AsyncClient:
         return socket
 
     async def _read(self) -> None:
+        """Take frames until the link is lost for good."""
         while True:
             assert self._socket is not None
             try:
                 while True:
                     await self._send(self._take(await self._socket.recv()))
             except ConnectionClosed as closed:
-                if not await self._take_up(closed):
-                    return
+                failure, may_retry = lost(closed)
             except ProtocolError as error:
-                self.session.fail(error)
-                await self._socket.close(1002)
+                failure, may_retry = error, False
+                await self._socket.close(CloseCode.MALFORMED)
+            if not await self._recover(failure, may_retry):
                 return
 
-    async def _take_up(self, closed: ConnectionClosed) -> bool:
-        """Reconnect with jitter and resume; False if that is useless or did not succeed."""
-        failure, worth_it = lost(closed)
-        if worth_it and self._reconnect > 0 and self.session.active:
-            logger.warning("%s; reconnecting for up to %g s", failure, self._reconnect)
+    async def _read_anew(self) -> None:
+        if await self._recover(ConnectionLost("the connection was lost"), may_retry=True):
+            await self._read()
+
+    async def _recover(self, failure: RowcastError, may_retry: bool) -> bool:
+        """Reconnect with jitter and resume what is forming, or else fail it; says which."""
+        cause, may_retry = failure, may_retry and bool(self.session.active)
+        if may_retry:
+            logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
+        for wait in self._patience.waits(self.session.progress) if may_retry else ():
+            await asyncio.sleep(wait)
             try:
-                async for attempt in tenacity.AsyncRetrying(**reconnect_policy(self._reconnect)):
-                    with attempt:
-                        self._socket = await self._open()
+                self._socket = await self._open()
+            except ConnectionFailed as error:
+                failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
+                if not may_reconnect(error.code):
+                    break
+            except ProtocolError as error:
+                failure = error
+                break
+            else:
                 await self._send(self.session.resume())
                 return True
-            except (ConnectionFailed, ProtocolError) as error:
-                failure = ConnectionLost(f"{failure}; reconnecting failed: {error}")
         self.session.fail(failure)
         return False
 
@@ -231,10 +242,14 @@ class AsyncClient:
         return self.session.receive(frame)
 
     async def _shut(self) -> None:
+        cancels = self.session.close()
+        with contextlib.suppress(RowcastError):
+            await self._send(cancels)
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reader
+            self._reader = None
         if self._socket is not None:
             await self._socket.close()
             self._socket = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
-import tenacity
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
@@ -19,17 +19,17 @@ from .canvas import Picture
 from .detokenizer import Detokenizer
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
+from .messages import CloseCode, may_reconnect
 from .painter import Painter, make_event
 from .session import ClientSession, Generation, Request, RequestOptions
 from .transport import (
+    Patience,
     check_subprotocol,
     connection_errors,
     frame_bytes,
     lost,
-    reconnect_policy,
     websocket_arguments,
 )
-
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,9 @@ class SyncClient:
         self.bytes_received = 0
         self._painter = painter
         self._open_timeout = open_timeout
-        self._reconnect = reconnect
+        self._patience = Patience(reconnect)
         self._socket: ClientConnection | None = None
+        self._is_lost = False
         self._closing = contextlib.ExitStack()  # closes the socket that is open
 
     def __enter__(self) -> Self:
@@ -96,22 +97,19 @@ class SyncClient:
 
     def generate(
         self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Draw pictures: events as their rows arrive. See `AsyncClient.generate`."""
-        generation, frames = self.session.start(Request(prompt, images, **options))
-        yield from self._follow(generation, frames)
+        return self._follow(lambda: self.session.start(Request(prompt, images, **options)))
 
     def continue_picture(
         self, picture: Picture, row: int | None = None, *, seed: int | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Draw on from the first rows of a picture. See `AsyncClient.continue_picture`."""
-        generation, frames = self.session.start(Request.continuing(picture, row, seed))
-        yield from self._follow(generation, frames)
+        return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
-    def watch(self, view_key: bytes, images: int = 1) -> Iterator[Event]:
+    def watch(self, view_key: bytes, images: int = 1) -> Generator[Event]:
         """Watch pictures that somebody else started. See `AsyncClient.watch`."""
-        generation, frames = self.session.watch(view_key, images)
-        yield from self._follow(generation, frames)
+        return self._follow(lambda: self.session.watch(view_key, images))
 
     def pictures(
         self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
@@ -123,9 +121,14 @@ class SyncClient:
                 done[event.index] = event
         return [done[index] for index in sorted(done)]
 
-    def _follow(self, generation: Generation, frames: list[bytes]) -> Iterator[Event]:
+    def _follow(self, begin: Callable[[], tuple[Generation, list[bytes]]]) -> Generator[Event]:
+        generation, frames = begin()
         try:
-            self._send(frames)
+            if self._is_lost:
+                # While nothing was forming, or given up: recovering sends the frames too.
+                self._recover(ConnectionLost("the connection was lost"), may_retry=True)
+            else:
+                self._send(frames)
             while True:
                 self._receive(timeout=0)  # all that is there: the next notice is the newest state
                 notice = generation.take()
@@ -143,17 +146,20 @@ class SyncClient:
 
     def _receive(self, timeout: float | None) -> None:
         """Take the next frame, waiting for it as long as ``timeout``, and all that follow it."""
+        if self._socket is None:
+            return  # closed: every picture has failed
         try:
-            while self._socket is not None:
+            while True:
                 self._send(self._take(self._socket.recv(timeout)))
                 timeout = 0
         except TimeoutError:
             pass
         except ConnectionClosed as closed:
-            self._take_up(closed)
+            failure, may_retry = lost(closed)
+            self._recover(failure, may_retry)
         except ProtocolError as error:
-            self.session.fail(error)
-            self._shut()
+            self._socket.close(CloseCode.MALFORMED)
+            self._recover(error, may_retry=False)
 
     def _send(self, frames: list[bytes]) -> None:
         if self._socket is None:
@@ -175,19 +181,27 @@ class SyncClient:
             self._closing = opening.pop_all()
         return socket
 
-    def _take_up(self, closed: ConnectionClosed) -> None:
-        """Reconnect with jitter and resume; fail the pictures if that did not succeed."""
-        failure, worth_it = lost(closed)
-        if worth_it and self._reconnect > 0 and self.session.active:
-            logger.warning("%s; reconnecting for up to %g s", failure, self._reconnect)
+    def _recover(self, failure: RowcastError, may_retry: bool) -> None:
+        """Reconnect with jitter and resume what is forming, or else fail it."""
+        cause, may_retry = failure, may_retry and bool(self.session.active)
+        if may_retry:
+            logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
+        for wait in self._patience.waits(self.session.progress) if may_retry else ():
+            time.sleep(wait)
             try:
-                for attempt in tenacity.Retrying(**reconnect_policy(self._reconnect)):
-                    with attempt:
-                        self._socket = self._open()
+                self._socket = self._open()
+            except ConnectionFailed as error:
+                failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
+                if not may_reconnect(error.code):
+                    break
+            except ProtocolError as error:
+                failure = error
+                break
+            else:
+                self._is_lost = False
                 self._send(self.session.resume())
                 return
-            except (ConnectionFailed, ProtocolError) as error:
-                failure = ConnectionLost(f"{failure}; reconnecting failed: {error}")
+        self._is_lost = True
         self.session.fail(failure)
 
     def _take(self, frame: bytes | str) -> list[bytes]:
@@ -195,5 +209,8 @@ class SyncClient:
         return self.session.receive(frame)
 
     def _shut(self) -> None:
+        cancels = self.session.close()
+        with contextlib.suppress(RowcastError):
+            self._send(cancels)
         self._socket = None
         self._closing.close()

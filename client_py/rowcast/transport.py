@@ -1,19 +1,23 @@
-"""What the two shells share of `websockets`: its settings, its errors in our words, the retries."""
+"""What the two shells share of `websockets`: its settings, its errors in our words, the waits."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import tenacity
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from .errors import ConnectionFailed, ConnectionLost
+from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, may_reconnect
 from .session import closed_text
 
+FIRST_WAIT_SECONDS: Final = 0.2
 LONGEST_WAIT_SECONDS: Final = 5.0
+# What `websockets` closes with by itself at a peer that breaks RFC 6455, or sends too much.
+PEERS_FAULT: Final = (1002, 1007, 1009)
 
 
 def websocket_arguments(open_timeout: float) -> dict[str, Any]:
@@ -41,14 +45,28 @@ def frame_bytes(payload: int) -> int:
     return payload + (4 if payload < 65_536 else 10)
 
 
-def reconnect_policy(seconds: float) -> dict[str, Any]:
-    """tenacity's arguments: try for so many seconds, with jitter, as protocol.md asks (R-74)."""
-    return {
-        "stop": tenacity.stop_after_delay(seconds),
-        "wait": tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
-        "retry": tenacity.retry_if_exception(_worth_retrying),
-        "reraise": True,
-    }
+class Patience:
+    """How long, and how often, a broken link is taken up again."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._progress = -1
+        self._until = float("-inf")
+        self._bound = 0.0
+
+    def waits(self, progress: int) -> Iterator[float]:
+        """Seconds to wait before each attempt: random, under a growing bound (R-74).
+
+        ``progress`` is what has arrived so far. A link that breaks again before it brought
+        anything new, or held for a while, does not renew the time.
+        """
+        now = time.monotonic()
+        if progress != self._progress or now > self._until + self.seconds:
+            self._progress = progress
+            self._until, self._bound = now + self.seconds, FIRST_WAIT_SECONDS
+        while (left := self._until - time.monotonic()) > 0:
+            yield min(random.uniform(0, self._bound), left)
+            self._bound = min(2 * self._bound, LONGEST_WAIT_SECONDS)
 
 
 @contextmanager
@@ -56,7 +74,7 @@ def connection_errors(url: str) -> Iterator[None]:
     """Everything that keeps a connection from opening, as ConnectionFailed."""
     try:
         yield
-    except InvalidURI as error:
+    except (InvalidURI, ValueError) as error:
         raise ConnectionFailed(f"{url!r} is no WebSocket address; use ws://host:port") from error
     except InvalidStatus as error:
         raise ConnectionFailed(
@@ -68,25 +86,27 @@ def connection_errors(url: str) -> Iterator[None]:
             f"{url} is no Rowcast server, or is of another version: {error}"
         ) from error
     except ConnectionClosed as error:
-        code, reason = _close_of(error)
-        raise ConnectionFailed(f"{url}: {closed_text(code, reason)}", code) from error
+        failure, _ = lost(error)
+        if isinstance(failure, ConnectionLost):
+            raise ConnectionFailed(f"{url}: {failure}", failure.code) from error
+        raise failure from error
     except TimeoutError as error:
         raise ConnectionFailed(f"{url} does not answer; is it a Rowcast server?") from error
     except (OSError, EOFError) as error:
+        tls = ", does it speak TLS" if url.startswith("wss:") else ""
         raise ConnectionFailed(
-            f"nothing listens at {url} ({error}); is the server running, is the port right?"
+            f"{url} cannot be reached ({error or type(error).__name__}); "
+            f"is the server running, is the port right{tls}?"
         ) from error
 
 
-def lost(closed: ConnectionClosed) -> tuple[ConnectionLost, bool]:
+def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:
     """A connection that closed under forming pictures, and whether to reconnect."""
     code, reason = _close_of(closed)
+    if closed.sent is not None and closed.sent.code in PEERS_FAULT and not closed.rcvd_then_sent:
+        return ProtocolError(f"the server's frames cannot be read: {closed.sent.reason}"), False
     return ConnectionLost(closed_text(code, reason), code), may_reconnect(code)
 
 
 def _close_of(closed: ConnectionClosed) -> tuple[int | None, str]:
     return (None, "") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)
-
-
-def _worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, ConnectionFailed) and may_reconnect(error.code)
