@@ -7,11 +7,10 @@ the scheduler it is given, so that tests can turn the clock.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 from rowcast.messages import DoneReason, ErrorCode, ids_checksum, view_key
 
@@ -25,7 +24,7 @@ from .engine.request import (
     RowDrawn,
 )
 
-logger = logging.getLogger(__name__)
+MAX_KEPT: Final = 32_768  # pictures that have ended, some 4 KB each; beyond it the oldest go early
 
 
 class Timer(Protocol):
@@ -112,7 +111,8 @@ class JobBook:
         self._deadline = deadline
         self._numbers = count()
         self._by_name: dict[tuple[bytes, int], Picture] = {}
-        self._by_number: dict[int, Picture] = {}
+        self._by_number: dict[int, Picture] = {}  # not ended
+        self._kept: dict[Picture, None] = {}  # ended, the oldest first
         self._drawers: dict[str, Drawer] = {}
 
     def add_drawer(self, model: str, drawer: Drawer) -> None:
@@ -195,7 +195,6 @@ class JobBook:
     def _end_by_grace(self, picture: Picture) -> None:
         """Nobody came back: end it and forget it, so that its rows can be taken up anew (R-39)."""
         self.cancel(picture)
-        self._set_timer(picture, None)
         self._forget(picture)
 
     def _end_by_deadline(self, picture: Picture) -> None:
@@ -209,10 +208,14 @@ class JobBook:
         if picture.deadline is not None:
             picture.deadline.cancel()
         self._set_timer(picture, self._clock.call_later(self._keep, self._forget, picture))
+        self._kept[picture] = None
+        if len(self._kept) > MAX_KEPT:
+            self._forget(next(iter(self._kept)))
         self._tell(picture)
 
     def _forget(self, picture: Picture) -> None:
-        self._by_name.pop(picture.name, None)
+        self._set_timer(picture, None)
+        del self._kept[picture], self._by_name[picture.name]
 
     def _set_timer(self, picture: Picture, timer: Timer | None) -> None:
         if picture.timer is not None:

@@ -300,6 +300,21 @@ class TestGraceAndKeep:
 
 
 class TestMemory:
+    def test_of_too_many_kept_pictures_the_oldest_are_gone_early(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or a client that starts and cancels would fill the memory within the keep time."""
+        monkeypatch.setattr("rowcast_server.jobs.MAX_KEPT", 3)
+        studio = Studio(keep=300)
+        pictures = [studio.start(number.to_bytes(16)) for number in range(6)]
+        for number in (1, 0, 2, 4, 5):
+            studio.book.cancel(pictures[number])
+        kept = {picture for picture in pictures if picture in studio.book._by_name.values()}
+        assert kept == {pictures[number] for number in (2, 3, 4, 5)}
+        assert not pictures[3].ended
+        studio.clock.advance(301)
+        assert len(studio.book) == 1
+
     @pytest.mark.parametrize("ending", ["drawn", "cancelled", "failed", "left alone"])
     def test_a_thousand_pictures_leave_nothing_behind(self, ending: str) -> None:
         studio = Studio(keep=0, grace=1)
@@ -312,6 +327,7 @@ class TestMemory:
             studio.clock.advance(2)
         assert len(studio.book) == 0
         assert studio.book._by_number == {}
+        assert studio.book._kept == {}
         assert studio.clock.waiting == []
         assert studio.drawer.requests == {}
 

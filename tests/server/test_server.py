@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import threading
 import time
 import zlib
@@ -43,6 +44,15 @@ from tests.support.servers import running_server
 
 ROW = 4 * 2  # bytes of a row of the tiny model
 WHOLE = 4 * ROW
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+IPV6 = has_ipv6()
 
 
 class Brake:
@@ -612,6 +622,7 @@ class TestAddresses:
             assert url.startswith(public.rstrip("/") + "/detokenizer/")
             assert server.http_url == public.rstrip("/")
 
+    @pytest.mark.skipif(not IPV6, reason="this machine has no IPv6")
     async def test_an_ipv6_address_is_in_brackets_and_works(self, tiny_folder: Path) -> None:
         with running_server(tiny_folder, host="::1") as server:
             assert server.ws_url.startswith("ws://[::1]:")

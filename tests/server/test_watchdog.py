@@ -76,7 +76,7 @@ async def test_a_viewer_that_stops_reading_is_cut_in_time_and_holds_little(studi
         began, most = time.monotonic(), 0
         while gateway._sessions:
             most = max(most, connection.transport.get_write_buffer_size())
-            assert time.monotonic() - began < 10 * TIMEOUT
+            assert time.monotonic() - began < TIMEOUT + 5
             await asyncio.sleep(0.005)
         assert time.monotonic() - began > 0.5 * TIMEOUT
         assert 0 < most <= BUFFER_BYTES
@@ -85,20 +85,19 @@ async def test_a_viewer_that_stops_reading_is_cut_in_time_and_holds_little(studi
 
 async def test_a_viewer_that_does_not_read_delays_nobody(studio: Studio) -> None:
     async with (
-        open_gateway(studio, send_timeout=TIMEOUT) as (_, url),
+        open_gateway(studio, send_timeout=60) as (gateway, url),
         deaf(url) as client,
         connected(url) as other,
     ):
         await watch_all(studio, client)
         for number in range(PICTURES):
             studio.drawer.draw(number, 64)
-        began = time.monotonic()
         await other.start(0, key=KEY)
         await until(lambda: studio.drawer.requests)
         studio.drawer.draw(PICTURES, 64)
         picture = await other.picture(0)
-        assert time.monotonic() - began < TIMEOUT
         assert len(picture.ids) == PICTURE_BYTES
+        assert len(gateway._sessions) == 2, "the deaf one is still there, with its buffers full"
 
 
 async def test_a_viewer_that_was_cut_can_watch_again(studio: Studio) -> None:
@@ -185,7 +184,7 @@ async def test_a_close_that_cannot_be_sent_ends_in_time(studio: Studio) -> None:
         while connection.transport.get_write_buffer_size() < 100_000:
             await asyncio.to_thread(client.socket.sendall, pings)
         client.socket.sendall(masked(b"text", opcode=1))
-        await until(lambda: not gateway._sessions, 10 * TIMEOUT)
+        await until(lambda: not gateway._sessions, TIMEOUT + 5)
 
 
 async def flood(

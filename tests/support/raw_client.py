@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 HELLO, WELCOME, START, ACCEPTED, ROWS, DONE, ERROR, CANCEL, WATCH, PING, PONG = range(11)
 GOAWAY, QUEUED = 12, 13
 COMPLETE, STOP_ROW, CANCELLED, DEADLINE, LEFT = range(5)
-PATIENCE = 20.0  # seconds; longer than any wait that is meant
+PATIENCE = 40.0  # seconds; longer than any wait that is meant
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
