@@ -39,11 +39,14 @@ class Detokenizer:
         options.log_severity_level = 4  # failures are raised, and told in our own words
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )  # (the fallback, to the CPU again, prints on stdout)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
-        metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise DetokenizerError(f"{path} has damaged metadata: {error}") from error
         if metadata.get("rowcast.format") != FORMAT:
             raise DetokenizerError(
                 f"{path} is an ONNX file, but no detokenizer written by `rowcast export`"
@@ -53,23 +56,27 @@ class Detokenizer:
             self.codebook_size = int(metadata["rowcast.codebook_size"])
             self.pixels_per_token = int(metadata["rowcast.pixels_per_token"])
             self._self_test(json.loads(metadata["rowcast.self_test"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise DetokenizerError(f"{path} has damaged metadata: {error!r}") from error
 
     def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
         """[batch, rows, cols] ids -> [batch, rows * p, cols * p, 3] RGB.
 
-        Raises DetokenizerError for an id outside the codebook.
+        Raises DetokenizerError for an id outside the codebook, or where the runtime fails.
         """
         grid = np.ascontiguousarray(ids, np.int64)
         if grid.size and not 0 <= int(grid.min()) <= int(grid.max()) < self.codebook_size:
             raise DetokenizerError(
                 f"the id {int(grid.max())} is outside the codebook of {self.codebook_size}"
             )
-        (pixels,) = self._session.run(["pixels"], {"ids": grid})
+        try:
+            (pixels,) = self._session.run(["pixels"], {"ids": grid})
+        except Exception as error:  # as above
+            raise DetokenizerError(f"{self.path} cannot decode: {error}") from error
         # Truncated, as min-dalle and the original do it.
         scaled: NDArray[np.float32] = pixels.transpose(0, 2, 3, 1) * np.float32(255)
-        return scaled.astype(np.uint8)
+        with np.errstate(invalid="ignore"):  # NaN from damaged weights: the self-test tells
+            return scaled.astype(np.uint8)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
         """The picture so far, [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it."""
@@ -85,6 +92,8 @@ class Detokenizer:
         rows, cols, side = (int(str(test[name])) for name in ("rows", "cols", "thumbnail_side"))
         ids = np.array(test["ids"], np.int64).reshape(1, rows, cols)
         pixels = self.decode(ids)[0].astype(np.float64)
+        if pixels.shape != (rows * self.pixels_per_token, cols * self.pixels_per_token, 3):
+            raise ValueError(f"a picture of shape {pixels.shape}")
         blocks = pixels.reshape(side, pixels.shape[0] // side, side, pixels.shape[1] // side, 3)
         expected = np.array(test["thumbnail"], np.float64).reshape(side, side, 3)
         worst = float(np.abs(blocks.mean((1, 3)) - expected).max())
