@@ -37,6 +37,7 @@ ONLY_IN = {
     },
     "aiohttp": {"rowcast_server.web"},
     "httpx": {"rowcast.artifacts"},
+    "huggingface_hub": {"rowcast_server.models.hub"},
 }
 WITHOUT = {
     "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},

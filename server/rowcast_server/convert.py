@@ -103,7 +103,7 @@ def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) 
     except OSError as error:
         raise ModelError(
             f"{folder} could not be written ({error.strerror or error}; it needs "
-            f"{total / 1e9:.2f} GB); nothing was left there"
+            f"{total / 1e6:,.1f} MB); nothing was left there"
         ) from error
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ KNOWN_HEADS: Final = (
     (b"<html", "a web page, perhaps a failed download"),
     (b"\x89HDF", "an HDF5 file"),
 )
+PICKLES: Final = (b"\x02", b"\x03", b"\x04", b"\x05")  # protocols
 FLAX_ARRAY: Final = 1  # msgpack extension type of flax.serialization for arrays
 FLAX_CHUNKED: Final = "__msgpack_chunked_array__"
 
@@ -48,7 +50,7 @@ def open_checkpoint(path: Path) -> Tensors:
     """The tensors of a file, of whichever known format. Nothing in it is executed."""
     with path.open("rb") as file:
         head = file.read(64)
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"\x80\x02"):
+    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] in PICKLES):
         return open_torch(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000:
         return open_safetensors(path)
@@ -98,7 +100,9 @@ def _load_torch(path: Path) -> object:
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():  # of pickle protocols that it may not know: then it fails
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         reason = str(error).replace("\n", " ")
         raise ModelError(
