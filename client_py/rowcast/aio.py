@@ -20,9 +20,11 @@ from .canvas import Picture
 from .detokenizer import Detokenizer
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
+from .generation import Generation
 from .messages import CloseCode, may_reconnect
 from .painter import Painter, make_event
-from .session import ClientSession, Generation, Request, RequestOptions
+from .requests import Request, RequestOptions
+from .session import ClientSession
 from .transport import (
     Patience,
     check_subprotocol,

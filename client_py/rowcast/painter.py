@@ -14,8 +14,8 @@ from .artifacts import Progress, choose_file, fetch
 from .canvas import Picture
 from .detokenizer import Detokenizer
 from .events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
+from .generation import AcceptedNotice, DoneNotice, Notice, QueuedNotice, RowsNotice
 from .messages import Model
-from .session import AcceptedNotice, DoneNotice, Notice, QueuedNotice, RowsNotice
 
 
 class Painter:

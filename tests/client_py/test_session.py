@@ -17,6 +17,14 @@ from rowcast.errors import (
     ProtocolError,
     RequestRefused,
 )
+from rowcast.generation import (
+    AcceptedNotice,
+    DoneNotice,
+    Generation,
+    Notice,
+    QueuedNotice,
+    RowsNotice,
+)
 from rowcast.messages import (
     Cancel,
     ClientMessage,
@@ -37,17 +45,8 @@ from rowcast.messages import (
     may_reconnect,
     view_key,
 )
-from rowcast.session import (
-    AcceptedNotice,
-    ClientSession,
-    DoneNotice,
-    Generation,
-    Notice,
-    QueuedNotice,
-    Request,
-    RowsNotice,
-    closed_text,
-)
+from rowcast.requests import Request
+from rowcast.session import ClientSession, closed_text
 
 from tests.support.fake_server import (
     MODEL,
