@@ -117,6 +117,7 @@ def server(tiny_folder: Path) -> Iterator[Serving]:
 
 class TestRunning:
     async def test_one_line_says_ready_and_jobs_are_taken_at_once(self, server: Serving) -> None:
+        assert server.line == f"ready {server.ws_url} {server.http_url}\n"
         async with connected(server.ws_url) as client:
             await client.start(0)
             picture = await client.picture(0)
@@ -148,11 +149,6 @@ class TestRunning:
                 assert await ended == (0, "", "")
         assert all(tag != GOAWAY for tag in told)
 
-    def test_an_idle_server_ends_as_well(self, tiny_folder: Path) -> None:
-        with serving(tiny_folder) as server:
-            assert server.line == f"ready {server.ws_url} {server.http_url}\n"
-            assert server.stop(signal.SIGINT) == (0, "", "")
-
     async def test_hostile_connections_leave_no_word_on_the_terminal(
         self, tiny_folder: Path
     ) -> None:
@@ -168,16 +164,6 @@ class TestRunning:
                 await client.start(0)
                 client.connection.transport.abort()
             assert server.stop() == (0, "", "")
-
-    async def test_a_queue_of_none_still_draws_as_many_as_there_are_slots(
-        self, tiny_folder: Path
-    ) -> None:
-        with serving(tiny_folder, "--queue=0", "--slots=2") as server:
-            async with connected(server.ws_url) as client:
-                await client.start(0, images=3)
-                ends = [await client.picture(stream) for stream in range(3)]
-        assert [picture.reason for picture in ends[:2]] == [COMPLETE, COMPLETE]
-        assert ends[2].code == "busy"
 
 
 async def until_goaway(client: Client) -> list[int]:
@@ -197,6 +183,7 @@ class TestTokens:
     async def test_of_the_environment(self, tiny_folder: Path) -> None:
         with serving(tiny_folder, ROWCAST_TOKENS="first second") as server:
             await only(server, {"first": True, "second": True, "first second": False, None: False})
+            assert server.stop(signal.SIGINT) == (0, "", ""), "an idle server ends as well"
 
     def test_a_file_without_a_token_would_admit_everybody(
         self, tiny_folder: Path, tmp_path: Path, refusal: Callable[..., str]

@@ -416,6 +416,18 @@ class TestQueue:
                     assert_whole(await client.picture(stream))
             await assert_nobody_is_left(server)
 
+    async def test_a_queue_of_none_still_draws_as_many_as_there_are_slots(
+        self, tiny_folder: Path
+    ) -> None:
+        with running_server(tiny_folder, slots=2, queue_limit=0) as server:
+            brake = Brake(server)
+            async with connected(server.ws_url) as client:
+                await client.start(0, images=3)
+                assert (await client.picture(2)).code == "busy"
+                brake.release()
+                for stream in range(2):
+                    assert_whole(await client.picture(stream))
+
     async def test_a_cancelled_picture_leaves_the_queue(self, tiny_folder: Path) -> None:
         with running_server(tiny_folder, slots=1, queue_limit=1) as server:
             brake = Brake(server)
