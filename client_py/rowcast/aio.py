@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
+import tenacity
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
@@ -21,7 +22,7 @@ from .detokenizer import Detokenizer
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
 from .generation import Generation
-from .messages import CloseCode, may_reconnect
+from .messages import CloseCode
 from .painter import Painter, make_event
 from .requests import Request, RequestOptions
 from .session import ClientSession
@@ -29,6 +30,7 @@ from .transport import (
     Patience,
     check_subprotocol,
     connection_errors,
+    first_wait,
     frame_bytes,
     lost,
     websocket_arguments,
@@ -219,23 +221,22 @@ class AsyncClient:
 
     async def _recover(self, failure: RowcastError, may_retry: bool) -> bool:
         """Reconnect with jitter and resume what is forming, or else fail it; says which."""
-        cause, may_retry = failure, may_retry and bool(self.session.active)
-        if may_retry:
-            logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
-        for wait in self._patience.waits(self.session.progress) if may_retry else ():
-            await asyncio.sleep(wait)
-            try:
-                self._socket = await self._open()
-            except ConnectionFailed as error:
-                failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
-                if not may_reconnect(error.code):
-                    break
-            except ProtocolError as error:
-                failure = error
-                break
-            else:
-                await self._send(self.session.resume())
-                return True
+        cause = failure
+        if may_retry and self.session.active:
+            retries = self._patience.retries(self.session.progress)
+            if retries is not None:
+                logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
+                try:
+                    await asyncio.sleep(first_wait())
+                    async for attempt in tenacity.AsyncRetrying(**retries):
+                        with attempt:
+                            self._socket = await self._open()
+                    await self._send(self.session.resume())
+                    return True
+                except ConnectionFailed as error:
+                    failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
+                except ProtocolError as error:
+                    failure = error
         self.session.fail(failure)
         return False
 

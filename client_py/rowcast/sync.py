@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
+import tenacity
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
@@ -20,7 +21,7 @@ from .detokenizer import Detokenizer
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
 from .generation import Generation
-from .messages import CloseCode, may_reconnect
+from .messages import CloseCode
 from .painter import Painter, make_event
 from .requests import Request, RequestOptions
 from .session import ClientSession
@@ -28,6 +29,7 @@ from .transport import (
     Patience,
     check_subprotocol,
     connection_errors,
+    first_wait,
     frame_bytes,
     lost,
     websocket_arguments,
@@ -185,24 +187,23 @@ class SyncClient:
 
     def _recover(self, failure: RowcastError, may_retry: bool) -> None:
         """Reconnect with jitter and resume what is forming, or else fail it."""
-        cause, may_retry = failure, may_retry and bool(self.session.active)
-        if may_retry:
-            logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
-        for wait in self._patience.waits(self.session.progress) if may_retry else ():
-            time.sleep(wait)
-            try:
-                self._socket = self._open()
-            except ConnectionFailed as error:
-                failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
-                if not may_reconnect(error.code):
-                    break
-            except ProtocolError as error:
-                failure = error
-                break
-            else:
-                self._is_lost = False
-                self._send(self.session.resume())
-                return
+        cause = failure
+        if may_retry and self.session.active:
+            retries = self._patience.retries(self.session.progress)
+            if retries is not None:
+                logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
+                try:
+                    time.sleep(first_wait())
+                    for attempt in tenacity.Retrying(**retries):
+                        with attempt:
+                            self._socket = self._open()
+                    self._send(self.session.resume())
+                    self._is_lost = False
+                    return
+                except ConnectionFailed as error:
+                    failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
+                except ProtocolError as error:
+                    failure = error
         self._is_lost = True
         self.session.fail(failure)
 

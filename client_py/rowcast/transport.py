@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import tenacity
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
@@ -46,27 +47,39 @@ def frame_bytes(payload: int) -> int:
 
 
 class Patience:
-    """How long, and how often, a broken link is taken up again."""
+    """How long a broken link is taken up again: ``seconds``, renewed only by what arrives."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._progress = -1
         self._until = float("-inf")
-        self._bound = 0.0
 
-    def waits(self, progress: int) -> Iterator[float]:
-        """Seconds to wait before each attempt: random, under a growing bound (R-74).
+    def retries(self, progress: int) -> dict[str, Any] | None:
+        """tenacity's arguments, with growing random waits (R-74); None once it is exhausted.
 
         ``progress`` is what has arrived so far. A link that breaks again before it brought
         anything new, or held for a while, does not renew the time.
         """
         now = time.monotonic()
         if progress != self._progress or now > self._until + self.seconds:
-            self._progress = progress
-            self._until, self._bound = now + self.seconds, FIRST_WAIT_SECONDS
-        while (left := self._until - time.monotonic()) > 0:
-            yield min(random.uniform(0, self._bound), left)
-            self._bound = min(2 * self._bound, LONGEST_WAIT_SECONDS)
+            self._progress, self._until = progress, now + self.seconds
+        if now >= self._until:
+            return None
+        return {
+            "stop": tenacity.stop_after_delay(self._until - now),
+            "wait": tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+            "retry": tenacity.retry_if_exception(_worth_retrying),
+            "reraise": True,
+        }
+
+
+def first_wait() -> float:
+    """Seconds before the first attempt, so that a server's clients do not come back as one."""
+    return random.uniform(0, FIRST_WAIT_SECONDS)
+
+
+def _worth_retrying(error: BaseException) -> bool:
+    return isinstance(error, ConnectionFailed) and may_reconnect(error.code)
 
 
 @contextmanager
