@@ -10,10 +10,14 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rowcast.errors import RowcastError
 
 from .config import ServerConfig
+
+if TYPE_CHECKING:
+    from .models.loading import LoadedModel
 
 TOKEN_VARIABLE = "ROWCAST_TOKENS"
 
@@ -96,7 +100,12 @@ def serve(arguments: list[str]) -> int:
         queue_limit=options.queue,
         threads=options.threads,
     )
-    return asyncio.run(_serve(options.model, options.start_token, config))
+    from .models.loading import load
+
+    if sys.stderr.isatty():
+        print(f"loading {options.model} …", file=sys.stderr)
+    model = load(options.model, options.start_token)  # here, so that Ctrl-C ends a long download
+    return asyncio.run(_serve(model, config))
 
 
 def _tokens(file: Path | None) -> frozenset[str]:
@@ -111,17 +120,13 @@ def _tokens(file: Path | None) -> frozenset[str]:
     return tokens
 
 
-async def _serve(name: str, start_token: int | None, config: ServerConfig) -> int:
-    from .models.loading import load
+async def _serve(model: LoadedModel, config: ServerConfig) -> int:
     from .server import RowcastServer
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if sys.stderr.isatty():
-        print(f"loading {name} …", file=sys.stderr)
-    model = await asyncio.to_thread(load, name, start_token)
     server = RowcastServer(model, config)
     try:
         await server.start()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
+
+SECONDS_UNTIL_SWEPT = 86_400
 
 
 def default_cache() -> Path:
@@ -23,12 +27,21 @@ def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Pat
     """
     folder = default_cache() / kind / digest.hex()[:32]
     if not folder.is_dir():
+        _sweep(folder)
         try:
             new_folder(folder, make)
         except OSError:
             if not folder.is_dir():
                 raise
     return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was left unfinished more than a day ago by a process that was killed."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - SECONDS_UNTIL_SWEPT:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def new_folder(folder: Path, make: Callable[[Path], None]) -> None:

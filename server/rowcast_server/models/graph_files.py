@@ -17,7 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from .cache import cached_folder
+from .cache import cached_folder, default_cache
+from .errors import ModelError
 from .graphs import Store, Weights, decoder_step_graph, encoder_graph, store_inside
 from .tensors import Array, blocks, shape_of
 
@@ -37,7 +38,7 @@ def graph_sources(
     """The encoder's graph and the decoder step's.
 
     ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
-    OSError where the cache cannot be written.
+    ModelError where the cache cannot be written.
     """
 
     def encode(store: Store) -> onnx.ModelProto:
@@ -65,7 +66,13 @@ def graph_file(graph: Graph, digest: bytes) -> Path:
         (folder / MODEL_FILE).write_bytes(model)
 
     key = hashlib.sha256(digest + model).digest()
-    return cached_folder("graphs", key, make) / MODEL_FILE
+    try:
+        return cached_folder("graphs", key, make) / MODEL_FILE
+    except OSError as error:
+        raise ModelError(
+            f"{default_cache()} cannot hold the model's weights ({error.strerror or error}; "
+            f"they take {data.size / 1e9:.1f} GB); set ROWCAST_CACHE to a folder that can"
+        ) from error
 
 
 class _ExternalData:
@@ -73,15 +80,15 @@ class _ExternalData:
 
     def __init__(self) -> None:
         self._readers: list[tuple[int, Callable[[], Array]]] = []
-        self._end = 0
+        self.size = 0
 
     def store(self, name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> TensorProto:
         length = 4 * int(np.prod(shape))
         if length < LARGE_TENSOR_BYTES:
             return store_inside(name, shape, read)
-        offset = -(-self._end // ALIGNMENT) * ALIGNMENT
+        offset = -(-self.size // ALIGNMENT) * ALIGNMENT
         self._readers.append((offset, read))
-        self._end = offset + length
+        self.size = offset + length
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (("location", DATA_FILE), ("offset", offset), ("length", length)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import onnx
 import pytest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models import graph_files
+from rowcast_server.models.errors import ModelError
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.text import unconditional_ids
 
@@ -81,11 +84,26 @@ def test_a_full_disk_leaves_nothing_behind(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ModelError, match=r"cannot hold .*No space left"):
             logits(model, model.digest)
     assert written == 1
     assert list((own_cache / "graphs").iterdir()) == []
     logits(model, model.digest)
+
+
+def test_what_a_killed_process_left_is_swept_after_a_day(tmp_path: Path, own_cache: Path) -> None:
+    model = load(str(write_min_dalle_folder(tmp_path / "model")))
+    logits(model, model.digest)
+    for folder in list((own_cache / "graphs").iterdir()):
+        for age in (0, 100_000):
+            left = folder.with_name(f".{folder.name}.left{age}")
+            left.mkdir()
+            os.utime(left, (time.time() - age,) * 2)
+        shutil.rmtree(folder)
+    logits(model, model.digest)
+    names = [path.name for path in (own_cache / "graphs").iterdir()]
+    assert sum(name.endswith("left0") for name in names) == 2
+    assert len(names) == 4
 
 
 def test_of_two_that_write_at_once_the_first_wins(tmp_path: Path, own_cache: Path) -> None:
