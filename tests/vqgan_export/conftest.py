@@ -9,7 +9,8 @@ import pytest
 import torch
 from rowcast_export.export import Exported, build, export_detokenizer
 from rowcast_export.formats import read_detokenizer
-from rowcast_export.settings import settle
+from rowcast_export.settings import Settings, settle
+from rowcast_export.verify import Reference
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from safetensors.torch import save_file
 from torch import Tensor
@@ -75,12 +76,19 @@ def checkpoint_file(
 def module(checkpoint_file: Path) -> VQGANDecoder:
     """The torch module that the exported file must agree with."""
     checkpoint = read_detokenizer(checkpoint_file)
-    return build(checkpoint, settle(checkpoint.metadata, "unnamed"))
+    return build(checkpoint, settle(checkpoint.metadata, Settings("unnamed")))
+
+
+@pytest.fixture(scope="session")
+def reference(module: VQGANDecoder) -> Reference:
+    """The same, as verification wants it."""
+    return Reference(module)
 
 
 @pytest.fixture(scope="session")
 def exported(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The tiny decoder, exported once; tests must not change the file."""
     checkpoint = read_detokenizer(checkpoint_file)
-    settings = settle(checkpoint.metadata, "unnamed")
-    return export_detokenizer(checkpoint, tmp_path_factory.mktemp("out"), settings, threads=1)
+    settings = settle(checkpoint.metadata, Settings("unnamed"))
+    [file, _] = export_detokenizer(checkpoint, tmp_path_factory.mktemp("out"), settings, threads=1)
+    return file

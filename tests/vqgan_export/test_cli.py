@@ -28,6 +28,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         (["x"], "-o/--output"),
         (["x", "-o", "y", "--opset", "21"], "invalid choice"),
         (["x", "-o", "y", "--threads", "0"], "at least one thread"),
+        (["x", "-o", "y", "--precision", "fp32,fp8"], "unknown precision 'fp8'"),
         (["x", "-o", "y", "--value-range", "1..0"], "from black up to white"),
         (["x", "-o", "y", "--group-norm-epsilon", "2"], "between 0 and 1"),
     ],
@@ -71,7 +72,7 @@ def test_postcard_is_found_without_importing_the_server_and_gives_the_same_bytes
     assert exported.sha256 in done.stdout
     assert "agrees with torch on 14 grids" in done.stdout
     assert (output / "detokenizer.onnx").read_bytes() == exported.path.read_bytes()
-    assert sorted(os.listdir(output)) == ["detokenizer.onnx", "manifest.json"]
+    assert sorted(os.listdir(output)) == ["detokenizer.onnx", "manifest.json", "palette.npy"]
 
 
 def _fails(

@@ -21,6 +21,7 @@ from rowcast_export.settings import Settings
 from rowcast_export.verify import VerificationFailed
 from rowcast_export.vqgan import VQGANDecoder
 
+FILES = ["detokenizer.onnx", "manifest.json", "palette.npy"]
 SETTINGS = Settings("tiny", 1e-6, (0.0, 1.0))
 
 
@@ -90,19 +91,23 @@ def test_metadata_says_what_clients_need(exported: Exported, checkpoint_file: Pa
 
 def test_the_manifest_describes_the_file(exported: Exported) -> None:
     manifest = json.loads((exported.path.parent / "manifest.json").read_text())
-    [entry] = manifest["files"]
+    [entry, palette] = manifest["files"]
     data = exported.path.read_bytes()
     assert entry["file"] == "detokenizer.onnx"
     assert entry["bytes"] == len(data)
     assert entry["sha256"] == hashlib.sha256(data).hexdigest() == exported.sha256
     assert entry["metadata"] == exported.metadata
     assert entry["agreement"]["value_difference"] < 1e-4
-    assert sorted(os.listdir(exported.path.parent)) == ["detokenizer.onnx", "manifest.json"]
+    data = (exported.path.parent / "palette.npy").read_bytes()
+    assert (palette["file"], palette["bytes"]) == ("palette.npy", len(data))
+    assert palette["sha256"] == hashlib.sha256(data).hexdigest()
+    assert palette["metadata"]["rowcast.kind"] == "palette"
+    assert sorted(os.listdir(exported.path.parent)) == FILES
 
 
 def test_another_opset_and_another_range(checkpoint: Checkpoint, tmp_path: Path) -> None:
     settings = Settings("tiny", 1e-5, (-1.0, 1.0))
-    result = export_detokenizer(checkpoint, tmp_path, settings, opset=17, threads=1)
+    [result, _] = export_detokenizer(checkpoint, tmp_path, settings, opset=17, threads=1)
     assert result.metadata["rowcast.opset"] == "17"
     assert result.metadata["rowcast.value_range"] == "0..1"
 

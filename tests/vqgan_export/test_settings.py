@@ -16,30 +16,32 @@ from rowcast_export.settings import (
 
 
 def test_defaults_are_those_of_min_dalle() -> None:
-    assert settle({}, "file") == Settings("file", 1e-5, (0.0, 1.0))
+    assert settle({}, Settings("file")) == Settings("file", 1e-5, (0.0, 1.0))
 
 
 def test_the_caller_decides_where_the_checkpoint_is_silent() -> None:
-    settings = settle({}, "file", "mine", group_norm_epsilon=1e-6, value_range=(-1.0, 1.0))
+    settings = settle(
+        {}, Settings("file"), "mine", group_norm_epsilon=1e-6, value_range=(-1.0, 1.0)
+    )
     assert settings == Settings("mine", 1e-6, (-1.0, 1.0))
 
 
 def test_the_checkpoint_decides_where_it_speaks() -> None:
     notes = {"name": "postcard", "group_norm_epsilon": "1e-06", "value_range": "-1..1"}
-    assert settle(notes, "file") == Settings("postcard", 1e-6, (-1.0, 1.0))
-    assert settle(notes, "file", name="mine", group_norm_epsilon=1e-6).name == "mine"
+    assert settle(notes, Settings("file")) == Settings("postcard", 1e-6, (-1.0, 1.0))
+    assert settle(notes, Settings("file"), name="mine", group_norm_epsilon=1e-6).name == "mine"
 
 
 def test_checkpoint_and_caller_must_not_disagree() -> None:
     with pytest.raises(SettingsError, match="group_norm_epsilon is 1e-06, not 1e-05"):
-        settle({"group_norm_epsilon": "1e-06"}, "file", group_norm_epsilon=1e-5)
+        settle({"group_norm_epsilon": "1e-06"}, Settings("file"), group_norm_epsilon=1e-5)
     with pytest.raises(SettingsError, match=r"value_range is 0\.\.1"):
-        settle({"value_range": "0..1"}, "file", value_range=(-1.0, 1.0))
+        settle({"value_range": "0..1"}, Settings("file"), value_range=(-1.0, 1.0))
 
 
 def test_a_checkpoint_that_talks_nonsense_is_refused() -> None:
     with pytest.raises(SettingsError, match="group_norm_epsilon makes no sense"):
-        settle({"group_norm_epsilon": "small"}, "file")
+        settle({"group_norm_epsilon": "small"}, Settings("file"))
 
 
 @pytest.mark.parametrize("text", ["0", "-1e-6", "nan", "1", "x"])

@@ -11,17 +11,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export.export import Exported
-from rowcast_export.verify import VerificationFailed, verify
-from rowcast_export.vqgan import VQGANDecoder
+from rowcast_export.verify import Reference, VerificationFailed, verify
 
 Tamper = Callable[[onnx.ModelProto], None]
 
 
-def test_a_sound_file_passes_and_is_measured(exported: Exported, module: VQGANDecoder) -> None:
+def test_a_sound_file_passes_and_is_measured(exported: Exported, reference: Reference) -> None:
     steps: list[tuple[str, int, int]] = []
     agreement = verify(
         exported.path,
-        module,
+        reference,
         exported.metadata,
         threads=1,
         on_progress=lambda what, done, total: steps.append((what, done, total)),
@@ -119,17 +118,17 @@ def another_name(model: onnx.ModelProto) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_each_fault_is_named(
-    exported: Exported, module: VQGANDecoder, tmp_path: Path, tamper: Tamper, complaint: str
+    exported: Exported, reference: Reference, tmp_path: Path, tamper: Tamper, complaint: str
 ) -> None:
     model = onnx.load(exported.path)
     tamper(model)
     onnx.save(model, tmp_path / "tampered.onnx")
     with pytest.raises(VerificationFailed, match=complaint):
-        verify(tmp_path / "tampered.onnx", module, exported.metadata, threads=1)
+        verify(tmp_path / "tampered.onnx", reference, exported.metadata, threads=1)
 
 
 def test_a_wrong_self_test_is_a_fault(
-    exported: Exported, module: VQGANDecoder, tmp_path: Path
+    exported: Exported, reference: Reference, tmp_path: Path
 ) -> None:
     fields = json.loads(exported.metadata["rowcast.self_test"])
     fields["thumbnail"][5] += 3
@@ -138,14 +137,14 @@ def test_a_wrong_self_test_is_a_fault(
     helper.set_model_props(model, metadata)
     onnx.save(model, tmp_path / "tampered.onnx")
     with pytest.raises(VerificationFailed, match="thumbnail differs by 3"):
-        verify(tmp_path / "tampered.onnx", module, metadata, threads=1)
+        verify(tmp_path / "tampered.onnx", reference, metadata, threads=1)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_cut_file_is_a_fault(
-    exported: Exported, module: VQGANDecoder, tmp_path: Path, share: float
+    exported: Exported, reference: Reference, tmp_path: Path, share: float
 ) -> None:
     data = exported.path.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(VerificationFailed, match="not a valid ONNX file"):
-        verify(tmp_path / "cut.onnx", module, exported.metadata, threads=1)
+        verify(tmp_path / "cut.onnx", reference, exported.metadata, threads=1)

@@ -1,4 +1,4 @@
-"""`rowcast export`: a checkpoint file in, a verified `detokenizer.onnx` and its manifest out.
+"""`rowcast export`: a checkpoint in, verified detokenizer files, a palette and a manifest out.
 
 Torch and onnx are imported only after the command line has been understood, so that `--help` is
 instant and a missing extra gets a sentence instead of a traceback.
@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rowcast_export.settings import (
-    DEFAULT_EPSILON,
-    DEFAULT_RANGE,
     OPSETS,
+    PRECISIONS,
+    Settings,
     SettingsError,
     Value,
     parse_epsilon,
+    parse_precisions,
     parse_range,
     settle,
 )
@@ -38,21 +39,24 @@ FAILED: Final = 1
 INTERRUPTED: Final = 130
 
 DESCRIPTION: Final = """\
-Turn the decoder of a VQGAN checkpoint into detokenizer.onnx, the file with which clients
-turn token ids into pixels.
+Turn the decoder of a VQGAN checkpoint into the files with which clients turn token ids
+into pixels: detokenizer.onnx, its smaller kin, palette.npy and manifest.json.
 
-The file is compared with torch, picture by picture, before it gets its name: if anything
+Each file is compared with torch, picture by picture, before it gets its name: if anything
 disagrees, nothing is written. Exporting the same checkpoint again gives the same bytes."""
 
 EPILOG: Final = """\
+SOURCE is recognised by its content:
+  min-dalle's detoker.pt, taming's .ckpt, dalle-mini's flax_model.msgpack,
+  LlamaGen's and Janus' VQ, each also as safetensors; the folder of a diffusers VQModel
+
 examples:
   rowcast export postcard -o models/postcard
       the small model that ships with the server
-  rowcast export detokenizer.safetensors -o models/mini --name mini
-      a checkpoint of your own; -o DIR receives DIR/detokenizer.onnx and DIR/manifest.json
-  rowcast export vqgan.safetensors -o models/taming --value-range=-1..1 \\
-      --group-norm-epsilon 1e-6
-      a checkpoint that does not say how it was trained
+  rowcast export pretrained/vqgan/detoker.pt -o models/mini --name mini
+      a checkpoint of your own; -o DIR receives DIR/detokenizer.onnx and the others
+  rowcast export vq_ds16_c2i.pt -o models/llamagen --precision fp32,fp16,int8
+      also DIR/detokenizer.fp16.onnx and DIR/detokenizer.int8.onnx
 
 Needs the export extra: pip install 'rowcast[export]'"""
 
@@ -85,23 +89,24 @@ class _Failure(Exception):
     """Something the user can act on; the message says what."""
 
 
-def _run(options: argparse.Namespace) -> Exported:
+def _run(options: argparse.Namespace) -> list[Exported]:
     """Read, settle, export. Raises _Failure, ImportError or OSError."""
     import torch
 
     from rowcast_export import formats
     from rowcast_export.export import export_detokenizer
-    from rowcast_export.verify import VerificationFailed
+    from rowcast_export.verify import TooCoarse, VerificationFailed
 
     if options.threads:
         torch.set_num_threads(options.threads)
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
-    default_name = POSTCARD if options.source == POSTCARD else source.stem
+    default_name = POSTCARD if options.source == POSTCARD else source.resolve().stem
     try:
         checkpoint = formats.read_detokenizer(source)
+        family = checkpoint.family
         settings = settle(
             checkpoint.metadata,
-            default_name,
+            Settings(default_name, family.group_norm_epsilon, family.value_range),
             name=options.name,
             group_norm_epsilon=options.group_norm_epsilon,
             value_range=options.value_range,
@@ -114,9 +119,14 @@ def _run(options: argparse.Namespace) -> Exported:
                 opset=options.opset,
                 threads=options.threads,
                 on_progress=show,
+                precisions=options.precision,
+                force=options.force,
             )
     except (formats.CheckpointError, SettingsError) as error:
         raise _Failure(str(error)) from error
+    except TooCoarse as error:
+        advice = "; --force writes it all the same" if "int8" in options.precision else ""
+        raise _Failure(f"{error}, so nothing was written{advice}") from error
     except VerificationFailed as error:
         raise _Failure(
             f"the exported file does not do what torch does, so nothing was written: {error}"
@@ -152,11 +162,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help=f"a checkpoint file, or the word {POSTCARD} for the embedded model "
+        help=f"a checkpoint file or folder, or the word {POSTCARD} for the embedded model "
         f"(a file of that name: ./{POSTCARD})",
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the two files"
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the files"
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="P,...",
+        type=_reading(parse_precisions),
+        default=PRECISIONS[:1],
+        help=f"any of {', '.join(PRECISIONS)} (default: {PRECISIONS[0]}); fp16 is half the "
+        "download, int8 a quarter",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write int8 even if its pictures are coarser than 35 dB",
     )
     parser.add_argument(
         "--name", help="name of the model (default: what the checkpoint says, else its file name)"
@@ -172,14 +195,14 @@ def _parser() -> argparse.ArgumentParser:
         "--group-norm-epsilon",
         metavar="E",
         type=_reading(parse_epsilon),
-        help=f"where the checkpoint does not say it (default: {DEFAULT_EPSILON:g})",
+        help="where the checkpoint does not say it (default: that of its family)",
     )
     parser.add_argument(
         "--value-range",
         metavar="BLACK..WHITE",
         type=_reading(parse_range),
         help="what the network calls black and white, where the checkpoint does not say it "
-        f"(default: {DEFAULT_RANGE[0]:g}..{DEFAULT_RANGE[1]:g})",
+        "(default: that of its family)",
     )
     parser.add_argument(
         "--threads",
@@ -231,16 +254,22 @@ def _progress() -> Iterator[Report]:
         yield show
 
 
-def _report(exported: Exported) -> None:
+def _report(exported: list[Exported]) -> None:
     """What was written and what was measured, on stdout."""
-    agreement = exported.agreement
-    print(f"wrote {exported.path} ({exported.bytes:,} bytes) and manifest.json")
-    print(f"sha256 {exported.sha256}")
-    print(
-        f"agrees with torch on {agreement.grids} grids: values within "
-        f"{agreement.value_difference:.1e}, {agreement.bytes_equal_share:.3%} of the bytes equal, "
-        f"none more than {agreement.byte_difference} apart"
-    )
+    from rowcast_export.verify import Agreement
+
+    for file in exported:
+        print(f"wrote {file.path} ({file.bytes:,} bytes)")
+        print(f"  sha256 {file.sha256}")
+        agreement = file.agreement
+        if isinstance(agreement, Agreement):
+            print(
+                f"  agrees with torch on {agreement.grids} grids: values within "
+                f"{agreement.value_difference:.1e}, {agreement.bytes_equal_share:.3%} of the bytes "
+                f"equal, none more than {agreement.byte_difference} apart, "
+                f"PSNR {agreement.psnr:.1f} dB"
+            )
+    print(f"wrote {exported[0].path.with_name('manifest.json')}")
 
 
 def _fail(text: str) -> int:

@@ -1,6 +1,10 @@
-"""A VQGAN decoder as an ONNX file that any client can run, verified before it gets its name.
+"""A VQGAN decoder as ONNX files that any client can run, verified before they get their names.
 
-The file: opset 18 of ai.onnx and nothing else, group norms as InstanceNormalization (which
+In a folder: `detokenizer.onnx` (fp32), `detokenizer.fp16.onnx` and `detokenizer.int8.onnx` (see
+`precision.py`), `palette.npy` (see `palette.py`) and `manifest.json`, which lists the others with
+their sizes, sha256, metadata and measured agreement.
+
+An ONNX file: opset 18 of ai.onnx and nothing else, group norms as InstanceNormalization (which
 onnxruntime-web runs on every backend), weights inside. Input `ids`, int64 [batch, rows, cols];
 output `pixels`, float32 [batch, 3, rows * p, cols * p], clipped to 0..1. All of batch, rows and
 cols are free. Exporting the same checkpoint twice gives the same bytes: files are named by hash.
@@ -10,7 +14,7 @@ What the file says of itself (`metadata_props`, all strings):
 =========================== ====================================================================
 `rowcast.format`            "1"
 `rowcast.kind`              "full": the whole decoder
-`rowcast.precision`         "fp32"
+`rowcast.precision`         "fp32", "fp16" or "int8"
 `rowcast.model`             the name of the model
 `rowcast.codebook_size`     valid ids are 0..size-1; the graph does not check them
 `rowcast.pixels_per_token`  p
@@ -20,10 +24,14 @@ What the file says of itself (`metadata_props`, all strings):
 `rowcast.self_test`         JSON, see `self_test.py`
 =========================== ====================================================================
 
+The palette has no room for notes of its own; the manifest gives it the same ones, with the kind
+"palette" and the precision "uint8", as far as they apply.
+
 What a checkpoint may say of itself (safetensors `__metadata__`, all strings, all optional):
-`name`, the name of the model; `group_norm_epsilon`, such as "1e-06"; `value_range`, what the
-network calls black and white, such as "0..1" or "-1..1". Where it says nothing the caller decides;
-where both speak and disagree, that is an error. See `settings.py`.
+`name`, the name of the model; `group_norm_epsilon`, such as "1e-06"; `norm_groups`, such as "32";
+`value_range`, what the network calls black and white, such as "0..1" or "-1..1". Where it says
+nothing the caller decides, else its family; where checkpoint and caller both speak and disagree,
+that is an error. See `settings.py`.
 
 This module must not know about the command line, nor what a client does with the file.
 """
@@ -31,28 +39,39 @@ This module must not know about the command line, nor what a client does with th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import onnx
 import torch
+from torch import Tensor
 
-from rowcast_export.formats import Checkpoint, CheckpointError
+from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
+from rowcast_export.palette import FILE_NAME as PALETTE_NAME
+from rowcast_export.palette import Palette, PaletteAgreement, make_palette, verify_palette
 from rowcast_export.pending import pending_files
+from rowcast_export.precision import convert
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.self_test import make_self_test
-from rowcast_export.settings import OPSETS, Settings
-from rowcast_export.verify import Agreement, Progress, verify
-from rowcast_export.vqgan import VQGANDecoder
+from rowcast_export.settings import OPSETS, PRECISIONS, Settings
+from rowcast_export.verify import TOLERANCES, Agreement, Progress, Reference, verify
+from rowcast_export.vqgan import DecoderShape, VQGANDecoder
 
-FILE_NAME: Final = "detokenizer.onnx"
+FILE_NAMES: Final = {
+    "fp32": "detokenizer.onnx",
+    "fp16": "detokenizer.fp16.onnx",
+    "int8": "detokenizer.int8.onnx",
+}
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT_VERSION: Final = "1"
 IR_VERSION: Final = 8  # the oldest that carries opset 18, so that old runtimes load the file
@@ -67,7 +86,7 @@ class Exported:
     bytes: int
     sha256: str
     metadata: dict[str, str]
-    agreement: Agreement
+    agreement: Agreement | PaletteAgreement
 
 
 def export_detokenizer(
@@ -77,37 +96,85 @@ def export_detokenizer(
     opset: int = OPSETS[0],
     threads: int = 0,
     on_progress: Progress = lambda what, done, total: None,
-) -> Exported:
-    """Write `detokenizer.onnx` and `manifest.json` into `folder`, which is made if need be.
+    precisions: Sequence[str] = PRECISIONS[:1],
+    force: bool = False,
+) -> list[Exported]:
+    """Write a detokenizer of each precision, the palette and the manifest into `folder`.
 
-    Both appear only after the written file has been verified; until then, and after any failure,
-    whatever was there stays as it was. Raises CheckpointError, VerificationFailed or OSError.
+    The folder is made if need be. All files appear together, and only after each has been verified;
+    until then, and after any failure, whatever was there stays as it was. `force` writes int8
+    however coarse it is. Raises CheckpointError, VerificationFailed or OSError.
     """
     module = build(checkpoint, settings)
-    target = folder / FILE_NAME
-    with pending_files([target, folder / MANIFEST_NAME]) as (model_file, manifest_file):
+    reference = Reference(module)
+    names = [*(FILE_NAMES[precision] for precision in precisions), PALETTE_NAME, MANIFEST_NAME]
+    exported = []
+    with pending_files([folder / name for name in names]) as (*pending, manifest_file):
         on_progress("tracing the graph", 0, 0)
-        model = to_onnx(module, opset)
-        metadata = describe(model, module, settings.name, checkpoint.sha256)
-        data = with_metadata(model, metadata)
-        model_file.write_bytes(data)
-        agreement = verify(model_file, module, metadata, threads, on_progress)
-        sha256 = hashlib.sha256(data).hexdigest()
-        exported = Exported(target, len(data), sha256, metadata, agreement)
+        traced = to_onnx(module, opset)
+        for precision, file in zip(precisions, pending, strict=False):
+            on_progress(f"writing {precision}", 0, 0)
+            model = convert(traced, precision)
+            metadata = describe(model, module, settings.name, checkpoint.sha256, precision)
+            data = with_metadata(model, metadata)
+            file.write_bytes(data)
+            tolerance = TOLERANCES[precision]
+            if force and precision == "int8":
+                tolerance = dataclasses.replace(tolerance, psnr=0.0)
+            agreement = verify(file, reference, metadata, threads, on_progress, tolerance)
+            target = folder / FILE_NAMES[precision]
+            exported.append(_exported(target, data, metadata, agreement))
+        on_progress("mixing the palette", 0, 0)
+        palette, statistics = make_palette(module)
+        data = npy_bytes(palette)
+        pending[-1].write_bytes(data)
+        seen = verify_palette(pending[-1], module, statistics)
+        notes = palette_notes(module.shape, settings.name, checkpoint.sha256)
+        exported.append(_exported(folder / PALETTE_NAME, data, notes, seen))
         manifest_file.write_text(manifest(exported), encoding="utf-8")
     return exported
 
 
+def _exported(
+    path: Path, data: bytes, metadata: dict[str, str], agreement: Agreement | PaletteAgreement
+) -> Exported:
+    return Exported(path, len(data), hashlib.sha256(data).hexdigest(), metadata, agreement)
+
+
 def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:
-    """The module in float32. Raises CheckpointError where the tensors make no decoder."""
+    """The module in float32. Raises CheckpointError, which names the tensor that is at fault."""
+    state, where = checkpoint.tensors, f"{checkpoint.path}: no decoder"
+    if checkpoint.family is not PLAIN:
+        where += f" ({checkpoint.family.name}; tensors are called as in {PLAIN.name})"
+    options = settings.value_range, settings.group_norm_epsilon, settings.norm_groups
     try:
-        return VQGANDecoder.from_state_dict(
-            checkpoint.tensors, settings.value_range, settings.group_norm_epsilon
-        )
+        with torch.device("meta"):  # sizes without memory
+            expected = VQGANDecoder(DecoderShape.from_state_dict(state), *options).state_dict()
+        _compare_shapes(expected, state)
+        module = VQGANDecoder.from_state_dict(state, *options)
     except KeyError as error:
-        raise CheckpointError(f"no decoder: a tensor is missing: {error.args[0]}") from error
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"the tensors make no decoder: {error}") from error
+        raise CheckpointError(f"{where}: a tensor is missing: {error.args[0]}") from error
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    if module.shape.output_channels != 3:
+        raise CheckpointError(
+            f"{where}: decoder.conv_out.weight gives {module.shape.output_channels} channels, not 3"
+        )
+    return module
+
+
+def _compare_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise KeyError or ValueError at the first tensor that is missing, misshapen or unknown."""
+    for name, wanted in expected.items():
+        if name not in found:
+            raise KeyError(name)
+        if found[name].shape != wanted.shape:
+            raise ValueError(
+                f"the tensor {name} has shape {list(found[name].shape)}, not {list(wanted.shape)}"
+            )
+    for name in found:
+        if name not in expected:
+            raise ValueError(f"the tensor {name} is not part of one")
 
 
 def to_onnx(module: VQGANDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
@@ -133,7 +200,11 @@ def to_onnx(module: VQGANDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
 
 
 def describe(
-    model: onnx.ModelProto, module: VQGANDecoder, name: str, source_sha256: str
+    model: onnx.ModelProto,
+    module: VQGANDecoder,
+    name: str,
+    source_sha256: str,
+    precision: str = PRECISIONS[0],
 ) -> dict[str, str]:
     """The metadata of a graph, its self-test included; see the top of this file."""
     # One thread, so that the recorded pixels do not depend on how many there happen to be.
@@ -142,7 +213,7 @@ def describe(
     return {
         "rowcast.format": FORMAT_VERSION,
         "rowcast.kind": "full",
-        "rowcast.precision": "fp32",
+        "rowcast.precision": precision,
         "rowcast.model": name,
         "rowcast.codebook_size": str(module.shape.codebook_size),
         "rowcast.pixels_per_token": str(module.shape.pixels_per_token),
@@ -153,6 +224,26 @@ def describe(
     }
 
 
+def palette_notes(shape: DecoderShape, name: str, source_sha256: str) -> dict[str, str]:
+    """What the manifest says of the palette."""
+    return {
+        "rowcast.format": FORMAT_VERSION,
+        "rowcast.kind": "palette",
+        "rowcast.precision": "uint8",
+        "rowcast.model": name,
+        "rowcast.codebook_size": str(shape.codebook_size),
+        "rowcast.pixels_per_token": str(shape.pixels_per_token),
+        "rowcast.source_sha256": source_sha256,
+    }
+
+
+def npy_bytes(palette: Palette) -> bytes:
+    """The bytes of `palette.npy`."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, palette, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
 def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
     """The bytes of the file."""
     onnx.helper.set_model_props(model, metadata)
@@ -160,16 +251,19 @@ def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
     return data
 
 
-def manifest(exported: Exported) -> str:
-    """`manifest.json`: one entry for each detokenizer file beside it."""
-    entry = {
-        "file": exported.path.name,
-        "bytes": exported.bytes,
-        "sha256": exported.sha256,
-        "metadata": exported.metadata,
-        "agreement": asdict(exported.agreement),
-    }
-    return json.dumps({"format": 1, "files": [entry]}, indent=2) + "\n"
+def manifest(exported: Sequence[Exported]) -> str:
+    """`manifest.json`: one entry for each file beside it."""
+    entries = [
+        {
+            "file": file.path.name,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
+            "metadata": file.metadata,
+            "agreement": asdict(file.agreement),
+        }
+        for file in exported
+    ]
+    return json.dumps({"format": 1, "files": entries}, indent=2) + "\n"
 
 
 def _strip(model: onnx.ModelProto) -> None:

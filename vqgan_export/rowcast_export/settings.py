@@ -1,7 +1,8 @@
-"""What tensors alone do not say about a decoder: its name, its norm epsilon, its black and white.
+"""What tensors alone do not say about a decoder: its name, its norms, its black and white.
 
 A checkpoint may say it (see `export.py`), the caller may; they must not disagree, because a wrong
-epsilon or range gives pictures that are only slightly wrong. This module must not know torch: the
+epsilon or range gives pictures that are only slightly wrong. Where neither speaks, the family of
+the checkpoint decides. This module must not know torch: the
 command line reads its words with it before anything heavy is imported.
 """
 
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 OPSETS: Final = (18, 17)  # the first is the default
-DEFAULT_EPSILON: Final = 1e-5  # torch's own, as in min-dalle; the flax and taming originals: 1e-6
+PRECISIONS: Final = ("fp32", "fp16", "int8")  # the first is the default
+DEFAULT_EPSILON: Final = 1e-5  # torch's own, as in min-dalle; see the table of families
 DEFAULT_RANGE: Final = (0.0, 1.0)
+DEFAULT_GROUPS: Final = 32
 
 Value = TypeVar("Value")
 
@@ -30,24 +33,32 @@ class Settings:
     name: str
     group_norm_epsilon: float = DEFAULT_EPSILON
     value_range: tuple[float, float] = DEFAULT_RANGE
+    norm_groups: int = DEFAULT_GROUPS
 
 
 def settle(
     notes: Mapping[str, str],
-    default_name: str,
+    defaults: Settings,
     name: str | None = None,
     group_norm_epsilon: float | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> Settings:
-    """What the checkpoint's notes say, else what the caller says (None: nothing), else defaults.
+    """What the checkpoint's notes say, else what the caller says (None: nothing), else `defaults`.
 
     A name given by the caller always wins. Raises SettingsError where checkpoint and caller
     disagree on the rest, or where the notes make no sense.
     """
     return Settings(
-        name or notes.get("name") or default_name,
-        _settle(notes, "group_norm_epsilon", parse_epsilon, group_norm_epsilon, DEFAULT_EPSILON),
-        _settle(notes, "value_range", parse_range, value_range, DEFAULT_RANGE),
+        name or notes.get("name") or defaults.name,
+        _settle(
+            notes,
+            "group_norm_epsilon",
+            parse_epsilon,
+            group_norm_epsilon,
+            defaults.group_norm_epsilon,
+        ),
+        _settle(notes, "value_range", parse_range, value_range, defaults.value_range),
+        _settle(notes, "norm_groups", parse_groups, None, defaults.norm_groups),
     )
 
 
@@ -68,6 +79,23 @@ def parse_range(text: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"a range runs from black up to white, not {text}")
     return low, high
+
+
+def parse_groups(text: str) -> int:
+    """How many groups the channels of a norm fall into. Raises ValueError."""
+    groups = int(text)
+    if groups < 1:
+        raise ValueError(f"at least one group, not {text}")
+    return groups
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """Precisions as "fp32,int8", each once, in our own order. Raises ValueError."""
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in PRECISIONS]
+    if unknown:
+        raise ValueError(f"unknown precision {unknown[0]!r}; known: {', '.join(PRECISIONS)}")
+    return tuple(precision for precision in PRECISIONS if precision in words)
 
 
 def _settle(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NORM_GROUPS = 32
+NORM_GROUPS = 32  # in every family but diffusers', where a configuration says it
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,11 @@ class DecoderShape:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> DecoderShape:
-        """Read the sizes off the tensors. Raises KeyError where a key of the family is missing."""
+        """Read the sizes off the tensors.
+
+        Raises KeyError where a key of the family is missing, ValueError where a tensor has not as
+        many axes as it should.
+        """
         levels = []
         for level in range(_count(state, r"decoder\.up\.(\d+)\.")):
             prefix = f"decoder.up.{level}"
@@ -60,26 +64,28 @@ class DecoderShape:
             attentions = _count(state, rf"decoder\.up\.{level}\.attn\.(\d+)\.")
             if attentions not in (0, blocks):
                 raise KeyError(f"{prefix}: {blocks} blocks but {attentions} attention layers")
-            convs = [state[f"{prefix}.block.{i}.conv1.weight"] for i in range(blocks)]
+            convs = [
+                _shape(state, f"{prefix}.block.{i}.conv1.weight", 4) for i in range(max(blocks, 1))
+            ]
             levels.append(
                 LevelShape(
-                    input_channels=int(convs[0].shape[1]),
-                    block_channels=tuple(int(conv.shape[0]) for conv in convs),
+                    input_channels=convs[0][1],
+                    block_channels=tuple(conv[0] for conv in convs),
                     attention=attentions > 0,
                     upsample=f"{prefix}.upsample.conv.weight" in state,
                 )
             )
         if not levels:
             raise KeyError("decoder.up.0.block.0.conv1.weight")
-        codebook_size, code_channels = state["embedding.weight"].shape
+        codebook_size, code_channels = _shape(state, "embedding.weight", 2)
         return cls(
-            codebook_size=int(codebook_size),
-            code_channels=int(code_channels),
-            latent_channels=int(state["post_quant_conv.weight"].shape[0]),
-            mid_channels=int(state["decoder.conv_in.weight"].shape[0]),
+            codebook_size=codebook_size,
+            code_channels=code_channels,
+            latent_channels=_shape(state, "post_quant_conv.weight", 4)[0],
+            mid_channels=_shape(state, "decoder.conv_in.weight", 4)[0],
             mid_attention="decoder.mid.attn_1.q.weight" in state,
             levels=tuple(levels),
-            output_channels=int(state["decoder.conv_out.weight"].shape[0]),
+            output_channels=_shape(state, "decoder.conv_out.weight", 4)[0],
         )
 
 
@@ -89,14 +95,28 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
 
+def _shape(state: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
+    """The shape of a tensor that must be there. Raises KeyError or ValueError."""
+    shape = tuple(int(size) for size in state[key].shape)
+    if len(shape) != axes:
+        raise ValueError(f"the tensor {key} has shape {list(shape)}, wanted {axes} axes")
+    return shape
+
+
 class ResidualBlock(nn.Module):
     """norm, SiLU, 3x3 conv, twice, around a shortcut (1x1 conv where the channels change)."""
 
-    def __init__(self, input_channels: int, output_channels: int, norm_epsilon: float) -> None:
+    def __init__(
+        self,
+        input_channels: int,
+        output_channels: int,
+        norm_epsilon: float,
+        norm_groups: int = NORM_GROUPS,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(NORM_GROUPS, input_channels, eps=norm_epsilon)
+        self.norm1 = nn.GroupNorm(norm_groups, input_channels, eps=norm_epsilon)
         self.conv1 = nn.Conv2d(input_channels, output_channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(NORM_GROUPS, output_channels, eps=norm_epsilon)
+        self.norm2 = nn.GroupNorm(norm_groups, output_channels, eps=norm_epsilon)
         self.conv2 = nn.Conv2d(output_channels, output_channels, 3, padding=1)
         self.nin_shortcut: nn.Module = nn.Identity()
         if input_channels != output_channels:
@@ -113,10 +133,10 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """One head of attention over all positions; the grid need not be square."""
 
-    def __init__(self, channels: int, norm_epsilon: float) -> None:
+    def __init__(self, channels: int, norm_epsilon: float, norm_groups: int = NORM_GROUPS) -> None:
         super().__init__()
         self.channels = channels
-        self.norm = nn.GroupNorm(NORM_GROUPS, channels, eps=norm_epsilon)
+        self.norm = nn.GroupNorm(norm_groups, channels, eps=norm_epsilon)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -150,13 +170,19 @@ class Upsample(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention (absent in a few families), residual block."""
 
-    def __init__(self, channels: int, attention: bool, norm_epsilon: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        attention: bool,
+        norm_epsilon: float,
+        norm_groups: int = NORM_GROUPS,
+    ) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels, norm_epsilon)
+        self.block_1 = ResidualBlock(channels, channels, norm_epsilon, norm_groups)
         self.attn_1: nn.Module = nn.Identity()
         if attention:
-            self.attn_1 = AttentionBlock(channels, norm_epsilon)
-        self.block_2 = ResidualBlock(channels, channels, norm_epsilon)
+            self.attn_1 = AttentionBlock(channels, norm_epsilon, norm_groups)
+        self.block_2 = ResidualBlock(channels, channels, norm_epsilon, norm_groups)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[batch, channels, rows, cols] -> the same shape."""
@@ -167,15 +193,19 @@ class Middle(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution and, on all but the highest, the step up to the next."""
 
-    def __init__(self, shape: LevelShape, norm_epsilon: float) -> None:
+    def __init__(
+        self, shape: LevelShape, norm_epsilon: float, norm_groups: int = NORM_GROUPS
+    ) -> None:
         super().__init__()
         inputs = (shape.input_channels, *shape.block_channels[:-1])
         self.block = nn.ModuleList(
-            ResidualBlock(before, after, norm_epsilon)
+            ResidualBlock(before, after, norm_epsilon, norm_groups)
             for before, after in zip(inputs, shape.block_channels, strict=True)
         )
         attended: Sequence[int] = shape.block_channels if shape.attention else ()
-        self.attn = nn.ModuleList(AttentionBlock(channels, norm_epsilon) for channels in attended)
+        self.attn = nn.ModuleList(
+            AttentionBlock(channels, norm_epsilon, norm_groups) for channels in attended
+        )
         self.upsample: nn.Module = nn.Identity()
         if shape.upsample:
             self.upsample = Upsample(shape.block_channels[-1])
@@ -193,13 +223,15 @@ class Level(nn.Module):
 class Decoder(nn.Module):
     """Latent grid to unclipped pixels: `stem`, then `up[n]` from last to first, then `head`."""
 
-    def __init__(self, shape: DecoderShape, norm_epsilon: float) -> None:
+    def __init__(
+        self, shape: DecoderShape, norm_epsilon: float, norm_groups: int = NORM_GROUPS
+    ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(shape.latent_channels, shape.mid_channels, 3, padding=1)
-        self.mid = Middle(shape.mid_channels, shape.mid_attention, norm_epsilon)
-        self.up = nn.ModuleList(Level(level, norm_epsilon) for level in shape.levels)
+        self.mid = Middle(shape.mid_channels, shape.mid_attention, norm_epsilon, norm_groups)
+        self.up = nn.ModuleList(Level(level, norm_epsilon, norm_groups) for level in shape.levels)
         channels = shape.levels[0].block_channels[-1]
-        self.norm_out = nn.GroupNorm(NORM_GROUPS, channels, eps=norm_epsilon)
+        self.norm_out = nn.GroupNorm(norm_groups, channels, eps=norm_epsilon)
         self.conv_out = nn.Conv2d(channels, shape.output_channels, 3, padding=1)
 
     def stem(self, latent: Tensor) -> Tensor:
@@ -223,8 +255,8 @@ class Decoder(nn.Module):
 class VQGANDecoder(nn.Module):
     """Token ids to pixels in 0..1.
 
-    `value_range` is what the network calls black and white: (0, 1) or (-1, 1). `norm_epsilon` is
-    1e-6 in taming's and flax's original, 1e-5 in min-dalle. Families that normalise their codes
+    `value_range` is what the network calls black and white: (0, 1) or (-1, 1). It and the epsilon
+    differ by family (`formats/families.py` has the table). Families that normalise their codes
     (LlamaGen) are brought to a plain table before they come here.
     """
 
@@ -233,6 +265,7 @@ class VQGANDecoder(nn.Module):
         shape: DecoderShape,
         value_range: tuple[float, float] = (0.0, 1.0),
         norm_epsilon: float = 1e-6,
+        norm_groups: int = NORM_GROUPS,
     ) -> None:
         super().__init__()
         if not value_range[0] < value_range[1]:
@@ -242,7 +275,7 @@ class VQGANDecoder(nn.Module):
         self.norm_epsilon = norm_epsilon
         self.embedding = nn.Embedding(shape.codebook_size, shape.code_channels)
         self.post_quant_conv = nn.Conv2d(shape.code_channels, shape.latent_channels, 1)
-        self.decoder = Decoder(shape, norm_epsilon)
+        self.decoder = Decoder(shape, norm_epsilon, norm_groups)
 
     @classmethod
     def from_state_dict(
@@ -250,12 +283,14 @@ class VQGANDecoder(nn.Module):
         state: Mapping[str, Tensor],
         value_range: tuple[float, float] = (0.0, 1.0),
         norm_epsilon: float = 1e-6,
+        norm_groups: int = NORM_GROUPS,
     ) -> VQGANDecoder:
         """A float32 module in eval mode.
 
-        Raises KeyError or RuntimeError if keys are missing, unknown or of unfitting shapes.
+        Raises KeyError, ValueError or RuntimeError if keys are missing, unknown or of unfitting
+        shapes.
         """
-        module = cls(DecoderShape.from_state_dict(state), value_range, norm_epsilon)
+        module = cls(DecoderShape.from_state_dict(state), value_range, norm_epsilon, norm_groups)
         module.load_state_dict({key: value.float() for key, value in state.items()})
         return module.eval()
 

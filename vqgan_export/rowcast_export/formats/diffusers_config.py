@@ -1,0 +1,81 @@
+"""The `config.json` beside a diffusers `VQModel`: what its tensors do not say, and what they must.
+
+Sizes follow from the tensors all the same; where the two disagree, the error names the tensor. What
+this decoder cannot do (spatial norms, another activation) is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from rowcast_export.formats.checkpoint import CheckpointError
+
+FILE_NAME: Final = "config.json"
+LARGEST: Final = 1_000_000  # bytes; real ones have under a thousand
+CLASS: Final = "VQModel"
+BLOCKS: Final = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
+ACTIVATIONS: Final = ("silu", "swish")
+NORM_GROUPS: Final = 32  # diffusers' own default
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The file, as far as it is a VQModel's. Raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: not there; a diffusers VQModel needs its {FILE_NAME} beside the tensors"
+        )
+    if path.stat().st_size > LARGEST:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes are no configuration")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("_class_name") != CLASS:
+        found = config.get("_class_name") if isinstance(config, dict) else config
+        raise CheckpointError(f"{path}: found _class_name {found!r:.80}; known: {CLASS}")
+    _refuse(path, config, "norm_type", ("group",))
+    _refuse(path, config, "act_fn", ACTIVATIONS)
+    for block in config.get("up_block_types", ()):
+        _refuse(path, {"up_block_types": block}, "up_block_types", BLOCKS)
+    return config
+
+
+def _refuse(path: Path, config: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
+    found = config.get(key, known[0])
+    if found not in known:
+        raise CheckpointError(f"{path}: {key} is {found!r:.80}; known: {', '.join(known)}")
+
+
+def notes_of(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """What only the configuration knows. Raises CheckpointError."""
+    groups = config.get("norm_num_groups", NORM_GROUPS)
+    if not isinstance(groups, int) or not 0 < groups <= 4096:
+        raise CheckpointError(f"{path}: norm_num_groups is {groups!r:.80}")
+    return {"norm_groups": str(groups)}
+
+
+def check_tensors(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Do the configuration and the tensors (under our names) agree? Raises CheckpointError."""
+    widths = config.get("block_out_channels") or [None]
+    latent = config.get("latent_channels")
+    codes = config.get("vq_embed_dim") or latent
+    said = (
+        ("embedding.weight", (config.get("num_vq_embeddings"), codes)),
+        ("post_quant_conv.weight", (latent, codes)),
+        ("decoder.conv_in.weight", (widths[-1], latent)),
+        ("decoder.conv_out.weight", (config.get("out_channels"), widths[0])),
+    )
+    for name, wanted in said:
+        if name not in tensors:
+            continue  # whoever builds the decoder says so
+        shape = tuple(tensors[name].shape[:2])
+        if any(want not in (None, have) for want, have in zip(wanted, shape, strict=False)):
+            raise CheckpointError(
+                f"{path.parent}: the tensor {name} begins with {list(shape)}, "
+                f"but {path.name} says {list(wanted)}"
+            )

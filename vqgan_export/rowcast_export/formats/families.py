@@ -1,0 +1,154 @@
+"""The families of VQGAN decoders that are known: how each is recognised, and how it differs.
+
+All are one decoder (`vqgan.py`). Sizes, levels and attention follow from the tensors; what tensors
+do not say stands in `FAMILIES`, and how they are called in `renamed`. This module must not know
+files: it sees names only.
+
+========== =================================================== ==================================
+family     who writes it                                       names and constants: github.com/...
+========== =================================================== ==================================
+min-dalle  min-dalle's `detoker.pt`; our `detokenizer.*`       kuprel/min-dalle
+taming     taming-transformers' `.ckpt`; Chameleon, Anole      CompVis/taming-transformers
+flax       dalle-mini's VQGAN, `flax_model.msgpack`            patil-suraj/vqgan-jax
+diffusers  `VQModel`, a folder with `config.json`              huggingface/diffusers
+llamagen   LlamaGen's VQ-8 and VQ-16; Janus                    FoundationVision/LlamaGen
+========== =================================================== ==================================
+
+vqgan-jax runs all attention layers of a level after each residual block; the weights come from
+taming's, where each block has its own, and so they are used here, as in min-dalle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table. `value_range` is what the network calls black and white."""
+
+    name: str
+    codebook: str  # name of the table of code vectors
+    levels: str  # how the names of the levels begin; together with the codebook: the signature
+    group_norm_epsilon: float
+    value_range: tuple[float, float]
+    unit_codes: bool = False  # rows of the codebook are scaled to length 1 before they are used
+    kernels_last: bool = False  # convolution weights are [height, width, in, out]
+    needs_config: bool = False  # a config.json beside the tensors says what they do not
+
+
+PLAIN: Final = Family("min-dalle", "embedding.weight", "decoder.up.", 1e-5, (0.0, 1.0))
+
+FAMILIES: Final = (
+    PLAIN,
+    Family("taming", "quantize.embedding.weight", "decoder.up.", 1e-6, (-1.0, 1.0)),
+    Family(
+        "flax",
+        "quantize.embedding.embedding",
+        "decoder.up_0.",
+        1e-6,
+        (0.0, 1.0),
+        kernels_last=True,
+    ),
+    Family(
+        "diffusers",
+        "quantize.embedding.weight",
+        "decoder.up_blocks.",
+        1e-6,
+        (-1.0, 1.0),
+        needs_config=True,
+    ),
+    Family(
+        "llamagen",
+        "quantize.embedding.weight",
+        "decoder.conv_blocks.",
+        1e-6,
+        (-1.0, 1.0),
+        unit_codes=True,
+    ),
+)
+
+# Names under min-dalle's, each family's substitutions in order. `up.~i` counts from the other end.
+DIFFUSERS_ATTENTION: Final = (
+    (r"\.group_norm\.", ".norm."),
+    (r"\.(?:to_q|query)\.", ".q."),
+    (r"\.(?:to_k|key)\.", ".k."),
+    (r"\.(?:to_v|value)\.", ".v."),
+    (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
+)
+SUBSTITUTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "min-dalle": (),
+    "taming": (),
+    "flax": (
+        (r"^decoder\.up_(\d+)\.", r"decoder.up.\1."),
+        (r"^(decoder\.up\.\d+)\.(block|attn)_(\d+)\.", r"\1.\2.\3."),
+        (r"\.(?:kernel|scale)$", ".weight"),
+    ),
+    "diffusers": (
+        (r"^decoder\.up_blocks\.(\d+)\.", r"decoder.up.~\1."),
+        (r"^(decoder\.up\.~\d+)\.resnets\.", r"\1.block."),
+        (r"^(decoder\.up\.~\d+)\.attentions\.", r"\1.attn."),
+        (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
+        (r"\.conv_shortcut\.", ".nin_shortcut."),
+        (r"^decoder\.mid_block\.resnets\.0\.", "decoder.mid.block_1."),
+        (r"^decoder\.mid_block\.attentions\.0\.", "decoder.mid.attn_1."),
+        (r"^decoder\.mid_block\.resnets\.1\.", "decoder.mid.block_2."),
+        (r"^decoder\.conv_norm_out\.", "decoder.norm_out."),
+        *DIFFUSERS_ATTENTION,
+    ),
+    "llamagen": (
+        (r"^decoder\.conv_blocks\.(\d+)\.", r"decoder.up.~\1."),
+        (r"^(decoder\.up\.~\d+)\.res\.", r"\1.block."),
+        (r"^decoder\.mid\.0\.", "decoder.mid.block_1."),
+        (r"^decoder\.mid\.1\.", "decoder.mid.attn_1."),
+        (r"^decoder\.mid\.2\.", "decoder.mid.block_2."),
+    ),
+}
+AVERAGED: Final = "ema."
+
+
+def signatures() -> str:
+    """What is known, for an error message."""
+    return "; ".join(f"{family.name} ({family.codebook}, {family.levels}*)" for family in FAMILIES)
+
+
+def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
+    """(prefix, families whose levels lie there) for each decoder, whatever wraps it.
+
+    `state_dict.`, `model.`, `first_stage_model.` and the like are all prefixes. Where a training
+    checkpoint holds the weights and their running average, the average is meant.
+    """
+    found: dict[str, dict[str, Family]] = {}
+    for name in names:
+        for family in FAMILIES:
+            prefix, marker, _ = name.partition(family.levels)
+            if marker and (not prefix or prefix.endswith(".")):
+                found.setdefault(prefix, {})[family.name] = family
+    averaged = [prefix for prefix in found if prefix.startswith(AVERAGED)]
+    return [(prefix, tuple(found[prefix].values())) for prefix in averaged or found]
+
+
+def renamed(family: Family, names: Iterable[str]) -> dict[str, str]:
+    """Their name -> ours, for all tensors of the decoder; encoders, losses and others are left out.
+
+    `names` are without the prefix. What is unknown inside the decoder keeps its name, so that it is
+    complained of rather than ignored.
+    """
+    chosen = {}
+    for name in names:
+        if name == family.codebook:
+            chosen[name] = PLAIN.codebook
+        elif name.startswith(("decoder.", "post_quant_conv.")):
+            ours = name
+            for pattern, replacement in SUBSTITUTIONS[family.name]:
+                ours = re.sub(pattern, replacement, ours)
+            chosen[name] = ours
+    counted = [re.match(r"decoder\.up\.~(\d+)\.", ours) for ours in chosen.values()]
+    last = max((int(match[1]) for match in counted if match), default=0)
+    return {
+        name: re.sub(r"\.~(\d+)\.", lambda match: f".{last - int(match[1])}.", ours)
+        for name, ours in chosen.items()
+    }
