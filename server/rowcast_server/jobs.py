@@ -174,7 +174,7 @@ class JobBook:
         """Take what the engine drew."""
         for event in events:
             picture = self._by_number.get(event.picture)
-            if picture is None or picture.ended:
+            if picture is None:
                 continue  # cancelled here while the engine was still drawing
             match event:
                 case PicturePlaced():

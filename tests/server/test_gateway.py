@@ -11,7 +11,8 @@ from typing import Any
 
 import msgpack
 import pytest
-from rowcast.messages import view_key
+from rowcast.messages import CloseCode, view_key
+from rowcast_server.session import CloseConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -158,15 +159,19 @@ class TestCloses:
             assert await client.close_code() == 4413
 
     async def test_the_reason_of_a_close_is_text_of_at_most_123_bytes(
-        self, place: tuple[Studio, str]
+        self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:  # RFC 6455 section 5.5
-        async with connected(place[1]) as client:
-            await client.send(START, 0, KEY, "x", 1, ["ü" * 65])
+        def refuse(*_: object) -> None:
+            raise CloseConnection(CloseCode.MALFORMED, "x" + "ü" * 200)
+
+        monkeypatch.setattr("rowcast_server.session.ServerSession.receive", refuse)
+        async with connected(place[1], greet=False) as client:
+            await client.send(PING, 1)
             with pytest.raises(ConnectionClosed) as closed:
                 await client.receive()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4400
-        assert 0 < len(closed.value.rcvd.reason.encode()) <= 123
+        assert closed.value.rcvd.reason == "x" + "ü" * 59
 
     async def test_a_bad_token_is_4403_and_nothing_is_sent(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())

@@ -147,12 +147,22 @@ class TestFinding:
             (VIEW, 0, 1, ids_checksum(ids_of(0, 0, 2))),
             (VIEW, 0, 1, 0),
             (VIEW, 0, 3, ids_checksum(ids_of(0, 0, 3))),
+            (VIEW, 0, 3, ids_checksum(ids_of(0, 0, 2))),
             (VIEW, 0, 64, 0),
             (VIEW, 1, 0, 0),
             (KEY, 0, 0, 0),
             (view_key(OTHER_KEY), 0, 0, 0),
         ],
-        ids=["of other rows", "none", "not drawn yet", "beyond", "image", "the owner's", "unknown"],
+        ids=[
+            "of other rows",
+            "none",
+            "not drawn yet",
+            "fewer rows",
+            "beyond",
+            "image",
+            "the owner's",
+            "unknown",
+        ],
     )
     def test_anything_else_is_gone(
         self, studio: Studio, key: bytes, image: int, rows: int, crc32: int

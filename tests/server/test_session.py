@@ -267,6 +267,13 @@ class TestStart:
             studio.drawer.place(number)
         assert line.read() == [accepted(10 + j, 4 + j) for j in range(3)]
 
+    def test_the_last_streams_there_are_can_be_opened(self, studio: Studio) -> None:
+        line = greeted(studio)
+        line.send(start(MAX_STREAM - 1, images=2))
+        for number in range(2):
+            studio.drawer.place(number)
+        assert line.read() == [accepted(MAX_STREAM - 1, 0), accepted(MAX_STREAM, 1)]
+
     def test_streams_do_not_wait_for_each_other(self, studio: Studio) -> None:
         line = greeted(studio)
         line.send(start(0, images=2))
@@ -558,8 +565,15 @@ class TestWatch:
         line.send(start(0), watch(1), Cancel(1))
         studio.drawer.place(0)
         line.read()
+        studio.clock.advance(100)
+        assert studio.drawer.cancelled == [], "somebody still watches"
+        before = line.woken
         studio.drawer.draw(0, 4)
-        assert line.read() == [rows(0, 0, 4), done(0, 4, DoneReason.COMPLETE)]
+        assert line.woken > before
+        assert line.read() == [
+            rows(0, 0, 4),
+            done(0, 4, DoneReason.COMPLETE, milliseconds=100_000),
+        ]
 
     def test_a_picture_whose_two_viewers_on_one_connection_are_lost_gets_its_grace(
         self, studio: Studio
