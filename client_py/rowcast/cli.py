@@ -31,10 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         command: Command = commands[name].load()
-    except ModuleNotFoundError as error:
-        print(_missing(name, error), file=sys.stderr)
-        return 1
-    try:
         return command(rest)
     except KeyboardInterrupt:
         print("\nrowcast: stopped", file=sys.stderr)
@@ -42,7 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(_missing(name, error), file=sys.stderr)
         return 1
-    except (RowcastError, OSError) as error:
+    except OSError as error:
+        cause = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"rowcast {name}: {cause}", file=sys.stderr)
+        return 1
+    except RowcastError as error:
         print(f"rowcast {name}: {error}", file=sys.stderr)
         return 1
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from PIL import Image
 from rich.console import Console
 
 from .artifacts import cached_path
 from .canvas import Picture
+from .cli import INTERRUPTED
 from .detokenizer import Detokenizer
 from .errors import InvalidRequest, ReplayError, RowcastError
 from .events import Event, PictureAccepted, PictureQueued, RowsArrived
@@ -27,11 +29,12 @@ from .replay import (
     save_rows,
     time_lapse,
 )
-from .session import RequestOptions
+from .requests import RequestOptions
 from .sync import SyncClient, connect
 from .terminal import download_bar, painting
 
 DEFAULT_OUT = Path("rowcast-pictures")
+SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 
 
 def generate(arguments: list[str]) -> int:
@@ -48,7 +51,7 @@ def generate(arguments: list[str]) -> int:
     )
     parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
     parser.add_argument("prompt", nargs="?", help="what to draw")
-    add_drawing_options(parser)
+    add_drawing_options(parser, "one of the server's models (default: its first)")
     parser.add_argument("--token", help="the token that the server asks for")
     parser.add_argument(
         "--allow-host",
@@ -71,10 +74,13 @@ def generate(arguments: list[str]) -> int:
         parser.error("give a prompt, or a saved picture with --from")
     if options.row is not None and options.source is None:
         parser.error("--row goes with --from")
+    for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
     return draw(options.url, options)
 
 
-def add_drawing_options(parser: argparse.ArgumentParser) -> None:
+def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> None:
     """The options that `demo` and `generate` share."""
     parser.add_argument("--seed", type=int, metavar="N", help="0 … 4294967295 (default: random)")
     parser.add_argument("--images", type=int, default=1, metavar="N", help="pictures (default: 1)")
@@ -87,15 +93,16 @@ def add_drawing_options(parser: argparse.ArgumentParser) -> None:
         "--guidance", type=float, metavar="S", help="how closely to follow the text"
     )
     parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
-    parser.add_argument("--model", metavar="NAME", help="one of the server's models")
+    parser.add_argument("--model", metavar="NAME", help=model_help)
     parser.add_argument(
         "--out",
         type=Path,
         default=DEFAULT_OUT,
         metavar="DIR",
-        help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT})",
+        help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT}/)",
     )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+    parser.set_defaults(source=None, row=None, token=None, allow_host=[])
 
 
 @dataclass
@@ -106,6 +113,7 @@ class _Watch:
     images: dict[int, Image.Image] = field(default_factory=dict)
     pictures: dict[int, Picture] = field(default_factory=dict)
     first_row_s: float | None = None
+    first_rows: int = 0  # held when they came
     last_row_s: float = 0.0
     queue: int = 0
 
@@ -119,15 +127,16 @@ class _Watch:
             case RowsArrived():
                 self.queue = 0
                 self.last_row_s = time.perf_counter() - self.started
-                self.first_row_s = self.first_row_s or self.last_row_s
+                if self.first_row_s is None:
+                    self.first_row_s, self.first_rows = self.last_row_s, event.picture.rows_held
 
     @property
     def row_s(self) -> float | None:
         """Seconds from row to row, over the picture that got furthest."""
         rows = max((picture.rows_held for picture in self.pictures.values()), default=0)
-        if self.first_row_s is None or rows < 2:
+        if self.first_row_s is None or rows <= self.first_rows:
             return None
-        return (self.last_row_s - self.first_row_s) / (rows - 1)
+        return (self.last_row_s - self.first_row_s) / (rows - self.first_rows)
 
     def caption(self, bytes_received: int) -> str:
         if self.queue:
@@ -140,34 +149,35 @@ class _Watch:
 def draw(url: str, options: argparse.Namespace) -> int:
     """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code."""
     console = Console(stderr=True)
+    source = None if options.source is None else load_rows(options.source)
     options.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=options.out):
+        pass  # else OSError: what could not be saved is not drawn
     with (
         download_bar(console) as progress,
         connect(
-            url,
-            token=getattr(options, "token", None),
-            allowed_hosts=getattr(options, "allow_host", ()),
-            progress=progress,
+            url, token=options.token, allowed_hosts=options.allow_host, progress=progress
         ) as client,
     ):
         before = client.bytes_received
         watch = _Watch(time.perf_counter())
-        failure: RowcastError | None = None
+        code, problem = 0, ""
         try:
             with painting(console) as paint:
-                for event in _events(client, options):
+                for event in _events(client, options, source):
                     watch.take(event)
                     paint(watch.images, watch.caption(client.bytes_received - before))
         except InvalidRequest:
             raise
         except RowcastError as error:
-            failure = error
-            watch.pictures.update(dict(enumerate(error.pictures)))
+            code, problem = 1, str(error)
+        except KeyboardInterrupt:
+            code, problem = INTERRUPTED, "stopped"
         total = time.perf_counter() - watch.started
-        files: list[str] = []
-        detokenizer = client.detokenizer
-        for index, picture in sorted(watch.pictures.items()):
-            files += save_picture(picture, options.out / f"image-{index}", detokenizer)
+        named = {
+            options.out / _name(options, source, index, picture): picture
+            for index, picture in sorted(watch.pictures.items())
+        }
         report: dict[str, object] = {
             "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
             "images": len(watch.pictures),
@@ -175,65 +185,76 @@ def draw(url: str, options: argparse.Namespace) -> int:
             "first_row_s": _rounded(watch.first_row_s),
             "row_s": _rounded(watch.row_s),
             "total_s": _rounded(total),
-            "files": files,
+            "files": save_pictures(named, client.detokenizer),
         }
-    return _report(console, report, watch, failure, options.json)
+    _tell(console, report, list(named.items()), problem)
+    if options.json:
+        print(json.dumps(report | ({"error": problem} if problem else {})))
+    return code
 
 
-def _events(client: SyncClient, options: argparse.Namespace) -> Iterator[Event]:
-    source: Path | None = getattr(options, "source", None)
+def _events(
+    client: SyncClient, options: argparse.Namespace, source: Picture | None
+) -> Iterator[Event]:
     if source is not None:
-        yield from client.continue_picture(load_rows(source), options.row, seed=options.seed)
+        yield from client.continue_picture(source, options.row, seed=options.seed)
         return
     names = RequestOptions.__annotations__
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     yield from client.generate(options.prompt, options.images, **given)
 
 
-def _report(
+def _name(options: argparse.Namespace, source: Picture | None, index: int, picture: Picture) -> str:
+    """The name of a picture's files; one that goes on from a file never overwrites that file."""
+    if source is None:
+        return f"image-{index}"
+    row = source.rows_held if options.row is None else options.row
+    return f"{options.source.stem}-row-{row}-seed-{picture.recipe.seed}"
+
+
+def _tell(
     console: Console,
     report: dict[str, object],
-    watch: _Watch,
-    failure: RowcastError | None,
-    as_json: bool,
-) -> int:
-    ended = [picture.reason for picture in watch.pictures.values()]
-    if watch.pictures:
-        first, row = report["first_row_s"], report["row_s"]
-        console.print(
-            f"seed {report['seed']} · {report['bytes_received']} bytes received · "
-            f"first row after {first} s · {row} s a row · {report['total_s']} s in all",
-            highlight=False,
-        )
-        files = report["files"]
-        assert isinstance(files, list)
-        for file in files:
-            console.print(f"  {file}", highlight=False, soft_wrap=True)
-    if DoneReason.STOP_ROW in ended:
-        console.print("stopped early; go on with: rowcast generate URL --from FILE")
-    if failure is not None:
-        report["error"] = str(failure)
-        print(f"rowcast: {failure}", file=sys.stderr)
-        if watch.pictures:
+    named: list[tuple[Path, Picture]],
+    problem: str,
+) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if named:
+        told = [f"seed {report['seed']}", f"{report['bytes_received']} bytes received"]
+        if report["first_row_s"] is not None:
+            told.append(f"first row after {report['first_row_s']} s")
+        if report["row_s"] is not None:
+            told.append(f"{report['row_s']} s a row")
+        say(" · ".join([*told, f"{report['total_s']} s in all"]))
+        first, last = named[0][0], named[-1][0]
+        say(f"saved {first}{'' if first == last else f' … {last.name}'} (.rows, .png, .gif)")
+    for stem, picture in named:
+        if picture.reason == DoneReason.STOP_ROW:
+            say(f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
+            break
+    if problem:
+        print(f"rowcast: {problem}", file=sys.stderr)
+        if named:
             print("rowcast: the rows that had arrived are saved", file=sys.stderr)
-    if as_json:
-        print(json.dumps(report))
-    return 0 if failure is None else 1
 
 
-def save_picture(picture: Picture, stem: Path, detokenizer: Detokenizer | None) -> list[str]:
-    """Write stem.rows and, if there is a row and a detokenizer, stem.png and stem.gif.
+def save_pictures(named: dict[Path, Picture], detokenizer: Detokenizer | None) -> list[str]:
+    """Write .rows, .png and .gif of each picture, under its name; returns the paths.
 
-    Returns the paths written, the picture first. The .rows file is written first: it is the one
-    that cannot be made again.
+    All .rows files are written first: they cannot be made again. Without a row or a detokenizer
+    they are all there is. Raises OSError, naming the file.
     """
-    rows, png, gif = (stem.with_name(f"{stem.name}.{kind}") for kind in ("rows", "png", "gif"))
-    save_rows(picture, rows)
-    if detokenizer is None or picture.rows_held == 0:
-        return [str(rows)]
-    save_png(final_image(picture, detokenizer), picture, png)
-    save_gif(time_lapse(picture, detokenizer), gif)
-    return [str(png), str(gif), str(rows)]
+    files = {stem: [f"{stem}.rows"] for stem in named}
+    for stem, picture in named.items():
+        save_rows(picture, Path(f"{stem}.rows"))
+    for stem, picture in named.items():
+        if detokenizer is not None and picture.rows_held:
+            save_png(final_image(picture, detokenizer), picture, Path(f"{stem}.png"))
+            save_gif(time_lapse(picture, detokenizer), Path(f"{stem}.gif"))
+            files[stem] = [f"{stem}.png", f"{stem}.gif", *files[stem]]
+    return [path for paths in files.values() for path in paths]
 
 
 def replay(arguments: list[str]) -> int:
@@ -256,20 +277,22 @@ def replay(arguments: list[str]) -> int:
     parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
     options = parser.parse_args(arguments)
     picture = load_rows(options.file)
+    if picture.rows_held == 0:
+        raise ReplayError(f"{options.file}: no row has arrived, there is nothing to show")
     if options.rows is not None:
         if not 1 <= options.rows <= picture.rows_held:
             raise InvalidRequest(f"--rows must be 1 to {picture.rows_held}, not {options.rows}")
         picture.rows_held = options.rows
     detokenizer = Detokenizer(options.detokenizer or _kept(picture, options.file))
-    match "" if options.out is None else options.out.suffix.lower():
-        case "":
+    match None if options.out is None else options.out.suffix.lower():
+        case None:
             _play(picture, detokenizer)
         case ".png":
             save_png(final_image(picture, detokenizer), picture, options.out)
         case ".gif":
             save_gif(time_lapse(picture, detokenizer), options.out)
         case suffix:
-            raise InvalidRequest(f"a {suffix} file cannot be written; use .png or .gif")
+            raise InvalidRequest(f"{options.out}: use .png or .gif, not {suffix or 'no suffix'}")
     return 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -37,11 +38,11 @@ def demo(arguments: list[str]) -> int:
         default=DEFAULT_PROMPT,
         help=f"what to draw (default: {DEFAULT_PROMPT})",
     )
-    add_drawing_options(parser)
+    add_drawing_options(parser, "postcard, or a model folder (default: postcard)")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     begun = time.perf_counter()
-    with _server(options.model or "postcard") as url:
+    with local_server(options.model or "postcard") as url:
         console.print(
             f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
             highlight=False,
@@ -52,17 +53,19 @@ def demo(arguments: list[str]) -> int:
 
 
 @contextmanager
-def _server(model: str) -> Iterator[str]:
+def local_server(model: str) -> Iterator[str]:
     """A server process on free ports; yields its ws:// address once it takes jobs."""
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--http-port", "0", "--model", model]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with _on_signals(signal.SIG_IGN, signal.SIGINT):  # inherited: Ctrl-C is the client's alone
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("ready "):
-                yield line.split()[1]
-                return
+        with _on_signals(_leave, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            for line in process.stdout:
+                if line.startswith("ready "):
+                    yield line.split()[1]
+                    return
         raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
     finally:
         process.terminate()
@@ -73,3 +76,17 @@ def _server(model: str) -> Iterator[str]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@contextmanager
+def _on_signals(handler: Callable[[int, object], object] | int, *numbers: int) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in set(numbers)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # by way of every `finally`: the default would leave the server behind

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -124,13 +126,9 @@ def decode_picture(data: bytes) -> Picture:
 
 
 def save_rows(picture: Picture, path: Path) -> None:
-    """Write a .rows file, whole or not at all. Raises OSError."""
-    partial = path.with_name(path.name + ".part")
-    try:
+    """Write a .rows file, whole or not at all. Raises OSError, naming it."""
+    with _whole_or_nothing(path) as partial:
         partial.write_bytes(encode_picture(picture))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_rows(path: Path) -> Picture:
@@ -173,7 +171,8 @@ def save_png(image: Image.Image, picture: Picture, path: Path) -> None:
         "rows": picture.rows_held,
     }.items():
         information.add_itxt(key, str(value))
-    image.save(path, format="PNG", pnginfo=information)
+    with _whole_or_nothing(path) as partial:
+        image.save(partial, format="PNG", pnginfo=information)
 
 
 def save_gif(frames: Iterator[Image.Image], path: Path) -> None:
@@ -183,4 +182,21 @@ def save_gif(frames: Iterator[Image.Image], path: Path) -> None:
         raise ReplayError("no row has arrived: there is nothing to show")
     durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
     first, rest = pictures[0], pictures[1:]
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    with _whole_or_nothing(path) as partial:
+        first.save(
+            partial, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0
+        )
+
+
+@contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes its place once it is whole. Raises OSError, naming the place."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,11 +17,12 @@ from rich.style import Style
 UPPER_HALF = "▀"
 GAP_COLUMNS = 2
 LARGEST_COLUMNS = 64
+LINES_BELOW = 6  # the caption, what is said at the end, the prompt
 PAINT_RATE = 12  # times a second
 
 
 class Painting:
-    """Images side by side, as wide as the console allows; a rich renderable."""
+    """Images side by side, as large as the console allows; a rich renderable."""
 
     def __init__(self, images: Mapping[int, Image.Image], caption: str) -> None:
         self._images = [images[index] for index in sorted(images)]
@@ -28,18 +30,30 @@ class Painting:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._images:
-            count = len(self._images)
-            width = min(LARGEST_COLUMNS, (options.max_width - GAP_COLUMNS * (count - 1)) // count)
-            width = max(8, width)
-            lines = [list(_half_blocks(image, width)) for image in self._images]
-            for row in zip(*lines, strict=True):
-                for index, segments in enumerate(row):
-                    if index:
-                        yield Segment(" " * GAP_COLUMNS)
-                    yield from segments
-                yield Segment.line()
+            in_line, width = _layout(self._images, options.max_width, console.height)
+            for first in range(0, len(self._images), in_line):
+                blocks = [list(_half_blocks(i, width)) for i in self._images[first:][:in_line]]
+                for row in zip(*blocks, strict=True):
+                    for index, segments in enumerate(row):
+                        if index:
+                            yield Segment(" " * GAP_COLUMNS)
+                        yield from segments
+                    yield Segment.line()
         yield Segment(self._caption)
         yield Segment.line()
+
+
+def _layout(images: list[Image.Image], columns: int, lines: int) -> tuple[int, int]:
+    """Images in a line, and the columns each may take, so that they are as large as can be."""
+    aspect = images[0].height / images[0].width / 2  # lines a column
+
+    def width(in_line: int) -> int:
+        fits = (columns - GAP_COLUMNS * (in_line - 1)) // in_line
+        lines_each = (lines - LINES_BELOW) // math.ceil(len(images) / in_line)
+        return max(1, min(LARGEST_COLUMNS, fits, int(lines_each / aspect)))
+
+    in_line = max(range(1, len(images) + 1), key=width)
+    return in_line, width(in_line)
 
 
 def _half_blocks(image: Image.Image, columns: int) -> Iterator[list[Segment]]:

@@ -1,0 +1,103 @@
+"""The `rowcast` command: subcommands by entry point, exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, version
+
+import pytest
+from rowcast import cli
+from rowcast.errors import RowcastError
+
+Captured = pytest.CaptureFixture[str]
+
+
+def works(arguments: list[str]) -> int:
+    """Do what was asked.
+
+    And more.
+    """
+    print("did", *arguments)
+    return 0
+
+
+def fails(arguments: list[str]) -> int:
+    raise RowcastError("it cannot be done")
+
+
+def cannot_write(arguments: list[str]) -> int:
+    raise PermissionError(13, "Permission denied", "/some/where")
+
+
+def breaks_off(arguments: list[str]) -> int:
+    raise KeyboardInterrupt
+
+
+def lacks_a_package(arguments: list[str]) -> int:
+    raise ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions above as subcommands, beside one whose package is not installed."""
+    found = [
+        EntryPoint(name, f"{__name__}:{name}", cli.GROUP)
+        for name in ("works", "fails", "cannot_write", "breaks_off", "lacks_a_package")
+    ]
+    found.append(EntryPoint("serve", "no_such_package_here:serve", cli.GROUP))
+    monkeypatch.setattr(cli, "entry_points", lambda group: found)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[works.__module__])
+
+
+def test_a_subcommand_gets_the_words_after_it(capsys: Captured) -> None:
+    assert cli.main(["works", "well", "--now"]) == 0
+    assert capsys.readouterr().out == "did well --now\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "text"),
+    [
+        ("fails", 1, "rowcast fails: it cannot be done"),
+        ("cannot_write", 1, "rowcast cannot_write: /some/where: Permission denied"),
+        ("breaks_off", 130, "rowcast: stopped"),
+        ("lacks_a_package", 1, "rowcast lacks_a_package needs aiohttp: pip install"),
+        ("serve", 1, "rowcast serve needs no_such_package_here: pip install 'rowcast[server]'"),
+        ("nothing", 2, "rowcast: no command 'nothing'; see rowcast --help"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_code(
+    capsys: Captured, command: str, code: int, text: str
+) -> None:
+    assert cli.main([command]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.strip().splitlines()
+    assert text in line
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 2), (["-h"], 0), (["--help"], 0)])
+def test_help_lists_the_commands_each_with_a_line(
+    capsys: Captured, arguments: list[str], code: int
+) -> None:
+    assert cli.main(arguments) == code
+    shown = capsys.readouterr().out
+    assert "  works      Do what was asked.\n" in shown
+    assert "And more" not in shown
+    assert shown.index("  serve ") < shown.index("  fails ")  # ours first
+    assert "pip install 'rowcast[server]'" in shown  # one that cannot be loaded is listed too
+
+
+def test_the_version_is_the_packages(capsys: Captured) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rowcast {version('rowcast')}\n"
+
+
+def test_the_installed_command_knows_its_subcommands() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "rowcast"], capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 2
+    listed = [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")]
+    assert listed[:5] == ["demo", "serve", "generate", "replay", "export"]
+    assert "bench" in listed
