@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTHS = (64, 32)  # channels of the levels, the lowest resolution first
@@ -127,6 +127,20 @@ def make_state(naming: Naming, seed: int = 0) -> State:
     norm("decoder.norm_out", WIDTHS[-1])
     conv("decoder.conv_out", WIDTHS[-1], 3)
     return state
+
+
+def lively(module: nn.Module) -> None:
+    """Weights whose pictures are neither black, white nor flat."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() == 1:
+                parameter.add_(noise * 0.1)
+            elif parameter.dim() == 4:
+                parameter.copy_(noise * parameter[0].numel() ** -0.5)
+        head = module.get_parameter("decoder.conv_out.bias")
+        head.add_(0.5)
 
 
 def decode(naming: Naming, state: State, ids: Tensor) -> Tensor:

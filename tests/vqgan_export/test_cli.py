@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rowcast_export import export as export_module
 from rowcast_export.cli import export
 from rowcast_export.export import Exported
-from rowcast_export.verify import VerificationFailed
+from rowcast_export.formats import FAMILIES
+from rowcast_export.verify import TooCoarse, VerificationFailed
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +98,12 @@ def test_a_foreign_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "weights.pt").write_bytes(b"PK\x03\x04" + bytes(100))
     error = _fails([str(tmp_path / "weights.pt")], capsys, tmp_path / "out")
     assert "weights.pt: found a zip archive" in error
+    torch.save({"lm_head.weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    error = _fails([str(tmp_path / "weights.pt")], capsys, tmp_path / "out")
+    assert "weights.pt: no VQGAN decoder of a known family" in error
+    assert "lm_head.weight" in error
+    for family in FAMILIES:
+        assert family.name in error
 
 
 def test_a_contradiction_is_named(
@@ -136,6 +144,7 @@ def test_a_missing_extra_is_explained(
     ("failure", "code", "words"),
     [
         (VerificationFailed("values differ by 1"), 1, "nothing was written: values differ by 1"),
+        (TooCoarse("int8: 31 dB"), 1, "int8: 31 dB, so nothing was written; --force writes it"),
         (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
         (KeyboardInterrupt(), 130, "stopped; nothing was written"),
     ],
@@ -153,6 +162,7 @@ def test_what_goes_wrong_on_the_way_is_said_in_one_line(
         raise failure
 
     monkeypatch.setattr(export_module, "to_onnx", fail)
-    error = _fails([str(checkpoint_file)], capsys, tmp_path / "out", code)
+    arguments = [str(checkpoint_file), "--precision", "fp32,int8"]
+    error = _fails(arguments, capsys, tmp_path / "out", code)
     assert words in error
     assert error.count("\n") == 1

@@ -17,8 +17,8 @@ from rowcast_export import export as export_module
 from rowcast_export.export import Exported, export_detokenizer
 from rowcast_export.formats import Checkpoint, CheckpointError, read_detokenizer
 from rowcast_export.runtime import OnnxDetokenizer
-from rowcast_export.settings import Settings
-from rowcast_export.verify import VerificationFailed
+from rowcast_export.settings import PRECISIONS, Settings
+from rowcast_export.verify import TOLERANCES, TooCoarse, VerificationFailed
 from rowcast_export.vqgan import VQGANDecoder
 
 FILES = ["detokenizer.onnx", "manifest.json", "palette.npy"]
@@ -116,6 +116,42 @@ def _reuse(monkeypatch: pytest.MonkeyPatch, exported: Exported) -> None:
     """Skip the tracing, which takes seconds: the graph is that of the exported file."""
     model = onnx.load(exported.path)
     monkeypatch.setattr(export_module, "to_onnx", lambda module, opset: model)
+
+
+def test_all_precisions_come_together_or_not_at_all(
+    checkpoint: Checkpoint, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _reuse(monkeypatch, exported)
+    files = export_detokenizer(
+        checkpoint, tmp_path / "out", SETTINGS, threads=1, precisions=PRECISIONS
+    )
+    assert [file.path.name for file in files] == [
+        "detokenizer.onnx",
+        "detokenizer.fp16.onnx",
+        "detokenizer.int8.onnx",
+        "palette.npy",
+    ]
+    assert files[0].sha256 == exported.sha256  # whatever stands beside it
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    for entry, file in zip(manifest["files"], files, strict=True):
+        data = file.path.read_bytes()
+        assert entry["sha256"] == file.sha256 == hashlib.sha256(data).hexdigest()
+        assert entry["bytes"] == len(data)
+    kinds = [entry["metadata"]["rowcast.precision"] for entry in manifest["files"]]
+    assert kinds == [*PRECISIONS, "uint8"]
+    assert 35 <= manifest["files"][2]["agreement"]["psnr"] < 100
+
+    strict = {**TOLERANCES, "int8": dataclasses.replace(TOLERANCES["int8"], psnr=100.0)}
+    monkeypatch.setattr(export_module, "TOLERANCES", strict)
+    again = tmp_path / "again"
+    with pytest.raises(TooCoarse, match=r"int8: .* 100 are wanted"):
+        export_detokenizer(checkpoint, again, SETTINGS, threads=1, precisions=PRECISIONS)
+    assert not again.exists()
+    forced = export_detokenizer(
+        checkpoint, again, SETTINGS, threads=1, precisions=("int8",), force=True
+    )
+    assert forced[0].sha256 == files[2].sha256
+    assert sorted(os.listdir(again)) == ["detokenizer.int8.onnx", "manifest.json", "palette.npy"]
 
 
 def test_a_file_that_disagrees_is_never_written(

@@ -34,6 +34,7 @@ from tests.vqgan_export.references import (
     Naming,
     State,
     decode,
+    lively,
     make_state,
 )
 
@@ -156,20 +157,6 @@ def test_an_exported_file_gives_the_references_pictures(
         ids = np.random.default_rng(2).integers(0, CODES, shape)
         with torch.inference_mode():
             assert_same(detokenizer.decode(ids), decode(naming, state, torch.from_numpy(ids)))
-
-
-def lively(module: nn.Module) -> None:
-    """Weights whose pictures are neither black, white nor flat."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.dim() == 1:
-                parameter.add_(noise * 0.1)
-            elif parameter.dim() == 4:
-                parameter.copy_(noise * parameter[0].numel() ** -0.5)
-        head = module.get_parameter("decoder.conv_out.bias")
-        head.add_(0.5)
 
 
 def small_min_dalle() -> VQGanDetokenizer:

@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rowcast_export import verify as verify_module
 from rowcast_export.export import Exported, describe, with_metadata
 from rowcast_export.precision import convert
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.settings import parse_precisions
-from rowcast_export.verify import Agreement, Reference, TooCoarse, verify
+from rowcast_export.verify import Agreement, Reference, TooCoarse, VerificationFailed, verify
 from rowcast_export.vqgan import VQGANDecoder
 
 
@@ -60,6 +61,19 @@ def test_half_precision_keeps_norms_and_sums_in_fp32(
     }
     assert seen.pop("Conv") == {TensorProto.FLOAT16}
     assert set(map(tuple, seen.values())) == {(TensorProto.FLOAT,)}
+
+
+def test_values_that_half_precision_does_not_hold_are_a_fault(
+    exported: Exported, module: VQGANDecoder, reference: Reference, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The CPU would not show it: it computes in fp32."""
+    path = converted(exported, module, "fp16", tmp_path / "x.onnx")
+    checked(path, reference)
+    assert 1 < reference.largest < 1_000
+    monkeypatch.setattr(verify_module, "LARGEST_HALF", reference.largest)
+    with pytest.raises(VerificationFailed, match="fp16: a convolution reaches"):
+        checked(path, reference)
 
 
 def test_eight_bits_are_scaled_by_channel(exported: Exported) -> None:

@@ -1,8 +1,8 @@
 """The fp32 graph with smaller numbers in it: half precision, or eight bits for the weights.
 
-fp16: convolutions and the table of codes are half precision, three quarters of what is computed in
-between is not: norms, activations, attention's softmax and the sums of residual blocks stay fp32,
-because their variance and their sums overflow half precision on some GPUs.
+fp16: convolutions and the table of codes are half precision. Norms, activations, the products of
+attention and the sums of residual blocks stay fp32, because variances and sums overflow half
+precision on some GPUs.
 
 int8: weights alone, one scale per output channel (per code in the table), turned back into fp32 by
 Cast and Mul. Runtimes fold these when they load the file, so it decodes at the speed of fp32; no

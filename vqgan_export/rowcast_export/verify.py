@@ -7,6 +7,7 @@ file was made.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rowcast_export.runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
 from rowcast_export.self_test import SelfTest
@@ -41,8 +42,9 @@ class Tolerance:
     psnr: float  # dB, over all values together
 
 
-# Half precision: ONNX Runtime on the CPU computes such graphs in fp32, so what is measured here is
-# the rounding of the weights; the rounding in between depends on the client's runtime.
+# Half precision: ONNX Runtime on the CPU computes such graphs in fp32 (it folds the casts away), so
+# what is measured here is the rounding of the weights. That in between depends on the client's
+# runtime; that nothing in between overflows is seen from torch's own values.
 TOLERANCES: Final = {
     "fp32": Tolerance(1e-3, 2, 0.999, psnr=60.0),
     "fp16": Tolerance(5e-2, 13, 0.95, psnr=50.0),
@@ -72,12 +74,20 @@ class Agreement:
     psnr: float  # dB
 
 
+LARGEST_HALF: Final = 65504.0
+HALF_MARGIN: Final = 2.0  # other grids may reach a little further
+
+
 class Reference:
-    """The torch module in float32. A grid is decoded once, however many files are compared."""
+    """The torch module in float32. A grid is decoded once, however many files are compared.
+
+    `largest` is the largest value that went into or out of a convolution so far.
+    """
 
     def __init__(self, module: VQGANDecoder) -> None:
         self.module = module.float()
         self.shape = module.shape
+        self.largest = 0.0
         self._decoded: dict[tuple[tuple[int, int, int], int], Pixels] = {}
 
     def ids(self, shape: tuple[int, int, int], seed: int) -> Ids:
@@ -88,10 +98,24 @@ class Reference:
     def pixels(self, shape: tuple[int, int, int], seed: int) -> Pixels:
         """What they decode to."""
         if (shape, seed) not in self._decoded:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._watched():
                 decoded = self.module(torch.from_numpy(self.ids(shape, seed)))
             self._decoded[shape, seed] = decoded.numpy()
         return self._decoded[shape, seed]
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Keep `largest` while the module runs."""
+
+        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen = max(float(value.abs().max()) for value in (*inputs, output))
+            self.largest = max(self.largest, seen)
+
+        convs = [part for part in self.module.modules() if isinstance(part, nn.Conv2d)]
+        with contextlib.ExitStack() as stack:
+            for conv in convs:
+                stack.callback(conv.register_forward_hook(watch).remove)
+            yield
 
 
 def verify(
@@ -122,6 +146,10 @@ def verify(
         agreements.append(_compare_grid(detokenizer, reference, shape, seed, tolerance))
     on_progress("self-test", len(cases), len(cases))
     _check_self_test(detokenizer)
+    if metadata["rowcast.precision"] == "fp16" and reference.largest * HALF_MARGIN > LARGEST_HALF:
+        raise VerificationFailed(
+            f"fp16: a convolution reaches {reference.largest:.3g}, half precision ends at 65504"
+        )
     samples = sum(agreement.samples for agreement in agreements)
     mean_square = sum(a.mean_square * a.samples for a in agreements) / samples
     psnr = _psnr(mean_square)
