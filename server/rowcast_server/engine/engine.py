@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .request import Ending, EngineEvent, PictureEnded, PicturePlaced, PictureRequest, RowDrawn
-from .runner import Runner
+from .runner import WINDOW, Runner
 from .sampling import draw
 from .scheduler import Scheduler
 
@@ -81,6 +81,7 @@ class Engine:
         events = self._admit()
         running = list(self._scheduler.running)
         if running:
+            self._fill(running)
             tokens = np.array([d.last_token(self.grid.start_token) for d in running], np.int64)
             positions = np.array([drawing.position for drawing in running], np.int64)
             conditional, unconditional = self._runner.step(tokens, positions)
@@ -99,6 +100,20 @@ class Engine:
                 drawing.place = place
                 events.append(PicturePlaced(drawing.picture, place))
         return events
+
+    def _fill(self, running: list[_Drawing]) -> None:
+        """Feed given tokens of one picture at once. One window a step, so that others wait for
+        no more than that; what is left takes the steps as if it were drawn."""
+        for slot, drawing in enumerate(running):
+            given = drawing.request.prefix_rows * self.grid.cols - drawing.position
+            if given > 1:
+                fed = np.concatenate(
+                    [[drawing.last_token(self.grid.start_token)], drawing.ids[drawing.position :]]
+                )
+                count = min(given, WINDOW)
+                self._runner.fill(slot, fed[:count], drawing.position)
+                drawing.position += count
+                return
 
     def _advance(
         self, slot: int, conditional: NDArray[np.float32], unconditional: NDArray[np.float32]

@@ -108,6 +108,24 @@ class OnnxRunner:
             self._values[layer][rows, :, row_positions] = new[2 * layer + 1]
         return logits[0::2], logits[1::2]
 
+    def fill(self, slot: int, tokens: NDArray[np.int64], first: int) -> None:
+        streams, places = slice(2 * slot, 2 * slot + 2), slice(first, first + len(tokens))
+        positions = np.arange(first, first + len(tokens))
+        feeds: dict[str, NDArray[np.generic]]
+        feeds = {"tokens": np.tile(tokens, 2), "positions": np.tile(positions, 2)}
+        feeds |= {name: array[streams] for name, array in self._memory.items()}
+        for layer in range(self._layers):
+            feeds[f"self_keys_{layer}"] = self._keys[layer][streams]
+            feeds[f"self_values_{layer}"] = self._values[layer][streams]
+        _, *new = self._step.run(None, feeds)
+        for layer in range(self._layers):
+            keys, values = (
+                part.reshape(2, len(tokens), -1, HEAD_WIDTH)  # [2, n, heads, 64]
+                for part in new[2 * layer : 2 * layer + 2]
+            )
+            self._keys[layer][streams, :, :, places] = keys.transpose(0, 2, 3, 1)
+            self._values[layer][streams, :, places] = values.transpose(0, 2, 1, 3)
+
     def move(self, source: int, destination: int) -> None:
         rows, places = (
             slice(2 * source, 2 * source + 2),

@@ -6,10 +6,14 @@ the shapes of the weights; a head is 64 wide in every checkpoint of the family.
 The decoder step takes one token for each batch row, each row at a position of its own. Attention
 always runs over all positions of the grid, masked, so that its sums are made in the same order
 whatever the position and the company: the bits of a row depend on that row alone.
+
+The same graph takes a window of given tokens: rows of one stream at consecutive positions, which
+see each other's keys and values in the places where a step would find them in the cache.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -40,6 +44,9 @@ def layer_count(weights: Weights) -> int:
     return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
 
 
+_Branch = Callable[["_Graph"], str]
+
+
 class _Graph:
     """A list of nodes and weights under construction; methods return the name of their result."""
 
@@ -49,15 +56,17 @@ class _Graph:
         self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self._numbers = itertools.count()
 
     def with_weights(self, weights: Weights, prefix: str) -> _Graph:
         """The same graph, going on with other weights, which are named ``prefix``…"""
         other = _Graph(weights, self._store, prefix)
         other.nodes, other.initializers = self.nodes, self.initializers
+        other._numbers = self._numbers
         return other
 
     def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        output = output or f"{kind.lower()}_{next(self._numbers)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
@@ -118,6 +127,23 @@ class _Graph:
         product = self.op("Mul", gate, self.linear(x, f"{name}.fc1"))
         return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
 
+    def _sub_graph(self) -> _Graph:
+        """The body of an `If`: nodes of its own, constants and weights with the rest."""
+        other = _Graph(self._weights, self._store, self._prefix)
+        other.initializers, other._numbers = self.initializers, self._numbers
+        return other
+
+    def either(self, condition: str, then: _Branch, otherwise: _Branch, *shape: int | str) -> str:
+        """The float32 result of one of two branches, of which only that one is computed."""
+        bodies = {}
+        for attribute, branch in (("then_branch", then), ("else_branch", otherwise)):
+            body = self._sub_graph()
+            result = branch(body)
+            bodies[attribute] = helper.make_graph(
+                body.nodes, attribute, [], [_floats(result, *shape)]
+            )
+        return self.op("If", condition, **bodies)
+
     def heads(self, x: str, tokens: int) -> str:
         """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
         split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
@@ -128,9 +154,11 @@ class _Graph:
         split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
         return self.op("Transpose", split, perm=[0, 2, 3, 1])
 
+    def scaled(self, queries: str) -> str:
+        return self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
+
     def scores(self, queries: str, keys: str) -> str:
-        scaled = self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
-        return self.op("MatMul", scaled, keys)
+        return self.op("MatMul", self.scaled(queries), keys)
 
     def merge(self, x: str, tokens: int) -> str:
         """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
@@ -198,28 +226,91 @@ def encoder_graph(
     return graph.model("encoder", [text], outputs)
 
 
+class _Window:
+    """How the rows of one stream share its cache: rows [streams * n] are seen as [streams, n].
+
+    Every product is still made for one row and one head, as in a step, so its bits are a step's.
+    """
+
+    def __init__(self, graph: _Graph, heads: int, positions: int) -> None:
+        self._graph, self._heads, self._positions = graph, heads, positions
+        streams = graph.op("Shape", "bias", start=0, end=1)
+        size = graph.op("Div", graph.op("Shape", "tokens", start=0, end=1), streams)
+        self._is_step = graph.op("Equal", size, graph.integers(1))
+        self._first = graph.op("Slice", "positions", graph.integers(0), graph.integers(1))
+        self._end = graph.op("Add", self._first, size)
+        rest = [graph.integers(heads), graph.integers(1), graph.integers(-1)]
+        self._row_shape = graph.op("Concat", streams, size, *rest, axis=0)
+        self._new_shape = graph.op("Concat", streams, size, rest[0], rest[2], axis=0)
+        self.bias = self.of_all_rows(graph, "bias")
+
+    def of_all_rows(self, graph: _Graph, of_stream: str) -> str:
+        return graph.op("Unsqueeze", of_stream, graph.integers(1))
+
+    def over_text(self, queries: str, keys: str) -> str:
+        """[rows, heads, 1, 64] over the keys of the text -> [streams, n, heads, 1, text]."""
+        split = self._graph.op("Reshape", queries, self._row_shape)
+        return self._graph.op("MatMul", split, self.of_all_rows(self._graph, keys))
+
+    def scores(self, queries: str, cache: str, new_keys: str) -> str:
+        """[rows, heads, 1, 64] over keys, cached and new -> [rows, heads, 1, positions]."""
+        return self._attend(queries, cache, new_keys, axis=3, width=self._positions)
+
+    def mixed(self, weights: str, cache: str, new_values: str) -> str:
+        """[rows, heads, 1, positions] over values, cached and new -> [rows, heads, 1, 64]."""
+        return self._attend(weights, cache, new_values, axis=2, width=HEAD_WIDTH)
+
+    def _attend(self, left: str, cache: str, new: str, axis: int, width: int) -> str:
+        def in_window(body: _Graph) -> str:
+            # The window's entries [rows, heads, 64] in their places along ``axis`` of the cache.
+            entries = body.op("Reshape", new, self._new_shape)  # [streams, n, heads, 64]
+            order = [0, 2, 3, 1] if axis == 3 else [0, 2, 1, 3]
+            along = body.integers(axis)
+            before = body.op("Slice", cache, body.integers(0), self._first, along)
+            after = body.op("Slice", cache, self._end, body.integers(self._positions), along)
+            entries = body.op("Transpose", entries, perm=order)
+            whole = body.op("Concat", before, entries, after, axis=axis)
+            split = body.op("Reshape", left, self._row_shape)  # [streams, n, heads, 1, …]
+            product = body.op("MatMul", split, self.of_all_rows(body, whole))
+            return body.op("Reshape", product, body.integers(-1, self._heads, 1, width))
+
+        return self._graph.either(
+            self._is_step,
+            lambda body: body.op("MatMul", left, cache),
+            in_window,
+            "rows",
+            self._heads,
+            1,
+            width,
+        )
+
+
 def decoder_step_graph(
     decoder: Weights, codebook_size: int, store: Store = store_inside
 ) -> onnx.ModelProto:
-    """One decoder step: the logits of the next token for each batch row.
+    """One decoder step: the logits of the next token for each row.
 
-    Inputs: ``tokens`` and ``positions`` [batch] int64, ``bias`` and, for each layer l,
+    Inputs: ``tokens`` and ``positions`` [rows] int64, ``bias`` and, for each layer l,
     ``cross_keys_l``, ``cross_values_l`` as the encoder gives them, ``self_keys_l``
-    [batch, heads, 64, positions] and ``self_values_l`` [batch, heads, positions, 64]: the cache,
-    of which only entries before the row's position are read.
-    Outputs: ``logits`` [batch, codebook_size] and, for each layer, ``new_keys_l`` and
-    ``new_values_l`` [batch, heads, 64], which the caller stores at the row's position.
+    [streams, heads, 64, positions] and ``self_values_l`` [streams, heads, positions, 64]: the
+    cache, of which only entries before the row's position are read.
+    Outputs: ``logits`` [rows, codebook_size] and, for each layer, ``new_keys_l`` and
+    ``new_values_l`` [rows, heads, 64], which the caller stores at the row's position.
+
+    As many rows as streams are a step, each row at a position of its own. n times as many are a
+    window: n rows for each stream in turn, all streams at the same n consecutive positions.
     """
     graph = _Graph(decoder, store)
     grid_positions, width = shape_of(decoder, "embed_positions.weight")
     heads = width // HEAD_WIDTH
     text_tokens = "text_tokens"
     inputs = [
-        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch"]),
-        helper.make_tensor_value_info("positions", TensorProto.INT64, ["batch"]),
-        _floats("bias", "batch", 1, 1, text_tokens),
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["rows"]),
+        helper.make_tensor_value_info("positions", TensorProto.INT64, ["rows"]),
+        _floats("bias", "streams", 1, 1, text_tokens),
     ]
-    outputs = [_floats("logits", "batch", codebook_size)]
+    outputs = [_floats("logits", "rows", codebook_size)]
+    window = _Window(graph, heads, grid_positions)
 
     places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
     here_column = graph.op("Unsqueeze", "positions", graph.integers(1, 2, 3))  # [batch, 1, 1, 1]
@@ -234,14 +325,14 @@ def decoder_step_graph(
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}"
         inputs += [
-            _floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, text_tokens),
-            _floats(f"cross_values_{layer}", "batch", heads, text_tokens, HEAD_WIDTH),
-            _floats(f"self_keys_{layer}", "batch", heads, HEAD_WIDTH, grid_positions),
-            _floats(f"self_values_{layer}", "batch", heads, grid_positions, HEAD_WIDTH),
+            _floats(f"cross_keys_{layer}", "streams", heads, HEAD_WIDTH, text_tokens),
+            _floats(f"cross_values_{layer}", "streams", heads, text_tokens, HEAD_WIDTH),
+            _floats(f"self_keys_{layer}", "streams", heads, HEAD_WIDTH, grid_positions),
+            _floats(f"self_values_{layer}", "streams", heads, grid_positions, HEAD_WIDTH),
         ]
         outputs += [
-            _floats(f"new_keys_{layer}", "batch", heads, HEAD_WIDTH),
-            _floats(f"new_values_{layer}", "batch", heads, HEAD_WIDTH),
+            _floats(f"new_keys_{layer}", "rows", heads, HEAD_WIDTH),
+            _floats(f"new_values_{layer}", "rows", heads, HEAD_WIDTH),
         ]
         normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
         queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), 1)
@@ -255,7 +346,7 @@ def decoder_step_graph(
             "Where",
             is_here,
             graph.scores(queries, new_keys),
-            graph.scores(queries, f"self_keys_{layer}"),
+            window.scores(graph.scaled(queries), f"self_keys_{layer}", new_keys),
         )
         weights = graph.op("Softmax", graph.op("Add", scores, past_bias), axis=-1)
         past = graph.op("Where", is_here, graph.scalar(0.0), weights)
@@ -263,7 +354,7 @@ def decoder_step_graph(
         own = graph.op("ReduceSum", own, graph.integers(3), keepdims=1)  # [batch, heads, 1, 1]
         attended = graph.op(
             "Add",
-            graph.op("MatMul", past, f"self_values_{layer}"),
+            window.mixed(past, f"self_values_{layer}", new_values),
             graph.op("Mul", own, new_values),
         )
         attended = graph.linear(graph.merge(attended, 1), f"{name}.self_attn.out_proj")
@@ -271,9 +362,10 @@ def decoder_step_graph(
 
         normed = graph.layer_norm(x, f"{name}.pre_encoder_attn_layer_norm")
         queries = graph.heads(graph.linear(normed, f"{name}.encoder_attn.q_proj"), 1)
-        scores = graph.op("Add", graph.scores(queries, f"cross_keys_{layer}"), "bias")
-        weights = graph.op("Softmax", scores, axis=-1)
-        attended = graph.merge(graph.op("MatMul", weights, f"cross_values_{layer}"), 1)
+        scores = window.over_text(graph.scaled(queries), f"cross_keys_{layer}")
+        weights = graph.op("Softmax", graph.op("Add", scores, window.bias), axis=-1)
+        attended = graph.op("MatMul", weights, window.of_all_rows(graph, f"cross_values_{layer}"))
+        attended = graph.op("Reshape", attended, graph.integers(-1, 1, width))
         attended = graph.linear(attended, f"{name}.encoder_attn.out_proj")
         x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.encoder_attn_layer_norm"))
 

@@ -48,6 +48,10 @@ class FakeRunner:
         logits = np.stack(rows)
         return (logits * np.float32(np.nan) if self.broken else logits), logits
 
+    def fill(self, slot: int, tokens: NDArray[np.int64], first: int) -> None:
+        for position, token in enumerate(tokens, first):
+            self.history[slot] = (*self.history[slot], int(token), position)
+
     def move(self, source: int, destination: int) -> None:
         self.history[destination] = self.history[source]
 
@@ -180,3 +184,27 @@ def test_fail_all_ends_every_picture_once() -> None:
         PictureEnded(number, Ending.FAILED, "the machine broke") for number in range(3)
     ]
     assert engine.idle
+
+
+def test_a_prefix_is_fed_at_once_one_picture_a_step() -> None:
+    """So that those who are drawing wait for no more than one window a step."""
+    runner = FakeRunner(slots=3)
+    windows: list[tuple[int, int, int]] = []
+    fill = runner.fill
+
+    def watched(slot: int, tokens: NDArray[np.int64], first: int) -> None:
+        windows.append((slot, len(tokens), first))
+        fill(slot, tokens, first)
+
+    runner.fill = watched  # type: ignore[method-assign]
+    engine = Engine(runner)
+    given = np.array([[3, 4], [5, 6]])
+    for picture in (0, 1):
+        engine.submit(picture, request(text=picture, prefix=given))
+    engine.submit(2, request(text=2))
+    engine.step()
+    assert windows == [(0, 4, 0)]
+    engine.step()
+    assert windows[1:] == [(1, 3, 1)]  # its first token was taken by the step before
+    run(engine)
+    assert len(windows) == 2

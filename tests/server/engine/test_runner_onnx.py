@@ -145,6 +145,28 @@ def test_a_prefix_continues_to_the_same_ids(
     assert (rest == whole[rows:]).all()
 
 
+@pytest.mark.parametrize("sizes", [(15,), (1, 2, 3, 9), (4, 11), (14, 1)])
+def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
+    model: LoadedModel, sizes: tuple[int, ...]
+) -> None:
+    drawn = np.random.default_rng(3).integers(0, model.grid.codebook_size, 15)
+    tokens = np.concatenate([[model.grid.start_token], drawn])
+    stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
+    stepped.open(0, text(model, "a red house"))
+    for position in range(15):
+        stepped.step(tokens[position : position + 1], np.array([position]))
+    for slot in range(3):
+        filled.open(slot, text(model, "the sea" if slot != 1 else "a red house"))
+    first = 0
+    for size in sizes:
+        filled.fill(1, tokens[first : first + size], first)
+        first += size
+    expected = stepped.step(tokens[15:], np.array([15]))
+    actual = filled.step(np.array([1, tokens[15], 1]), np.array([0, 15, 0]))
+    for mine, theirs in zip(actual, expected, strict=True):
+        assert mine[1].tobytes() == theirs[0].tobytes()
+
+
 def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
     for slot in range(JOBS):
         runner.open(slot, text(model, "a red house" if slot == 0 else "the sea at night"))
