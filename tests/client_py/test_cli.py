@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib.metadata import EntryPoint, version
 
@@ -38,7 +37,7 @@ def lacks_a_package(arguments: list[str]) -> int:
     raise ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """The functions above as subcommands, beside one whose package is not installed."""
     found = [
@@ -50,11 +49,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, __name__, sys.modules[works.__module__])
 
 
+@pytest.mark.usefixtures("commands")
 def test_a_subcommand_gets_the_words_after_it(capsys: Captured) -> None:
     assert cli.main(["works", "well", "--now"]) == 0
     assert capsys.readouterr().out == "did well --now\n"
 
 
+@pytest.mark.usefixtures("commands")
 @pytest.mark.parametrize(
     ("command", "code", "text"),
     [
@@ -76,6 +77,7 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     assert text in line
 
 
+@pytest.mark.usefixtures("commands")
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["-h"], 0), (["--help"], 0)])
 def test_help_lists_the_commands_each_with_a_line(
     capsys: Captured, arguments: list[str], code: int
@@ -93,11 +95,9 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
     assert capsys.readouterr().out == f"rowcast {version('rowcast')}\n"
 
 
-def test_the_installed_command_knows_its_subcommands() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "rowcast"], capture_output=True, text=True, timeout=60
-    )
-    assert shown.returncode == 2
-    listed = [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")]
+def test_the_installed_command_knows_its_subcommands(capsys: Captured) -> None:
+    cli.main(["--help"])
+    shown = capsys.readouterr().out.splitlines()
+    listed = [line.split()[0] for line in shown if line.startswith("  ")]
     assert listed[:5] == ["demo", "serve", "generate", "replay", "export"]
     assert "bench" in listed

@@ -21,6 +21,8 @@ from tests.support.tiny_model import tiny_model
 
 SECONDS = 60
 
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+
 
 @contextmanager
 def demo(folder: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
@@ -54,14 +56,6 @@ def group(leader: int) -> list[int]:
     return found
 
 
-def wait_for_server(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("the server is up"):
-            return
-    pytest.fail("no server")
-
-
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that takes many seconds a picture."""
@@ -88,38 +82,7 @@ def test_a_demo_of_no_model_says_so(tmp_path: Path) -> None:
         assert "rowcast demo: the server did not start" in said
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_leaves_no_server_behind(
-    large: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    with demo(large, tmp_path) as process:
-        wait_for_server(process)
-        assert len(group(process.pid)) == 2
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # as Ctrl-C does
-        else:
-            process.send_signal(number)  # as `kill` does
-        _, said = process.communicate(timeout=SECONDS)
-        assert process.returncode == code
-        assert "Traceback" not in said
-        assert group(process.pid) == []
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_stopping_while_the_server_still_loads(tiny_folder: Path, tmp_path: Path) -> None:
-    with demo(tiny_folder, tmp_path) as process:
-        while len(group(process.pid)) < 2:
-            assert process.poll() is None
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=SECONDS)
-        assert process.returncode == 130
-        assert "Traceback" not in said
-        assert group(process.pid) == []
-
-
-def test_in_a_terminal_it_paints_and_ctrl_c_leaves_it_as_it_was(
+def test_in_a_terminal_it_paints_and_ctrl_c_saves_what_had_arrived(
     large: Path, tmp_path: Path
 ) -> None:
     ours, its = pty.openpty()
@@ -134,7 +97,8 @@ def test_in_a_terminal_it_paints_and_ctrl_c_leaves_it_as_it_was(
     try:
         while shown.count("▀".encode()) < 1_000:
             shown += os.read(ours, 65_536)
-        os.write(ours, b"\x03")  # the terminal makes a signal of it
+        assert len(group(process.pid)) == 2
+        os.write(ours, b"\x03")  # the terminal makes a SIGINT of it, for both processes
         while b"saved\r\n" not in shown[-200:]:
             shown += os.read(ours, 65_536)
         assert process.wait(SECONDS) == 130
@@ -148,17 +112,30 @@ def test_in_a_terminal_it_paints_and_ctrl_c_leaves_it_as_it_was(
         process.wait()
         os.close(ours)
         os.close(its)
+    picture = load_rows(tmp_path / "image-0.rows")
+    assert 0 < picture.rows_held < 64
+    assert picture.reason is None
 
 
-def test_ctrl_c_saves_the_rows_that_had_arrived(large: Path, tmp_path: Path) -> None:
-    with demo(large, tmp_path, "--json") as process:
-        wait_for_server(process)
-        time.sleep(1.0)  # some of the 64 rows
+def test_kill_leaves_no_server_behind(large: Path, tmp_path: Path) -> None:
+    with demo(large, tmp_path) as process:
+        assert process.stderr is not None
+        assert next(process.stderr).startswith("the server is up")
+        assert len(group(process.pid)) == 2
+        process.terminate()
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "Traceback" not in said
+        assert group(process.pid) == []
+
+
+def test_ctrl_c_while_the_server_still_loads(tiny_folder: Path, tmp_path: Path) -> None:
+    with demo(tiny_folder, tmp_path) as process:
+        while len(group(process.pid)) < 2:
+            assert process.poll() is None
+            time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)
-        shown, said = process.communicate(timeout=SECONDS)
+        _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == 130
-        assert "rowcast: stopped" in said
-        assert json.loads(shown)["error"] == "stopped"
-        picture = load_rows(tmp_path / "image-0.rows")
-        assert picture.rows_held < 64
-        assert picture.reason is None
+        assert "Traceback" not in said
+        assert group(process.pid) == []

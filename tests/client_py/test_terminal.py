@@ -53,8 +53,8 @@ def test_two_pixels_a_character_in_true_colour() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 9, 16, 64])
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 60), (40, 50), (120, 30)])
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 64])
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 50), (150, 20)])
 def test_all_pictures_fit_and_leave_room_below(count: int, columns: int, lines: int) -> None:
     shown = painted(count, columns, lines)
     assert shown[-1] == "a caption"
