@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "protocol.md").read_text(encoding="utf-8")
 
 
+LEFT_OUT = "may be left out: 0"  # how a table tells a default
+
+
 class Refused(Exception):
     """The document says that this is no message."""
 
@@ -64,8 +67,9 @@ def size(name: str) -> int:
 def fields(part: str) -> list[tuple[str, str, str | None]]:
     """(name, type, default or None) of each field of a message, or of a part of one."""
     rows = table(f"`{part}`", "type")
-    defaults = part == "options"  # the only table with a column of defaults
-    return [(row[0], row[1], row[2] if defaults else None) for row in rows]
+    if part == "options":  # the only table with a column of defaults
+        return [(row[0], row[1], row[2]) for row in rows]
+    return [(row[0], row[1], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
 
 
 def decode_frame(side: str, frame: bytes) -> dict[str, Any] | None:
@@ -166,6 +170,8 @@ def elements(part: str, meaning: dict[str, Any]) -> list[Any]:
     if "message" in meaning:
         (tag,) = (row[0] for row in table("tag", "name") if row[1] == f"`{part}`")
         array.insert(0, int(tag))
+    if part == "accepted" and not meaning["text_cut"]:
+        array.pop()  # R-26
     return array
 
 

@@ -56,6 +56,7 @@ class Picture:
     rows_held: int = 0
     reason: DoneReason | int | None = None
     milliseconds: int = 0
+    text_cut: int = 0  # tokens of the prompt that the model did not read
 
     def __post_init__(self) -> None:
         self.ids = np.zeros((self.recipe.rows, self.recipe.cols), np.uint32)

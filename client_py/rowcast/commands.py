@@ -187,6 +187,8 @@ def draw(url: str, options: argparse.Namespace) -> int:
             "total_s": _rounded(total),
             "files": save_pictures(named, client.detokenizer),
         }
+    if cut := max((picture.text_cut for picture in watch.pictures.values()), default=0):
+        console.print(f"the prompt is too long: its last {cut} tokens were not used")
     _tell(console, report, list(named.items()), problem)
     if options.json:
         print(json.dumps(report | ({"error": problem} if problem else {})))

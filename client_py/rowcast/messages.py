@@ -214,6 +214,7 @@ class Accepted(Struct, array_like=True, frozen=True, tag=3):
     id_bytes: Literal[2, 4]
     first_row: Row
     position: Unsigned32
+    text_cut: Unsigned16 = 0  # left out where it is 0
 
 
 class Rows(Struct, array_like=True, frozen=True, tag=4):
@@ -286,11 +287,14 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Message) -> bytes:
-    """One message as one frame's payload.
+    """One message as one frame's payload. What was added to `accepted` later is left out at 0.
 
     Raises ValueError where the text cannot be UTF-8 (a lone surrogate). Ranges are checked where
     a frame is received, not here: what we send we built ourselves.
     """
+    if isinstance(message, Accepted) and not message.text_cut:
+        tag = message.__struct_config__.tag
+        return _encoder.encode((tag, *msgspec.structs.astuple(message)[:-1]))
     return _encoder.encode(message)
 
 

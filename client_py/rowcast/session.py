@@ -254,6 +254,7 @@ class ClientSession:
                 detokenizer_sha256=None if file is None else file.sha256,
             ),
             model.codebook_size,
+            text_cut=accepted.text_cut,
         )
         if accepted.first_row:
             held = (request.prefix or b"")[: accepted.first_row * accepted.cols * accepted.id_bytes]

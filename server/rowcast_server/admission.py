@@ -10,6 +10,7 @@ import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from rowcast.messages import MAX_SEED, MAX_STREAM, ErrorCode, Limits, Model, Ran
 
 from .engine.request import PictureRequest, Sampling
 from .models.text import TextTokenizer
+
+MAX_TEXT_CUT: Final = 65_535  # what `accepted` can tell
 
 
 class Refused(Exception):
@@ -51,6 +54,7 @@ class Order:
     sampling: Sampling
     stop_row: int
     prefix: NDArray[np.int64] | None  # [rows, cols]
+    text_cut: int = 0  # tokens of the prompt that the model does not read
 
     def request(self, image: int) -> PictureRequest:
         return PictureRequest(
@@ -77,10 +81,11 @@ def admit(start: Start, models: Mapping[str, ServedModel], limits: Limits) -> Or
     stop_row = model.rows if options.stop_row is None else options.stop_row
     if not 1 <= stop_row <= model.rows:
         raise Refused(ErrorCode.BAD_STOP_ROW, f"stop_row must be 1 to {model.rows}, not {stop_row}")
+    text = served.tokenizer.encode(prompt)
     return Order(
         model=model,
         prompt=prompt,
-        text_ids=tuple(int(token) for token in served.tokenizer.encode(prompt).ids),
+        text_ids=tuple(text.ids.tolist()),
         seed=seed,
         seed_was_given=options.seed is not None,
         first_image=options.first_image,
@@ -88,6 +93,7 @@ def admit(start: Start, models: Mapping[str, ServedModel], limits: Limits) -> Or
         sampling=_sampling(start, model),
         stop_row=stop_row,
         prefix=_prefix(options.prefix, model, stop_row),
+        text_cut=min(text.cut, MAX_TEXT_CUT),
     )
 
 

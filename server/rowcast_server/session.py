@@ -256,6 +256,7 @@ class ServerSession:
                 model.id_bytes,
                 viewer.cursor,
                 viewer.place,
+                picture.order.text_cut,
             )
         if viewer.left:
             return self._finish(viewer, DoneReason.LEFT, now)

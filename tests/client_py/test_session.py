@@ -250,6 +250,14 @@ def test_a_picture_is_accepted_grows_and_ends() -> None:
     assert (end.picture.recipe.seed, end.picture.milliseconds) == (7, 5)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 65_535])
+def test_a_caller_can_see_that_the_text_was_cut(cut: int) -> None:
+    session, generation = started()
+    session.receive(accepted(text_cut=cut))
+    (notice,) = taken(generation)
+    assert notice.picture.text_cut == cut
+
+
 def test_a_slow_consumer_gets_fewer_larger_steps_of_the_newest_state() -> None:
     session, generation = started()
     session.receive(accepted())

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from msgspec import structs
 from rowcast.messages import (
     MAX_SERVER_FRAME_BYTES,
     MAX_STREAM,
@@ -246,6 +247,16 @@ class TestStart:
         studio.drawer.draw(0)
         assert line.read() == [rows(0, 3, 4), done(0, 4, DoneReason.COMPLETE, milliseconds=2_500)]
         assert line.read() == []
+
+    def test_a_prompt_that_is_too_long_is_cut_and_said_to_be(self, studio: Studio) -> None:
+        line = greeted(studio)
+        # A token a letter, and one a word.
+        line.send(Start(0, KEY, "at sea " * 20, 1, Options(seed=7)))
+        studio.drawer.place(0)
+        (answer,) = line.read()
+        assert isinstance(answer, Accepted)
+        assert answer.text_cut == 20 * (3 + 4) + 2 - 64
+        assert answer == structs.replace(accepted(), text_cut=answer.text_cut)
 
     def test_every_change_wakes_the_line(self, studio: Studio) -> None:
         line, other = greeted(studio), greeted(studio)

@@ -29,11 +29,18 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A prompt as ids: int64 [64], of which the first `length` are not padding."""
+    """A prompt as ids: int64 [64], of which the first `length` are not padding.
+
+    `cut` tokens, `</s>` among them, did not fit.
+    """
 
     ids: Ids
     length: int
-    truncated: bool
+    cut: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.cut > 0
 
 
 def _emoji_spelled_out(text: str) -> str:
@@ -93,7 +100,7 @@ class TextTokenizer:
         kept = whole[:TEXT_POSITIONS]
         ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
         ids[: len(kept)] = kept
-        return EncodedText(ids, len(kept), len(kept) < len(whole))
+        return EncodedText(ids, len(kept), len(whole) - len(kept))
 
     def pieces(self, word: str) -> list[str]:
         """The subwords of one word: merge the pair of lowest rank, leftmost first, until none.

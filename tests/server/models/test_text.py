@@ -65,7 +65,8 @@ def test_long_text_is_cut_and_says_so(tokenizer: TextTokenizer) -> None:
     fits = tokenizer.encode("sea " * 62)
     assert (fits.length, fits.truncated) == (64, False)
     cut = tokenizer.encode("sea " * 63)
-    assert (cut.length, cut.truncated) == (64, True)
+    assert (cut.length, cut.cut, cut.truncated) == (64, 1, True)
+    assert tokenizer.encode("sea " * 80).cut == 18
     assert fits.ids[-1] == END
     assert cut.ids[-1] == VOCAB["Ġsea"]  # </s> is cut as well
     assert np.array_equal(fits.ids[:-1], cut.ids[:-1])
