@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity format bench clean
+.PHONY: help demo test lint check parity format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,11 +16,12 @@ demo: $(VENV)/installed-server  ## a server and a client: a picture forms in the
 test: $(VENV)/installed-test  ## all tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed-test  ## lint, types, tests
+lint: $(VENV)/installed-test  ## ruff and mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test  ## lint, types, tests
 
 parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 	$(BIN)/python -m pytest -m parity -s

@@ -62,7 +62,10 @@ Needs the export extra: pip install 'rowcast[export]'"""
 
 
 def export(arguments: list[str]) -> int:
-    """Run `rowcast export` with the words after it; the exit code: 0 done, 1 failed, 2 usage."""
+    """Turn a VQGAN's decoder into verified ONNX files.
+
+    Takes the words after `rowcast export`; returns 0 when done, 1 for a failure, 2 for usage.
+    """
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as stop:  # argparse has printed the help or the usage
