@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -57,36 +57,39 @@ def local_server(model: str) -> Iterator[str]:
     """A server process on free ports; yields its ws:// address once it takes jobs."""
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--http-port", "0", "--model", model]
-    with _on_signals(signal.SIG_IGN, signal.SIGINT):  # inherited: Ctrl-C is the client's alone
+    with _leaving_on(signal.SIGTERM, signal.SIGHUP):
+        # Ctrl-C is the client's alone: the server inherits that it is held back.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        with _on_signals(_leave, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("ready "):
                     yield line.split()[1]
                     return
-        raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+            raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 @contextmanager
-def _on_signals(handler: Callable[[int, object], object] | int, *numbers: int) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in set(numbers)}
+def _leaving_on(*numbers: int) -> Iterator[None]:
+    """Leave by way of every `finally` on these signals: by default the server would stay behind."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-def _leave(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # by way of every `finally`: the default would leave the server behind
+        for number, handler in before.items():
+            signal.signal(number, handler)
