@@ -13,6 +13,7 @@ from PIL import Image
 from .artifacts import Progress, choose_file, fetch
 from .canvas import Picture
 from .detokenizer import Detokenizer
+from .errors import DetokenizerError
 from .events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
 from .generation import AcceptedNotice, DoneNotice, Notice, QueuedNotice, RowsNotice
 from .messages import Model
@@ -35,6 +36,7 @@ class Painter:
         self._progress = progress
         self._threads = threads
         self.detokenizer: Detokenizer | None = None
+        self._model = ""
         # The last image of each picture and the rows it shows: decoded once, told twice.
         self._painted: WeakKeyDictionary[Picture, tuple[int, Image.Image]] = WeakKeyDictionary()
 
@@ -43,11 +45,20 @@ class Painter:
         file = choose_file(model)
         path = fetch(file, self._url, self._allowed_hosts, self._cache, self._progress)
         self.detokenizer = Detokenizer(path, self._threads)
+        self._model = model.name
 
     def paint(self, picture: Picture, grid: NDArray[np.integer]) -> Image.Image | None:
-        """The picture with the rows of ``grid`` [held, cols]; None before its first row."""
+        """The picture with the rows of ``grid`` [held, cols]; None before its first row.
+
+        Raises DetokenizerError for a picture of another model than `load` was given.
+        """
         if len(grid) == 0 or self.detokenizer is None:
             return None
+        if picture.recipe.model != self._model:
+            raise DetokenizerError(
+                f"this client paints pictures of {self._model}, not of {picture.recipe.model}; "
+                "open it with decode=False to receive their ids"
+            )
         rows, image = self._painted.get(picture, (0, None))
         if image is None or rows != len(grid):
             image = Image.fromarray(self.detokenizer.paint(grid, picture.recipe.rows))

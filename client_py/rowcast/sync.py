@@ -37,6 +37,8 @@ from .transport import (
 
 logger = logging.getLogger(__name__)
 
+FRAMES_AT_ONCE = 256  # a peer that never stops sending must not keep the caller from its events
+
 
 def connect(
     url: str,
@@ -153,7 +155,7 @@ class SyncClient:
         if self._socket is None:
             return  # closed: every picture has failed
         try:
-            while True:
+            for _ in range(FRAMES_AT_ONCE):
                 self._send(self._take(self._socket.recv(timeout)))
                 timeout = 0
         except TimeoutError:

@@ -4,6 +4,7 @@ is lost, nothing waits for ever, and the next picture can be drawn."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 import math
@@ -30,6 +31,7 @@ from rowcast.errors import (
 from rowcast.events import Event, PictureAccepted, PictureDone, RowsArrived
 from rowcast.messages import CloseCode, DoneReason, Ping, Rows, encode, view_key
 from rowcast_server.server import RowcastServer
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.fake_server import (
     Peer,
@@ -708,6 +710,18 @@ def test_pings_are_answered_while_a_picture_forms(connect: Connect) -> None:
     with fake_server(script) as fake, connect(fake.url, decode=False) as client:
         client.pictures(PROMPT)
     assert [getattr(echo, "echo", None) for echo in echoes] == [77]  # R-49
+
+
+def test_a_server_that_never_stops_sending_does_not_keep_events_back(connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.send(accepted(), rows(0))
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await peer.send(b"\x92\x28\x00")  # of no use, and allowed (R-6)
+
+    with fake_server(script) as fake, connect(fake.url, decode=False) as client:
+        assert first_rows(client.generate(PROMPT)).first_row == 0
 
 
 def test_many_clients_at_once(connect: Connect, tiny_server: RowcastServer) -> None:

@@ -139,6 +139,13 @@ def test_a_fork_by_another_seed_leaves_its_source_alone(
     assert source.read_bytes() == before
 
 
+def test_a_prompt_that_the_model_cannot_read_to_its_end(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, "a red house " * 60, "--out", out) == 0
+    assert "the prompt is too long: its last " in capsys.readouterr().err
+
+
 # Drawing that fails
 
 

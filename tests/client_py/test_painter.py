@@ -16,12 +16,12 @@ from rowcast.detokenizer import PAPER
 from rowcast.errors import DetokenizerError
 from rowcast.events import PictureAccepted, PictureDone, PictureQueued, RowsArrived
 from rowcast.generation import Generation
-from rowcast.messages import DetokenizerFile, DoneReason, Queued, encode
+from rowcast.messages import DetokenizerFile, DoneReason, Queued, Welcome, encode
 from rowcast.painter import Painter, make_event
 from rowcast.requests import Request
 from rowcast.session import ClientSession
 
-from tests.support.fake_server import MODEL, accepted, done, ids_until, rows, welcome
+from tests.support.fake_server import LIMITS, MODEL, accepted, done, ids_until, rows, welcome
 from tests.support.tiny_model import tiny_detokenizer
 
 
@@ -133,6 +133,18 @@ def test_without_a_painter_events_carry_ids_alone(session: ClientSession) -> Non
 def test_a_server_without_a_detokenizer(tmp_path: Path) -> None:
     with pytest.raises(DetokenizerError, match="offers no full fp32 detokenizer"):
         Painter("ws://127.0.0.1:1", None, (), None, 1).load(MODEL)
+
+
+def test_another_models_pictures_are_not_painted_in_the_wrong_colours(painter: Painter) -> None:
+    other = replace(MODEL, name="other")
+    session = ClientSession()
+    session.hello()
+    session.receive(encode(Welcome(LIMITS, [MODEL, other])))
+    generation, _ = session.start(Request("a red boat", model="other"))
+    session.receive(accepted(model="other"))
+    session.receive(rows(0))
+    with pytest.raises(DetokenizerError, match="paints pictures of tiny, not of other"):
+        list(events(generation, painter))
 
 
 def test_ids_that_the_detokenizer_does_not_know(painter: Painter) -> None:
