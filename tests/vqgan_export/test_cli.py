@@ -52,6 +52,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.timeout(400)  # two processes that trace the graph
 def test_postcard_is_found_without_importing_the_server_and_gives_the_same_bytes(
     checkpoint_file: Path, exported: Exported, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_manifest_describes_the_file(exported: Exported) -> None:
     assert sorted(os.listdir(exported.path.parent)) == FILES
 
 
+@pytest.mark.timeout(400)
 def test_another_opset_and_another_range(checkpoint: Checkpoint, tmp_path: Path) -> None:
     settings = Settings("tiny", 1e-5, (-1.0, 1.0))
     [result, _] = export_detokenizer(checkpoint, tmp_path, settings, opset=17, threads=1)

@@ -38,6 +38,7 @@ from tests.vqgan_export.references import (
     make_state,
 )
 
+pytestmark = pytest.mark.timeout(400)  # each export is seconds of work, and cores are shared
 LARGEST_DIFFERENCE = 1e-3  # of the range 0..1
 SHAPES = ((1, 4, 4), (2, 3, 5), (1, 6, 2))
 
