@@ -52,8 +52,34 @@ def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
     return rounded / half, ids
 
 
+class ChannelAffine(nn.Module):
+    """A scale and a shift per channel: a norm without statistics."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> the same shape."""
+        return hidden * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class LocalBlock(ResidualBlock):
+    """A residual block that sees no further than its convolutions."""
+
+    def __init__(self, input_channels: int, output_channels: int) -> None:
+        super().__init__(input_channels, output_channels, NORM_EPSILON)
+        self.norm1 = ChannelAffine(input_channels)  # type: ignore[assignment]
+        self.norm2 = ChannelAffine(output_channels)  # type: ignore[assignment]
+
+
 class Encoder(nn.Module):
-    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; cheap at high levels."""
+    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; cheap at high levels.
+
+    No group norms: their statistics span the picture, so that a house at the bottom would change
+    the codes of the sky, and the transformer would have to learn that noise (NOTES.md).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,11 +88,11 @@ class Encoder(nn.Module):
             nn.Conv2d(12, 64, 3, padding=1),
             nn.SiLU(),
             nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            ResidualBlock(128, 128, NORM_EPSILON),
+            LocalBlock(128, 128),
             nn.Conv2d(128, 128, 4, stride=2, padding=1),
-            ResidualBlock(128, 128, NORM_EPSILON),
-            ResidualBlock(128, 128, NORM_EPSILON),
-            nn.GroupNorm(32, 128),
+            LocalBlock(128, 128),
+            LocalBlock(128, 128),
+            ChannelAffine(128),
             nn.SiLU(),
             nn.Conv2d(128, DIMENSIONS, 1),
         )

@@ -34,12 +34,15 @@ from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_che
 from training.networks import CODEBOOK_SIZE, DIMENSIONS, LEVELS
 from training.scenes import Scene
 from training.tokenize_scenes import DEFAULT_TOKENS, load_scenes
+from training.train_classifier import ABSENT, HEADS
 
 DEFAULT_RUN = Path("training/runs/transformer")
 DEFAULT_TEXT = Path("training/runs/text")
 TEXT_LENGTH = 40  # captions take at most 33 tokens; shorter than 64 saves time, not results
 SIDE = 16
 START_TOKEN = CODEBOOK_SIZE
+READ_AFTER = 1  # the decoder layer whose states must say what the caption names
+OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
 
 
 def shapes(vocabulary: int) -> tuple[TransformerShape, TransformerShape]:
@@ -91,12 +94,33 @@ class CaptionToTokens(nn.Module):
             rows, width = table.weight.shape
             parametrize.register_parametrization(table, "weight", DigitTable(rows, width))
 
-    def forward(self, text: Tensor, tokens: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of tokens [batch, 256] given text ids [batch, n]."""
+    def forward(
+        self,
+        text: Tensor,
+        tokens: Tensor,
+        readers: nn.ModuleList | None = None,
+        hidden: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Mean cross-entropy in nats, [batch], of tokens [batch, 256] given text ids [batch, n].
+
+        Where `hidden` [batch, 256] is true the decoder does not see the token before. With
+        `readers`, also their logits: [batch, attributes] of the encoder's state of `<s>`, and
+        [batch, 256, attributes] of the decoder's states after the layer READ_AFTER.
+        """
         start = torch.full_like(tokens[:, :1], START_TOKEN)
         previous = torch.cat([start, tokens[:, :-1]], dim=1)
-        logits = self.decoder(previous, self.encoder(text), text_mask(text))
-        return F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())
+        if hidden is not None:
+            previous = previous.masked_fill(hidden, START_TOKEN)
+        states = self.decoder.embed(previous)
+        memory, mask = self.encoder(text), text_mask(text)
+        read: tuple[Tensor, ...] = ()
+        for index, layer in enumerate(self.decoder.layers):
+            states = layer(states, layer.encoder_attn.keys_values(memory), mask)
+            if readers is not None and index == READ_AFTER:
+                read = (readers[0](memory[:, 0]), readers[1](states))
+        logits = self.decoder.lm_head(self.decoder.final_ln(states))
+        losses = F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none")
+        return losses.reshape(tokens.shape).mean(dim=1), read
 
     def plain_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """State dicts of encoder and decoder under their plain names."""
@@ -120,6 +144,62 @@ def grid_waves(side: int, width: int) -> Tensor:
     return torch.cat([rows, cols], dim=2).flatten(0, 1)
 
 
+def hide_tokens(batch: int, share: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Which input tokens to hide, bool [batch, 256], and the pictures' weights in the loss.
+
+    In the first `share` of the batch, 30 % to all of a picture's tokens are hidden. A neighbour
+    that shows the colour of a house makes the caption superfluous; one that is hidden does not.
+    """
+    count = round(batch * share)
+    ratios = np.zeros((batch, 1))
+    ratios[:count, 0] = generator.uniform(0.3, 1.0, count)
+    hidden = torch.from_numpy(generator.random((batch, SIDE * SIDE)) < ratios)
+    weights = torch.ones(batch)
+    weights[:count] = 0.5
+    return hidden, weights
+
+
+def attribute_readers(width: int) -> nn.ModuleList:
+    """Training-only heads that read what the caption names off the encoder and the decoder.
+
+    A colour is worth 2 nats in a picture of 180, so the loss of the tokens alone teaches the
+    decoder to listen to it very late (NOTES.md); these heads make it listen early.
+    """
+    count = sum(len(values) for values in HEADS.values())
+    return nn.ModuleList(
+        nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count)) for _ in range(2)
+    )
+
+
+def reading_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over heads; logits [batch, ..., attributes], targets [batch, heads].
+
+    Targets of -100 (not named by the caption) do not count.
+    """
+    total = logits.new_zeros((), dtype=torch.float32)
+    parts = logits.float().split([len(values) for values in HEADS.values()], dim=-1)
+    for part, target in zip(parts, targets.unbind(dim=1), strict=True):
+        spread = part.reshape(len(part), -1, part.shape[-1])
+        wanted = target[:, None].expand(spread.shape[:2])
+        loss = F.cross_entropy(spread.flatten(0, 1), wanted.flatten(), reduction="sum")
+        total = total + loss / wanted.numel()
+    return total / len(parts)
+
+
+def named_targets(named: dict[str, str]) -> list[int]:
+    """What a caption says of each head: a value, absent for an object not named, or -100."""
+    targets = []
+    for kind, values in HEADS.items():
+        part_of = {"house side": "house", "balloon side": "balloon", "tree count": "trees"}
+        if kind in named:
+            targets.append(values.index(named[kind]))
+        elif kind in OBJECTS or part_of.get(kind, kind) not in {*named, kind}:
+            targets.append(values.index(ABSENT))
+        else:
+            targets.append(-100)
+    return targets
+
+
 class Captioner:
     """Scenes to text ids, a new wording each time, some replaced by the unconditional stream."""
 
@@ -127,15 +207,19 @@ class Captioner:
         self.tokenizer, self.dropout = tokenizer, dropout
         tokenizer.pieces = lru_cache(maxsize=10_000)(tokenizer.pieces)  # type: ignore[method-assign]
 
-    def __call__(self, scenes: list[Scene], generator: np.random.Generator) -> Tensor:
-        """int64 [len(scenes), TEXT_LENGTH]."""
-        rows = []
+    def __call__(
+        self, scenes: list[Scene], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Text ids int64 [scenes, TEXT_LENGTH] and what they name, int64 [scenes, heads]."""
+        rows, targets = [], []
         for scene in scenes:
-            encoded = self.tokenizer.encode(caption(scene, generator)[0])
+            text, named = caption(scene, generator)
+            encoded = self.tokenizer.encode(text)
             assert encoded.length <= TEXT_LENGTH
             dropped = generator.random() < self.dropout
             rows.append((unconditional_ids() if dropped else encoded.ids)[:TEXT_LENGTH])
-        return torch.from_numpy(np.stack(rows))
+            targets.append([-100] * len(HEADS) if dropped else named_targets(named))
+        return torch.from_numpy(np.stack(rows)), torch.tensor(targets)
 
 
 @torch.no_grad()
@@ -144,7 +228,7 @@ def validation_loss(model: CaptionToTokens, text: Tensor, tokens: Tensor) -> flo
     losses = []
     for start in range(0, len(text), 32):
         with torch.autocast("cpu", torch.bfloat16):
-            losses.append(model(text[start : start + 32], tokens[start : start + 32]))
+            losses.append(model(text[start : start + 32], tokens[start : start + 32])[0].mean())
     return float(torch.stack(losses).mean())
 
 
@@ -154,6 +238,8 @@ def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     tokenizer = write_vocabulary(arguments.text)
     model = CaptionToTokens(len(tokenizer.vocab))
+    if arguments.start_from is not None:
+        model.load_state_dict(load_checkpoint(arguments.start_from / "checkpoint.pt")["average"])
     average = Average(model, arguments.average)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -162,19 +248,23 @@ def train(arguments: argparse.Namespace) -> None:
         {"params": vectors, "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    readers = attribute_readers(model.encoder.shape.width)
+    reader_optimiser = torch.optim.AdamW(readers.parameters(), lr=1e-3, betas=(0.9, 0.98))
     schedule = Schedule(arguments.rate, arguments.steps, arguments.minutes, warmup=300)
     checkpoint: Path = arguments.run / "checkpoint.pt"
     if checkpoint.exists():
         state = load_checkpoint(checkpoint)
         model.load_state_dict(state["model"])
         average.module.load_state_dict(state["average"])
+        if "readers" in state:
+            readers.load_state_dict(state["readers"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.step, schedule.seconds_before = state["step"], state["seconds"]
     tokens = np.load(arguments.tokens / "train.npy")
     scenes = load_scenes(arguments.tokens / "train.jsonl")[: len(tokens)]
     held_tokens = torch.from_numpy(np.load(arguments.tokens / "validation.npy")[:256].astype(int))
     held_scenes = load_scenes(arguments.tokens / "validation.jsonl")[:256]
-    held_text = Captioner(tokenizer, 0.0)(held_scenes, np.random.default_rng(1))
+    held_text, _ = Captioner(tokenizer, 0.0)(held_scenes, np.random.default_rng(1))
     captioner = Captioner(tokenizer, arguments.dropout)
     generator = np.random.default_rng(arguments.seed + schedule.step)
     count = sum(value.numel() for part in model.plain_state() for value in part.values())
@@ -184,16 +274,22 @@ def train(arguments: argparse.Namespace) -> None:
     schedule.started = time.monotonic()
     while schedule.progress < 1 and not stop.raised:
         chosen = generator.integers(len(scenes), size=arguments.batch)
-        text = captioner([scenes[index] for index in chosen], generator)
+        text, targets = captioner([scenes[index] for index in chosen], generator)
+        hiding = arguments.hide if schedule.progress < 0.85 else 0.0
+        hidden, weights = hide_tokens(arguments.batch, hiding, generator)
         grids = torch.from_numpy(tokens[chosen].astype(np.int64))
         for group in optimiser.param_groups:
             group["lr"] = schedule.learning_rate
         with torch.autocast("cpu", torch.bfloat16):
-            loss = run(text, grids)
-        loss.backward()
+            losses, read = run(text, grids, readers, hidden)
+        loss = (losses * weights).mean()
+        heard = [reading_loss(logits, targets) for logits in read]
+        (loss + arguments.reading * torch.stack(heard).sum()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
+        reader_optimiser.step()
+        reader_optimiser.zero_grad()
         average.update(model, schedule.step)
         schedule.step += 1
         bar.update()
@@ -201,13 +297,16 @@ def train(arguments: argparse.Namespace) -> None:
             held = validation_loss(average.module, held_text, held_tokens)
             print(
                 f"step {schedule.step} minute {schedule.seconds / 60:.1f} "
-                f"loss {loss.item():.4f} validation {held:.4f} rate {schedule.learning_rate:.2e}",
+                f"seen {losses[-1].item():.3f} hidden {losses[0].item():.3f} "
+                f"validation {held:.4f} rate {schedule.learning_rate:.2e} "
+                f"reading {[round(value.item(), 3) for value in heard]}",
                 flush=True,
             )
             save_checkpoint(
                 checkpoint,
                 model=model.state_dict(),
                 average=average.module.state_dict(),
+                readers=readers.state_dict(),
                 optimiser=optimiser.state_dict(),
                 step=schedule.step,
                 seconds=schedule.seconds,
@@ -231,6 +330,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of the checkpoint")
+    parser.add_argument("--start-from", type=Path, help="begin with the weights of this other run")
     parser.add_argument("--tokens", type=Path, default=DEFAULT_TOKENS, help="from tokenize_scenes")
     parser.add_argument("--text", type=Path, default=DEFAULT_TEXT, help="where the BPE goes")
     parser.add_argument("--minutes", type=float, default=60, help="wall-clock budget (default 60)")
@@ -239,6 +339,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
     parser.add_argument("--dropout", type=float, default=0.1, help="share of captions dropped")
+    parser.add_argument("--reading", type=float, default=0.5, help="weight of the reading losses")
+    parser.add_argument(
+        "--hide", type=float, default=0.375, help="share of pictures with hidden input tokens"
+    )
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--seed", type=int, default=0)
