@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -252,19 +251,6 @@ def test_a_file_where_the_folder_should_be(
     (tmp_path / "file").write_bytes(b"")
     assert run("generate", tiny_server.ws_url, PROMPT, "--out", tmp_path / "file") == 1
     assert told(capsys) == f"rowcast generate: {tmp_path}/file: File exists"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_told_before_anything_is_drawn(
-    tmp_path: Path, capsys: Captured
-) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        assert run("generate", "ws://127.0.0.1:1", PROMPT, "--out", tmp_path) == 1
-    finally:
-        tmp_path.chmod(0o700)
-    (line,) = told(capsys).splitlines()
-    assert "Permission denied" in line
 
 
 def test_a_place_that_cannot_be_written(

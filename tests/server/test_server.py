@@ -362,7 +362,11 @@ class TestQueue:
                 for _ in range(20):
                     await flood.take()
                 await one.start(0)
-                brake.tokens(3 * 16 - 2)
+                placed = asyncio.create_task(one.take())
+                while not placed.done():  # it is placed between two steps
+                    brake.tokens(1)
+                    await asyncio.sleep(0.01)
+                brake.tokens(3 * 16)
                 picture = await one.picture(0)
                 assert_whole(picture)
                 assert picture.positions[0] <= 2
