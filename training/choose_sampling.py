@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 
 import torch
+from rowcast_export.vqgan import VQGANDecoder
 from safetensors.torch import load_file
 
-from rowcast_export.vqgan import VQGANDecoder
 from training.evaluate import draw_with_torch, held_out_prompts, score
 from training.export_weights import PACKAGE
 from training.sampling import SamplingOptions
