@@ -117,7 +117,8 @@ def score(named: list[dict[str, str]], found: list[dict[str, str]]) -> dict[str,
         "kinds": {kind: {"accuracy": kinds[kind], "count": total[kind]} for kind in sorted(kinds)},
         "worst_kind": min(kinds, key=lambda kind: kinds[kind]),
         "worst": min(kinds.values()),
-        "unnamed_objects_absent": right["unnamed objects absent"] / total["unnamed objects absent"],
+        "unnamed_objects_absent": right["unnamed objects absent"]
+        / max(1, total["unnamed objects absent"]),
     }
 
 
