@@ -28,7 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.captions import caption
-from training.export_weights import PACKAGE, latest_detokenizer
+from training.export_weights import PACKAGE
 from training.loop import load_checkpoint
 from training.model_card import card
 from training.sampling import SamplingOptions, sample_prompts
@@ -40,13 +40,13 @@ from training.train_classifier import (
     load_classifier,
     read_pictures,
 )
-from training.train_transformer import DEFAULT_RUN as TRANSFORMER_RUN
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
 from training.train_vqgan import as_pixels, load_autoencoder, psnr
 
 RESULTS = Path("training/results.json")
 CARD = Path("training/MODEL_CARD.md")
 SHEET = Path("docs/postcard-sheet.png")
+TOKENIZER_RUNS, TRANSFORMER_RUNS = "vqgan*/checkpoint.pt", "transformer*/checkpoint.pt"
 BARS = {"overall": 0.90, "worst kind": 0.75, "classifier": 0.98, "psnr": 27.0}
 OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
 
@@ -151,17 +151,16 @@ def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         states = [load_file(folder / f"{name}.safetensors") for name in names]
         return sum(value.numel() for state in states for value in state.values())
 
-    tokenizer_runs = {VQGAN_RUN, latest_detokenizer()}
-    transformer_run = load_checkpoint(TRANSFORMER_RUN / "checkpoint.pt")
+    # Runs that the last one began with count too: training/runs/vqgan, vqgan_groupnorm and so on.
+    tokenizer_runs = [load_checkpoint(path) for path in VQGAN_RUN.parent.glob(TOKENIZER_RUNS)]
+    transformer_runs = [load_checkpoint(path) for path in VQGAN_RUN.parent.glob(TRANSFORMER_RUNS)]
     return {
         **settings,
         "transformer_parameters": parameters("encoder", "decoder"),
         "detokenizer_parameters": parameters("detokenizer"),
-        "vqgan_minutes": sum(
-            load_checkpoint(run / "checkpoint.pt")["seconds"] / 60 for run in tokenizer_runs
-        ),
-        "transformer_minutes": transformer_run["seconds"] / 60,
-        "pictures": transformer_run["pictures"],
+        "vqgan_minutes": sum(run.get("seconds", 0) for run in tokenizer_runs) / 60,
+        "transformer_minutes": sum(run["seconds"] for run in transformer_runs) / 60,
+        "pictures": sum(run["pictures"] for run in transformer_runs),
     }
 
 
@@ -181,10 +180,17 @@ def main() -> None:
     parser.add_argument(
         "--try-out", action="store_true", help="only draw and score; write nothing but the sheet"
     )
+    parser.add_argument(
+        "--card-only", action="store_true", help="rewrite the card, measure nothing"
+    )
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings = json.loads((arguments.model / "model.json").read_text())
+    if arguments.card_only:
+        results = json.loads(RESULTS.read_text())
+        CARD.write_text(card(results, training_facts(arguments.model, settings)), encoding="utf-8")
+        return
     defaults = settings["sampling"]
     options = SamplingOptions(
         arguments.temperature or defaults["temperature"],
@@ -210,7 +216,7 @@ def main() -> None:
         pixels = torch.cat([detokenizer(part) for part in ids.split(25)])
     classifier = load_classifier()
     found = read_pictures(classifier, pixels)
-    results: dict[str, Any] = {
+    results = {
         "sampler": "engine" if arguments.engine else "torch reference",
         "sampling": vars(options),
         "prompts": len(prompts),
