@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import emoji
 import numpy as np
 import numpy.typing as npt
 
@@ -44,11 +45,7 @@ class EncodedText:
 
 
 def _emoji_spelled_out(text: str) -> str:
-    """Emoji as their names, if the optional `emoji` package is installed; else unchanged."""
-    try:
-        import emoji
-    except ImportError:
-        return text
+    """Emoji as their names."""
     spelled: Any = emoji.demojize(text, delimiters=("", ""))
     return str(spelled)
 
@@ -75,6 +72,7 @@ class TextTokenizer:
                 raise ValueError(f"vocabulary maps {token} to {vocab.get(token)}, not {expected}")
         self.vocab = dict(vocab)
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}  # the last of equals wins
+        normalise("\N{SLIGHTLY SMILING FACE}")  # emoji reads its tables now, not in a first prompt
 
     @classmethod
     def from_files(cls, vocab_path: Path | str, merges_path: Path | str) -> TextTokenizer:
