@@ -76,7 +76,7 @@ class OnnxRunner:
             for _ in range(self._layers)
         ]
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
-            self.step(np.zeros(1, np.int64), np.zeros(1, np.int64))
+            self._forward(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def _encode(self, text_ids: tuple[int, ...]) -> Memory:
         text = np.array([text_ids], np.int64)
@@ -93,6 +93,11 @@ class OnnxRunner:
             self._memory[name][2 * slot] = array[0]
 
     def step(
+        self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._forward(tokens, positions)
+
+    def _forward(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = np.arange(2 * len(tokens))
