@@ -39,17 +39,7 @@ def stars(painter: Painter, pattern: int) -> None:
     if painter.time != "night":
         return
     for x, y in STARS[pattern]:
-        tips = (
-            (0, -3),
-            (0.8, -0.8),
-            (3, 0),
-            (0.8, 0.8),
-            (0, 3),
-            (-0.8, 0.8),
-            (-3, 0),
-            (-0.8, -0.8),
-        )
-        painter.polygon([(x + dx, y + dy) for dx, dy in tips], (255, 246, 200))
+        painter.polygon([(x + dx, y + dy) for dx, dy in STAR], (255, 246, 200))
 
 
 def body(painter: Painter, kind: str, x: float, y: float) -> None:
@@ -137,13 +127,13 @@ def meadow(painter: Painter, shift: int) -> None:
     flowers = ((10, 94), (38, 91), (66, 95), (94, 91), (120, 95), (24, 123), (58, 121), (78, 124))
     colours = ((255, 255, 255), (255, 226, 70), (250, 120, 150))
     for index, (x, y) in enumerate((*flowers, (106, 122), (6, 110), (122, 110))):
-        painter.ellipse(x + shift / 2, y, 2.4, 2.4, painter.land(colours[index % 3]))
+        painter.ellipse(x + shift, y, 2.4, 2.4, painter.land(colours[index % 3]))
 
 
 def desert(painter: Painter, shift: int) -> None:
     """Sand dunes, and a flat-topped red rock far away."""
     mesa = painter.land((196, 104, 70))
-    left = 68 + 2 * shift
+    left = 64 + shift
     painter.polygon([(left, 90), (left + 7, 58), (left + 33, 58), (left + 40, 90)], mesa)
     _wave(painter, 80, 5, 0.15 + shift / 96, painter.land((226, 172, 94)))
     _wave(painter, 93, 5, 0.55 + shift / 96, painter.land((240, 196, 114)))
@@ -166,63 +156,63 @@ def snow(painter: Painter, shift: int) -> None:
 
 def house(painter: Painter, colour: Colour, x: float, y: float) -> None:
     """A house with a slate roof, 34 pixels wide and 42 high; lit windows at night."""
-    walls, roof = painter.thing(colour), painter.thing((72, 66, 88))
-    painter.box(x + 7, y - 40, x + 12, y - 26, painter.thing((150, 84, 66)))
+    walls, roof = colour, (72, 66, 88)
+    painter.box(x + 7, y - 40, x + 12, y - 26, (150, 84, 66))
     painter.box(x - 15, y - 25, x + 15, y, walls)
     painter.polygon([(x - 19, y - 24), (x, y - 42), (x + 19, y - 24)], roof)
     glass = (255, 226, 120) if painter.time in ("night", "sunset") else (150, 206, 236)
     for left in (x - 11, x + 4):
-        painter.box(left - 1, y - 20, left + 8, y - 11, painter.thing((252, 250, 244)))
+        painter.box(left - 1, y - 20, left + 8, y - 11, (252, 250, 244))
         painter.box(left, y - 19, left + 7, y - 12, glass)
-    painter.box(x - 4, y - 10, x + 4, y, painter.thing(WOOD))
+    painter.box(x - 4, y - 10, x + 4, y, WOOD)
 
 
 def pine(painter: Painter, x: float, y: float) -> None:
     """Three stacked triangles, 40 pixels high."""
-    painter.box(x - 2, y - 8, x + 2, y, painter.thing(WOOD))
-    light, dark = painter.thing((26, 124, 92)), painter.thing((16, 98, 76))
+    painter.box(x - 2, y - 8, x + 2, y, WOOD)
+    light, dark = (26, 124, 92), (16, 98, 76)
     for foot, top, half, colour in ((6, 22, 11, dark), (15, 31, 9, light), (24, 41, 7, dark)):
         painter.polygon([(x - half, y - foot), (x, y - top - 1), (x + half, y - foot)], colour)
 
 
 def round_tree(painter: Painter, x: float, y: float) -> None:
     """A round crown on a short trunk, 37 pixels high."""
-    painter.box(x - 2.2, y - 16, x + 2.2, y, painter.thing(WOOD))
-    painter.ellipse(x, y - 25, 11, 12, painter.thing((38, 142, 54)))
-    painter.ellipse(x - 2, y - 28, 7, 7, painter.thing((82, 182, 70)))
+    painter.box(x - 2.2, y - 16, x + 2.2, y, WOOD)
+    painter.ellipse(x, y - 25, 11, 12, (38, 142, 54))
+    painter.ellipse(x - 2, y - 28, 7, 7, (82, 182, 70))
 
 
 def palm(painter: Painter, x: float, y: float) -> None:
     """A leaning trunk and six fronds, 40 pixels high."""
     trunk = [(x - 2.5, y), (x - 1, y - 16), (x + 1, y - 30), (x + 3.5, y - 30), (x + 2.5, y - 14)]
-    painter.polygon([*trunk, (x + 2.5, y)], painter.thing((158, 108, 62)))
+    painter.polygon([*trunk, (x + 2.5, y)], (158, 108, 62))
     top_x, top_y = x + 2, y - 31
     fronds = ((-11, 9), (-12, 0), (-7, -8), (6, -8), (10, 0), (9, 9))
     for index, (dx, dy) in enumerate(fronds):
-        colour = painter.thing((64, 190, 92) if index % 2 else (40, 156, 74))
+        colour = (64, 190, 92) if index % 2 else (40, 156, 74)
         bend_x, bend_y = dx * 0.5 - dy * 0.28, dy * 0.5 - 3.2
         tip = (top_x + dx, top_y + dy)
         lower = (top_x + dx * 0.5, top_y + dy * 0.5 + 2.6)
         painter.polygon([(top_x, top_y), (top_x + bend_x, top_y + bend_y), tip, lower], colour)
-    painter.ellipse(top_x - 1, top_y + 2, 2.2, 2.2, painter.thing((120, 76, 40)))
+    painter.ellipse(top_x - 1, top_y + 2, 2.2, 2.2, (120, 76, 40))
 
 
 def boat(painter: Painter, colour: Colour, x: float, y: float) -> None:
     """A sailing boat, 34 pixels wide, its sail 30 high."""
-    sail = painter.thing(colour)
-    painter.box(x - 1, y - 36, x + 1, y - 5, painter.thing(WOOD))
+    sail = colour
+    painter.box(x - 1, y - 36, x + 1, y - 5, WOOD)
     painter.polygon([(x - 2, y - 36), (x - 2, y - 8), (x - 17, y - 8)], _shade(sail, 0.86))
     painter.polygon([(x + 2, y - 34), (x + 2, y - 8), (x + 16, y - 8)], sail)
     hull = [(x - 18, y - 6), (x + 18, y - 6), (x + 12, y + 3), (x - 12, y + 3)]
-    painter.polygon(hull, painter.thing((110, 58, 40)))
-    painter.box(x - 17.5, y - 6, x + 17.5, y - 4, painter.thing((240, 232, 216)))
+    painter.polygon(hull, (110, 58, 40))
+    painter.box(x - 17.5, y - 6, x + 17.5, y - 4, (240, 232, 216))
 
 
 def balloon(painter: Painter, colour: Colour, x: float, y: float) -> None:
     """A hot-air balloon, 32 pixels wide and 48 high, with darker and lighter gores."""
-    middle = painter.thing(colour)
+    middle = colour
     dark, light = _shade(middle, 0.84), _tint(middle, 0.18)
-    rope = painter.thing((96, 70, 56))
+    rope = (96, 70, 56)
     painter.polygon([(x - 9, y + 10), (x - 8, y + 10), (x - 3, y + 24), (x - 4, y + 24)], rope)
     painter.polygon([(x + 9, y + 10), (x + 8, y + 10), (x + 3, y + 24), (x + 4, y + 24)], rope)
     for half, shade in ((16.0, dark), (11.0, middle), (5.0, light)):
@@ -230,8 +220,8 @@ def balloon(painter: Painter, colour: Colour, x: float, y: float) -> None:
         foot = half * 0.34
         skirt = [(x - half * 0.9, y + 3), (x + half * 0.9, y + 3), (x + foot, y + 17)]
         painter.polygon([*skirt, (x - foot, y + 17)], shade)
-    painter.box(x - 4.5, y + 22, x + 4.5, y + 28, painter.thing((146, 92, 50)))
-    painter.box(x - 4.5, y + 22, x + 4.5, y + 23.5, painter.thing((100, 60, 34)))
+    painter.box(x - 4.5, y + 22, x + 4.5, y + 28, (146, 92, 50))
+    painter.box(x - 4.5, y + 22, x + 4.5, y + 23.5, (100, 60, 34))
 
 
 LANDS: dict[str, Callable[[Painter, int], None]] = {

@@ -8,13 +8,14 @@ codebook, so that every reader of VQGAN files can use it.
 from __future__ import annotations
 
 import torch
-from rowcast_export.vqgan import DecoderShape, LevelShape, ResidualBlock, Upsample
+from rowcast_export.vqgan import DecoderShape, LevelShape, Upsample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 7  # values per dimension
 DIMENSIONS = 4
 CODEBOOK_SIZE = LEVELS**DIMENSIONS  # 2401
+PIXELS_PER_TOKEN = 8
 NORM_EPSILON = 1e-6
 
 
@@ -52,49 +53,25 @@ def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
     return rounded / half, ids
 
 
-class ChannelAffine(nn.Module):
-    """A scale and a shift per channel: a norm without statistics."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[batch, channels, height, width] -> the same shape."""
-        return hidden * self.weight[:, None, None] + self.bias[:, None, None]
-
-
-class LocalBlock(ResidualBlock):
-    """A residual block that sees no further than its convolutions."""
-
-    def __init__(self, input_channels: int, output_channels: int) -> None:
-        super().__init__(input_channels, output_channels, NORM_EPSILON)
-        self.norm1 = ChannelAffine(input_channels)  # type: ignore[assignment]
-        self.norm2 = ChannelAffine(output_channels)  # type: ignore[assignment]
-
-
 class Encoder(nn.Module):
-    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; cheap at high levels.
+    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; each token sees its own
+    square of 8x8 pixels and nothing else.
 
-    No group norms: their statistics span the picture, so that a house at the bottom would change
-    the codes of the sky, and the transformer would have to learn that noise (NOTES.md).
+    What a token sees of its neighbours is noise that no caption explains, and the transformer would
+    have to learn it (NOTES.md): equal squares have equal codes. The decoder has the context.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 256) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(12, 64, 3, padding=1),
+            nn.PixelUnshuffle(PIXELS_PER_TOKEN),
+            nn.Conv2d(3 * PIXELS_PER_TOKEN**2, width, 1),
             nn.SiLU(),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            LocalBlock(128, 128),
-            nn.Conv2d(128, 128, 4, stride=2, padding=1),
-            LocalBlock(128, 128),
-            LocalBlock(128, 128),
-            ChannelAffine(128),
+            nn.Conv2d(width, width, 1),
             nn.SiLU(),
-            nn.Conv2d(128, DIMENSIONS, 1),
+            nn.Conv2d(width, width, 1),
+            nn.SiLU(),
+            nn.Conv2d(width, DIMENSIONS, 1),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -59,12 +59,6 @@ LAND_LIGHT: dict[str, tuple[float, float, float]] = {
     "sunset": (0.92, 0.74, 0.70),
     "night": (0.40, 0.47, 0.72),
 }
-OBJECT_LIGHT: dict[str, tuple[float, float, float]] = {
-    "day": (1.0, 1.0, 1.0),
-    "dawn": (1.0, 0.98, 0.98),
-    "sunset": (0.97, 0.92, 0.92),
-    "night": (0.88, 0.88, 0.95),
-}
 CLOUDS: dict[str, Colour] = {
     "day": (255, 255, 255),
     "dawn": (255, 240, 244),
@@ -72,7 +66,7 @@ CLOUDS: dict[str, Colour] = {
     "night": (78, 92, 150),
 }
 COLUMN = {"left": 24, "middle": 64, "right": 104}
-STEP = 4  # pixels: places are jittered in steps of half a token
+STEP = 8  # pixels, a token: places move in whole tokens, so that a thing has the same codes anywhere
 
 
 @dataclass(frozen=True)
@@ -181,10 +175,6 @@ class Painter:
         """The colour of ground in this light."""
         return _lit(colour, LAND_LIGHT[self.time])
 
-    def thing(self, colour: Colour) -> Colour:
-        """The colour of an object in this light: duller than by day, still well told apart."""
-        return _lit(colour, OBJECT_LIGHT[self.time])
-
     def gradient(self, top: float, bottom: float, first: Colour, last: Colour) -> None:
         """Full-width bands from one colour to another."""
         lines = int((bottom - top) * SUPERSAMPLING)
@@ -227,39 +217,39 @@ def render(scene: Scene) -> np.ndarray:
 
     painter = Painter(scene.time)
     drawing.stars(painter, int(generator.integers(4)))
-    body_y = (22 if scene.time in ("day", "night") else 42) + jitter(1)
-    body_x = COLUMN[scene.body_side or "middle"] + jitter(1)
-    if scene.body is not None:
-        drawing.body(painter, scene.body, body_x, body_y)
+    body_y = (24 if scene.time in ("day", "night") else 40) + jitter(1)
+    if scene.body is not None and scene.body_side is not None:
+        drawing.body(painter, scene.body, COLUMN[scene.body_side], body_y)
     if scene.cloudy:
         for side in SIDES:
-            x, y = COLUMN[side] + jitter(1), 20 + 4 * int(generator.integers(3))
-            if side == scene.balloon_side:
-                continue
+            y = 16 + STEP * int(generator.integers(2))
             if side == scene.body_side:
-                y = body_y + 27 if body_y < 32 else 10
-            drawing.cloud(painter, x, y)
+                y = body_y + 32
+            if side != scene.balloon_side and y <= 56:
+                drawing.cloud(painter, COLUMN[side], y)
     drawing.LANDS[scene.land](painter, jitter(2))
     # The house takes its side, the boat or the trees the other one.
-    house_x = (26 if scene.house_side == "left" else 102) + jitter(1)
-    boat_x = (90 if scene.house_side == "left" else 38) + jitter(1)
-    trees_x = {"left": 88, "right": 40, None: 64}[scene.house_side] + jitter(1)
+    inwards = STEP * int(generator.integers(2))
+    house_x = 24 + inwards if scene.house_side == "left" else 104 - inwards
+    boat_x = {"left": 88, "right": 40, None: 64}[scene.house_side] + jitter(1)
+    trees_x = {"left": 88, "right": 40, None: 64}[scene.house_side]
     if scene.sail is not None:
-        trees_x, boat_x = (92 + jitter(0), 26) if scene.trees else (trees_x, boat_x)
-        if scene.trees is None and scene.house is None:
-            boat_x = 64 + jitter(4)
+        if scene.trees is not None:
+            trees_x, boat_x = 88, 24
         drawing.boat(painter, OBJECT_COLOURS[scene.sail], boat_x, 94)
     if scene.trees is not None and scene.tree_count is not None:
         count = COUNTS.index(scene.tree_count) + 1
+        if count < 3 and scene.sail is None:  # three beside a house or a boat have no room to move
+            trees_x += jitter(1)
         for index in range(count):
-            x = trees_x + 24 * index - 12 * (count - 1)
+            x = trees_x + 24 * index - STEP * (0, 1, 3)[count - 1]
             drawing.TREES[scene.trees](painter, x, 116 + 3 * (index % 2))
     if scene.house is not None:
         drawing.house(painter, OBJECT_COLOURS[scene.house], house_x, 118)
     if scene.balloon is not None and scene.balloon_side is not None:
         x, y = COLUMN[scene.balloon_side] + jitter(1), 32 + jitter(1)
         if scene.sail is not None:
-            y = 26  # clear of the mast
+            y = 24  # clear of the mast
         drawing.balloon(painter, OBJECT_COLOURS[scene.balloon], x, y)
     return painter.finish()
 
