@@ -66,7 +66,9 @@ CLOUDS: dict[str, Colour] = {
     "night": (78, 92, 150),
 }
 COLUMN = {"left": 24, "middle": 64, "right": 104}
-STEP = 8  # pixels, a token: places move in whole tokens, so that a thing has the same codes anywhere
+STEP = (
+    8  # pixels, a token: places move in whole tokens, so that a thing has the same codes anywhere
+)
 
 
 @dataclass(frozen=True)

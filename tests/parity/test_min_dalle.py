@@ -25,6 +25,7 @@ LOADING = """
 import re, sys, threading, time
 import numpy as np
 import onnxruntime, rowcast_server.server
+from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import load_transformer
 from rowcast_server.models.sources import find_in
@@ -48,8 +49,8 @@ thread.start()
 model = load_transformer(find_in(Path(sys.argv[1])))
 text = tuple(unconditional_ids().tolist())
 runner = OnnxRunner(model.encoder, model.decoder, model.grid, text, 16, 1, digest=model.digest)
-runner.open(0, text)
-runner.step(np.array([model.grid.start_token]), np.array([0]))
+runner.open(0, PictureRequest(text, 0, 0, Sampling(), 1))
+runner.step(np.array([0]))
 watching = False
 thread.join()
 weights = 4 * (model.encoder.elements + model.decoder.elements)

@@ -18,6 +18,7 @@ from rowcast_server.models.sources import find_in
 from rowcast_server.models.text import unconditional_ids
 
 from tests.support.peer import START_TOKEN, Peer, Sizes
+from tests.support.requests import text_request
 
 GUIDANCE = 16.0
 PROMPT = "a red house by the sea at night, and two boats"
@@ -76,13 +77,13 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
         threads=threads,
         digest=ours.digest,
     )
-    runner.open(0, text)
+    runner.open(0, text_request(text))
     cross = runner._memory["cross_keys_0"]  # [2, heads, 64, text]: the prompt's first
     spread = keys.numpy().transpose(0, 2, 1).reshape(2, -1, *cross.shape[2:])[::-1]
     worst = 0.0
     before = START_TOKEN
     for position, (logits, token) in enumerate(drawn):
-        ours_now = runner.step(np.array([before]), np.array([position]))
+        ours_now = runner.logits(np.array([before]), np.array([position]))
         expected = guide(logits[1:], logits[:1], GUIDANCE)
         difference = np.abs(guide(*ours_now, GUIDANCE) - expected).max() / expected.std()
         worst, before = max(worst, float(difference)), token

@@ -48,11 +48,9 @@ def paced_server(model: Path, **settings: Any) -> Iterator[tuple[RowcastServer, 
     gate = Gate()
 
     class PacedRunner(OnnxRunner):
-        def step(
-            self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
             gate.enter()
-            return super().step(tokens, positions)
+            return super().step(positions)
 
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:

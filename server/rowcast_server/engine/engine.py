@@ -5,30 +5,37 @@ Not thread-safe: one thread owns an engine (see bridge.py).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .request import Ending, EngineEvent, PictureEnded, PicturePlaced, PictureRequest, RowDrawn
-from .runner import WINDOW, Runner
-from .sampling import draw
+from .runner import WINDOW, PendingRow, Runner
 from .scheduler import Scheduler
+
+NOT_FINITE = "the model's logits are not finite; are its weights damaged?"
 
 
 @dataclass(eq=False)
 class _Drawing:
-    """A picture on its way: its request, its ids so far, the next position to be drawn."""
+    """A picture on its way: its request and the next position to be drawn."""
 
     picture: int
     request: PictureRequest
-    ids: NDArray[np.int64]  # [rows * cols]
     position: int = 0
     place: int | None = None  # as last told: 0 runs, 1 is next
 
-    def last_token(self, start_token: int) -> int:
-        return start_token if self.position == 0 else int(self.ids[self.position - 1])
+
+@dataclass(frozen=True)
+class _Row:
+    """A row that was drawn and has not been told yet."""
+
+    drawing: _Drawing
+    row: int
+    pending: PendingRow
+    step: int  # at which its last token was drawn
 
 
 class Engine:
@@ -43,6 +50,8 @@ class Engine:
         self._runner = runner
         self._scheduler: Scheduler[_Drawing] = Scheduler(runner.slots, queue_limit)
         self._drawings: dict[int, _Drawing] = {}
+        self._rows: deque[_Row] = deque()
+        self._steps = 0
 
     @property
     def idle(self) -> bool:
@@ -55,9 +64,7 @@ class Engine:
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable = None) -> None:
         """Queue a picture under the caller's number. Raises QueueFull."""
-        drawing = _Drawing(picture, request, np.zeros(self.grid.tokens, np.int64))
-        if request.prefix is not None:
-            drawing.ids[: request.prefix.size] = request.prefix.reshape(-1)
+        drawing = _Drawing(picture, request)
         self._scheduler.put(client, drawing)
         self._drawings[picture] = drawing
 
@@ -66,33 +73,34 @@ class Engine:
         drawing = self._drawings.get(picture)
         if drawing is None:
             return []
-        if not self._scheduler.withdraw(drawing):
-            self._leave(self._scheduler.running.index(drawing))
+        if not self._scheduler.withdraw(drawing) and drawing in self._scheduler.running:
+            self._leave(drawing)
         return [self._end(drawing, Ending.CANCELLED)]
 
     def fail_all(self, text: str) -> list[EngineEvent]:
         """End every picture after a failure of the machine; the engine itself goes on."""
         drawings = list(self._drawings.values())
         self._scheduler.clear()
+        self._rows.clear()
         return [self._end(drawing, Ending.FAILED, text) for drawing in drawings]
 
     def step(self) -> list[EngineEvent]:
-        """Draw one token of every running picture."""
+        """Draw a token, or more, of every running picture."""
         events = self._admit()
         running = list(self._scheduler.running)
         if running:
             self._fill(running)
-            tokens = np.array([d.last_token(self.grid.start_token) for d in running], np.int64)
             positions = np.array([drawing.position for drawing in running], np.int64)
-            conditional, unconditional = self._runner.step(tokens, positions)
+            drawn = self._runner.step(positions)
             for slot in reversed(range(len(running))):  # from the last: leaving moves the last slot
-                events += self._advance(slot, conditional[slot], unconditional[slot])
-        return events
+                self._advance(slot, int(drawn[slot]))
+            self._steps += 1
+        return [*events, *self._tell()]
 
     def _admit(self) -> list[EngineEvent]:
         events: list[EngineEvent] = []
         for slot, drawing in self._scheduler.admit():
-            self._runner.open(slot, drawing.request.text_ids)
+            self._runner.open(slot, drawing.request)
             drawing.place = 0
             events.append(PicturePlaced(drawing.picture, 0))
         for place, drawing in enumerate(self._scheduler.order(), 1):
@@ -107,41 +115,49 @@ class Engine:
         for slot, drawing in enumerate(running):
             given = drawing.request.prefix_rows * self.grid.cols - drawing.position
             if given > 1:
-                fed = np.concatenate(
-                    [[drawing.last_token(self.grid.start_token)], drawing.ids[drawing.position :]]
-                )
                 count = min(given, WINDOW)
-                self._runner.fill(slot, fed[:count], drawing.position)
+                self._runner.fill(slot, drawing.position, count)
                 drawing.position += count
                 return
 
-    def _advance(
-        self, slot: int, conditional: NDArray[np.float32], unconditional: NDArray[np.float32]
-    ) -> list[EngineEvent]:
+    def _advance(self, slot: int, tokens: int) -> None:
+        """Note the rows that a step completed; a picture leaves with its last one."""
         drawing = self._scheduler.running[slot]
-        request, position, cols = drawing.request, drawing.position, self.grid.cols
-        row, column = divmod(position, cols)
-        drawing.position += 1
-        if row < request.prefix_rows:
-            return []  # a given token: it only fills the cache
-        try:
-            drawing.ids[position] = draw(
-                conditional, unconditional, request.sampling, request.seed, request.image, position
-            )
-        except FloatingPointError as error:
-            self._leave(slot)
-            return [self._end(drawing, Ending.FAILED, str(error))]
-        if column < cols - 1:
-            return []
-        events: list[EngineEvent] = [
-            RowDrawn(drawing.picture, row, drawing.ids[position + 1 - cols : position + 1].copy())
-        ]
-        if row + 1 == request.stop_row:
-            self._leave(slot)
-            events.append(self._end(drawing, Ending.DRAWN))
-        return events
+        first = drawing.position // self.grid.cols
+        drawing.position += tokens
+        request, after = drawing.request, drawing.position // self.grid.cols
+        for row in range(max(first, request.prefix_rows), min(after, request.stop_row)):
+            pending = self._runner.row(slot, row)
+            self._rows.append(_Row(drawing, row, pending, self._steps))
+        if after >= request.stop_row:
+            self._leave(drawing)
 
-    def _leave(self, slot: int) -> None:
+    def _tell(self) -> Iterator[EngineEvent]:
+        """Rows that have arrived from the device, in the order of their steps.
+
+        The oldest is waited for where nothing is left to draw or the device is a whole row behind.
+        """
+        while self._rows:
+            oldest = self._rows[0]
+            waited_for = not self._scheduler.running or self._steps - oldest.step > self.grid.cols
+            if not (oldest.pending.ready or waited_for):
+                return
+            self._rows.popleft()
+            drawing = oldest.drawing
+            if self._drawings.get(drawing.picture) is not drawing:
+                continue  # cancelled or failed meanwhile
+            ids = oldest.pending.ids()
+            if (ids < 0).any():
+                if drawing in self._scheduler.running:
+                    self._leave(drawing)
+                yield self._end(drawing, Ending.FAILED, NOT_FINITE)
+                continue
+            yield RowDrawn(drawing.picture, oldest.row, ids)
+            if oldest.row + 1 == drawing.request.stop_row:
+                yield self._end(drawing, Ending.DRAWN)
+
+    def _leave(self, drawing: _Drawing) -> None:
+        slot = self._scheduler.running.index(drawing)
         if (move := self._scheduler.release(slot)) is not None:
             self._runner.move(move.source, move.destination)
 

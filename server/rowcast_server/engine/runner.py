@@ -1,4 +1,8 @@
-"""What the engine asks of a runner: the one seam between lists and tensors."""
+"""What the engine asks of a runner: the one seam between policy and tensors.
+
+The engine counts positions and says who draws; a runner holds tensors, ids and sampling, so that a
+device may work ahead of the host: nothing drawn is read before a whole row is there.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .request import PictureRequest
+
 # Tokens that `fill` takes at once: with both streams the 32 rows for which ONNX Runtime's MatMul
 # was measured to give the same bits.
 WINDOW: Final = 16
+# In place of an id where the model's logits were not finite.
+NOT_DRAWN: Final = -1
 
 
 @dataclass(frozen=True)
@@ -27,29 +35,42 @@ class Grid:
         return self.rows * self.cols
 
 
+class PendingRow(Protocol):
+    """A row of ids on its way from the device."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ids` returns at once."""
+
+    def ids(self) -> NDArray[np.int64]:
+        """The ids [cols], waited for; NOT_DRAWN where the logits were not finite."""
+
+
 class Runner(Protocol):
-    """Keeps the text memory and key/value cache of each slot; slots are dense from 0."""
+    """Keeps the text memory, key/value cache, ids and sampling of each slot; slots are dense from
+    0. What happens in a slot depends on its request alone, never on the others."""
 
     grid: Grid
     slots: int
 
-    def open(self, slot: int, text_ids: tuple[int, ...]) -> None:
-        """Encode a text into the slot."""
+    def open(self, slot: int, request: PictureRequest) -> None:
+        """Give a slot to a picture: encode its text, note its sampling and the ids of its prefix."""
 
-    def step(
-        self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One step of slots 0 … n-1, each at its own position: [n] ids and positions.
+    def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw on in slots 0 … n-1, each from its own position [n]; returns, [n] and at least 1,
+        by how many positions each got on.
 
-        Returns the conditional and the unconditional logits, each [n, codebook_size] float32,
-        valid until the next step.
+        At the positions of its prefix a slot is fed what is given and draws nothing.
         """
 
-    def fill(self, slot: int, tokens: NDArray[np.int64], first: int) -> None:
-        """Feed given tokens [n] at positions first … first + n - 1, n <= WINDOW, to one slot.
+    def fill(self, slot: int, first: int, count: int) -> None:
+        """Feed the given tokens of positions first … first + count - 1, count <= WINDOW, at once.
 
-        It leaves the slot as n steps would, to the bit.
+        It leaves the slot as ``count`` steps would, to the bit.
         """
+
+    def row(self, slot: int, row: int) -> PendingRow:
+        """A row whose last token was drawn by a step; what the slot does later does not change it."""
 
     def move(self, source: int, destination: int) -> None:
         """Copy a slot's contents."""

@@ -6,6 +6,7 @@ Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stre
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from ..models.graph_files import Source, graph_sources
 from ..models.graphs import HEAD_WIDTH, Weights, layer_count
 from ..models.tensors import shape_of
-from .runner import Grid
+from .request import PictureRequest
+from .runner import NOT_DRAWN, Grid, PendingRow
+from .sampling import draw
 
 REMEMBERED_TEXTS: Final = 64
 
@@ -30,6 +33,17 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True)
+class DrawnRow:
+    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
+
+    values: NDArray[np.int64]
+    ready: bool = True
+
+    def ids(self) -> NDArray[np.int64]:
+        return self.values
 
 
 class OnnxRunner:
@@ -75,31 +89,51 @@ class OnnxRunner:
             np.zeros((2 * slots, heads, positions, HEAD_WIDTH), np.float32)
             for _ in range(self._layers)
         ]
+        self._requests: list[PictureRequest | None] = [None] * slots
+        # Behind the start token, so that what is fed at a position stands at its index.
+        self._ids = np.full((slots, positions + 1), grid.start_token, np.int64)
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
-            self._forward(np.zeros(1, np.int64), np.zeros(1, np.int64))
+            self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def _encode(self, text_ids: tuple[int, ...]) -> Memory:
         text = np.array([text_ids], np.int64)
         outputs = self._encoder.run(self._encoder_outputs, {"text_ids": text})
         return dict(zip(self._encoder_outputs, outputs, strict=True))
 
-    def open(self, slot: int, text_ids: tuple[int, ...]) -> None:
-        memory = self._texts.get(text_ids)
+    def open(self, slot: int, request: PictureRequest) -> None:
+        memory = self._texts.get(request.text_ids)
         if memory is None:
-            memory = self._texts[text_ids] = self._encode(text_ids)
+            memory = self._texts[request.text_ids] = self._encode(request.text_ids)
             if len(self._texts) > REMEMBERED_TEXTS:
                 self._texts.popitem(last=False)
         for name, array in memory.items():
             self._memory[name][2 * slot] = array[0]
+        self._requests[slot] = request
+        if request.prefix is not None:
+            self._ids[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
 
-    def step(
+    def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        slots = np.arange(len(positions))
+        fed = np.maximum(self._ids[slots, positions], 0)  # after broken logits, anything will do
+        conditional, unconditional = self.logits(fed, positions)
+        for slot, position in enumerate(positions.tolist()):
+            request = self._requests[slot]
+            assert request is not None
+            if position >= request.prefix_rows * self.grid.cols:
+                self._ids[slot, position + 1] = _drawn(
+                    conditional[slot], unconditional[slot], request, position
+                )
+        return np.ones(len(positions), np.int64)
+
+    def row(self, slot: int, row: int) -> PendingRow:
+        first = 1 + row * self.grid.cols
+        return DrawnRow(self._ids[slot, first : first + self.grid.cols].copy())
+
+    def logits(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._forward(tokens, positions)
-
-    def _forward(
-        self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Feed tokens [n] at positions [n] to slots 0 … n-1: the conditional and the unconditional
+        logits of what comes next, each [n, codebook_size] float32."""
         rows = np.arange(2 * len(tokens))
         row_positions = np.repeat(positions, 2)
         feeds: dict[str, NDArray[np.generic]]
@@ -115,8 +149,9 @@ class OnnxRunner:
             self._values[layer][rows, :, row_positions] = new[2 * layer + 1]
         return logits[0::2], logits[1::2]
 
-    def fill(self, slot: int, tokens: NDArray[np.int64], first: int) -> None:
-        streams, places = slice(2 * slot, 2 * slot + 2), slice(first, first + len(tokens))
+    def fill(self, slot: int, first: int, count: int) -> None:
+        streams, places = slice(2 * slot, 2 * slot + 2), slice(first, first + count)
+        tokens = self._ids[slot, places]
         positions = np.arange(first, first + len(tokens))
         feeds: dict[str, NDArray[np.generic]]
         feeds = {"tokens": np.tile(tokens, 2), "positions": np.tile(positions, 2)}
@@ -140,3 +175,19 @@ class OnnxRunner:
         )
         for buffer in (*self._memory.values(), *self._keys, *self._values):
             buffer[places] = buffer[rows]
+        self._ids[destination] = self._ids[source]
+        self._requests[destination] = self._requests[source]
+
+
+def _drawn(
+    conditional: NDArray[np.float32],
+    unconditional: NDArray[np.float32],
+    request: PictureRequest,
+    position: int,
+) -> int:
+    try:
+        return draw(
+            conditional, unconditional, request.sampling, request.seed, request.image, position
+        )
+    except FloatingPointError:
+        return NOT_DRAWN

@@ -15,7 +15,8 @@ from rowcast_server.engine.request import (
     RowDrawn,
     Sampling,
 )
-from rowcast_server.engine.runner import Grid
+from rowcast_server.engine.runner import NOT_DRAWN, Grid, PendingRow
+from rowcast_server.engine.runner_onnx import DrawnRow
 from rowcast_server.engine.scheduler import QueueFull
 
 GRID = Grid(rows=3, cols=2, codebook_size=50, start_token=50)
@@ -23,7 +24,7 @@ SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, guidance=1.0)
 
 
 class FakeRunner:
-    """Logits that depend on the slot's text and every token it was ever fed, in order.
+    """Ids that depend on the slot's text, the seed and every token it was ever fed, in order.
 
     Keeps what a real runner keeps in its cache, so a slot that is mixed up shows in the ids.
     """
@@ -34,26 +35,42 @@ class FakeRunner:
         self.history: list[tuple[int, ...]] = [()] * slots
         self.broken = False
 
-    def open(self, slot: int, text_ids: tuple[int, ...]) -> None:
-        self.history[slot] = text_ids
+        self.requests: list[PictureRequest | None] = [None] * slots
+        self.drawn = np.full((slots, GRID.tokens + 1), GRID.start_token, np.int64)
 
-    def step(
-        self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        rows = []
-        for slot, (token, position) in enumerate(zip(tokens, positions, strict=True)):
-            self.history[slot] = (*self.history[slot], int(token), int(position))
-            random = np.random.default_rng(self.history[slot])
-            rows.append(random.standard_normal(GRID.codebook_size).astype(np.float32))
-        logits = np.stack(rows)
-        return (logits * np.float32(np.nan) if self.broken else logits), logits
+    def open(self, slot: int, request: PictureRequest) -> None:
+        self.history[slot] = request.text_ids
+        self.requests[slot] = request
+        if request.prefix is not None:
+            self.drawn[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
 
-    def fill(self, slot: int, tokens: NDArray[np.int64], first: int) -> None:
-        for position, token in enumerate(tokens, first):
-            self.history[slot] = (*self.history[slot], int(token), position)
+    def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        for slot, position in enumerate(positions.tolist()):
+            self._feed(slot, position)
+            request = self.requests[slot]
+            assert request is not None
+            if position >= request.prefix_rows * GRID.cols:
+                random = np.random.default_rng([*self.history[slot], request.seed])
+                id_drawn = NOT_DRAWN if self.broken else int(random.integers(GRID.codebook_size))
+                self.drawn[slot, position + 1] = id_drawn
+        return np.ones(len(positions), np.int64)
+
+    def row(self, slot: int, row: int) -> PendingRow:
+        first = 1 + row * GRID.cols
+        return DrawnRow(self.drawn[slot, first : first + GRID.cols].copy())
+
+    def fill(self, slot: int, first: int, count: int) -> None:
+        for position in range(first, first + count):
+            self._feed(slot, position)
+
+    def _feed(self, slot: int, position: int) -> None:
+        token = max(int(self.drawn[slot, position]), 0)
+        self.history[slot] = (*self.history[slot], token, position)
 
     def move(self, source: int, destination: int) -> None:
         self.history[destination] = self.history[source]
+        self.requests[destination] = self.requests[source]
+        self.drawn[destination] = self.drawn[source]
 
 
 def request(text: int = 1, seed: int = 0, stop_row: int = 3, **changes: object) -> PictureRequest:
@@ -192,9 +209,9 @@ def test_a_prefix_is_fed_at_once_one_picture_a_step() -> None:
     windows: list[tuple[int, int, int]] = []
     fill = runner.fill
 
-    def watched(slot: int, tokens: NDArray[np.int64], first: int) -> None:
-        windows.append((slot, len(tokens), first))
-        fill(slot, tokens, first)
+    def watched(slot: int, first: int, count: int) -> None:
+        windows.append((slot, count, first))
+        fill(slot, first, count)
 
     runner.fill = watched  # type: ignore[method-assign]
     engine = Engine(runner)

@@ -15,6 +15,7 @@ from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder,
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.text import unconditional_ids
 
+from tests.support.requests import text_request
 from tests.support.tiny_model import tiny_model
 
 UNCONDITIONAL = tuple(unconditional_ids().tolist())
@@ -67,10 +68,10 @@ def test_every_step_agrees_with_the_torch_reference(model: LoadedModel, runner: 
     tokens = np.concatenate([[model.grid.start_token], drawn])
     prompt = text(model, "a red house and a blue boat")
     expected = reference_logits(model, [prompt, UNCONDITIONAL], tokens)
-    runner.open(0, prompt)
+    runner.open(0, text_request(prompt))
     worst = 0.0
     for position, token in enumerate(tokens):
-        pair = runner.step(np.array([token]), np.array([position]))
+        pair = runner.logits(np.array([token]), np.array([position]))
         for stream in (0, 1):
             difference = np.abs(pair[stream][0] - expected[stream, position]).max()
             worst = max(worst, float(difference) / float(expected[stream].std()))
@@ -152,28 +153,30 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
     drawn = np.random.default_rng(3).integers(0, model.grid.codebook_size, 15)
     tokens = np.concatenate([[model.grid.start_token], drawn])
     stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
-    stepped.open(0, text(model, "a red house"))
+    stepped.open(0, text_request(text(model, "a red house")))
     for position in range(15):
-        stepped.step(tokens[position : position + 1], np.array([position]))
+        stepped.logits(tokens[position : position + 1], np.array([position]))
     for slot in range(3):
-        filled.open(slot, text(model, "the sea" if slot != 1 else "a red house"))
+        prompt = text(model, "a red house" if slot == 1 else "the sea")
+        filled.open(slot, text_request(prompt, drawn))
     first = 0
     for size in sizes:
-        filled.fill(1, tokens[first : first + size], first)
+        filled.fill(1, first, size)
         first += size
-    expected = stepped.step(tokens[15:], np.array([15]))
-    actual = filled.step(np.array([1, tokens[15], 1]), np.array([0, 15, 0]))
+    expected = stepped.logits(tokens[15:], np.array([15]))
+    actual = filled.logits(np.array([1, tokens[15], 1]), np.array([0, 15, 0]))
     for mine, theirs in zip(actual, expected, strict=True):
         assert mine[1].tobytes() == theirs[0].tobytes()
 
 
 def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
     for slot in range(JOBS):
-        runner.open(slot, text(model, "a red house" if slot == 0 else "the sea at night"))
+        prompt = text(model, "a red house" if slot == 0 else "the sea at night")
+        runner.open(slot, text_request(prompt))
     expected: NDArray[np.float32] | None = None
     for company in range(1, JOBS + 1):
         tokens, positions = np.full(company, 3), np.zeros(company, np.int64)
-        conditional, unconditional = runner.step(tokens, positions)
+        conditional, unconditional = runner.logits(tokens, positions)
         pair = np.stack([conditional[0], unconditional[0]])
         expected = pair if expected is None else expected
         assert pair.tobytes() == expected.tobytes()
@@ -183,23 +186,23 @@ def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel) -> None:
     runner = make_runner(model, slots=2)
     prompt = text(model, "a tree")
     for slot in (0, 1):
-        runner.open(slot, prompt if slot else text(model, "the sea"))
+        runner.open(slot, text_request(prompt if slot else text(model, "the sea")))
     first = np.array([model.grid.start_token] * 2)
-    runner.step(first, np.array([0, 0]))
-    expected = runner.step(np.array([5, 6]), np.array([1, 1]))[0][1].copy()
+    runner.logits(first, np.array([0, 0]))
+    expected = runner.logits(np.array([5, 6]), np.array([1, 1]))[0][1].copy()
     runner.move(1, 0)
-    assert (runner.step(np.array([6]), np.array([1]))[0][0] == expected).all()
+    assert (runner.logits(np.array([6]), np.array([1]))[0][0] == expected).all()
 
 
 def test_more_texts_than_are_remembered_are_encoded_again(model: LoadedModel) -> None:
     runner = make_runner(model, slots=1)
     first = np.array([model.grid.start_token])
-    runner.open(0, text(model, "a red house"))
-    expected = runner.step(first, np.array([0]))[0].copy()
+    runner.open(0, text_request(text(model, "a red house")))
+    expected = runner.logits(first, np.array([0]))[0].copy()
     for number in range(70):
-        runner.open(0, (0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60))
-    runner.open(0, text(model, "a red house"))
-    assert (runner.step(first, np.array([0]))[0] == expected).all()
+        runner.open(0, text_request((0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60)))
+    runner.open(0, text_request(text(model, "a red house")))
+    assert (runner.logits(first, np.array([0]))[0] == expected).all()
 
 
 def test_weights_of_a_real_folder_load_in_float32(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.text import unconditional_ids
 
 from tests.support.checkpoints import write_min_dalle_folder, write_safetensors_folder
+from tests.support.requests import text_request
 
 UNCONDITIONAL = tuple(unconditional_ids().tolist())
 
@@ -33,9 +34,9 @@ def logits(model: LoadedModel, digest: bytes | None) -> bytes:
         model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots=2, threads=1, digest=digest
     )
     for slot, prompt in enumerate(("a red house", "the moon at night")):
-        runner.open(slot, tuple(model.tokenizer.encode(prompt).ids.tolist()))
+        runner.open(slot, text_request(tuple(model.tokenizer.encode(prompt).ids.tolist())))
     drawn = [
-        np.stack(runner.step(np.array([token, 90 - token]), np.array([token, token])))
+        np.stack(runner.logits(np.array([token, 90 - token]), np.array([token, token])))
         for token in range(8)
     ]
     return np.stack(drawn).tobytes()

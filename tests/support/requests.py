@@ -1,0 +1,13 @@
+"""Requests to a runner where only the text and the given ids matter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from rowcast_server.engine.request import PictureRequest, Sampling
+
+
+def text_request(text_ids: tuple[int, ...], given: ArrayLike | None = None) -> PictureRequest:
+    """A picture of a text; ``given`` ids count as one row, however many there are."""
+    prefix = None if given is None else np.asarray(given, np.int64)[None]
+    return PictureRequest(text_ids, 0, 0, Sampling(), 1, prefix)
