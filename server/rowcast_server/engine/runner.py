@@ -54,7 +54,7 @@ class Runner(Protocol):
     slots: int
 
     def open(self, slot: int, request: PictureRequest) -> None:
-        """Give a slot to a picture: encode its text, note its sampling and the ids of its prefix."""
+        """Give a slot to a picture: encode its text, note its sampling and its prefix."""
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw on in slots 0 … n-1, each from its own position [n]; returns, [n] and at least 1,
@@ -70,7 +70,7 @@ class Runner(Protocol):
         """
 
     def row(self, slot: int, row: int) -> PendingRow:
-        """A row whose last token was drawn by a step; what the slot does later does not change it."""
+        """A row whose last token was drawn; what the slot does later does not change it."""
 
     def move(self, source: int, destination: int) -> None:
         """Copy a slot's contents."""
