@@ -13,8 +13,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from ..models.graph_builder import HEAD_WIDTH, MASKED, Weights, layer_count
 from ..models.graph_files import Source, graph_sources
-from ..models.graphs import HEAD_WIDTH, Weights, layer_count
+from ..models.graphs import PAD_TOKEN
 from ..models.tensors import shape_of
 from .request import PictureRequest
 from .runner import NOT_DRAWN, Grid, PendingRow
@@ -63,22 +64,20 @@ class OnnxRunner:
         slots: int,
         threads: int,
         digest: bytes | None = None,
+        int8: bool = False,
     ) -> None:
         self.grid = grid
         self.slots = slots
-        encode, step = graph_sources(encoder, decoder, grid.codebook_size, digest)
+        encode, step = graph_sources(encoder, decoder, grid.codebook_size, digest, int8)
         self._encoder = _session(encode, threads)
         self._step = _session(step, threads)
         self._layers = layer_count(decoder)
         self._encoder_outputs = [output.name for output in self._encoder.get_outputs()]
         self._texts: OrderedDict[tuple[int, ...], Memory] = OrderedDict()
-        self._unconditional = self._encode(unconditional)
         self._memory = {
-            name: np.zeros((2 * slots, *array.shape[1:]), np.float32)
-            for name, array in self._unconditional.items()
+            name: np.repeat(array, 2 * slots, axis=0)
+            for name, array in self._encode(unconditional).items()
         }
-        for name, array in self._unconditional.items():
-            self._memory[name][1::2] = array
         positions, width = shape_of(decoder, "embed_positions.weight")
         heads = width // HEAD_WIDTH
         self._keys = [
@@ -96,9 +95,18 @@ class OnnxRunner:
             self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def _encode(self, text_ids: tuple[int, ...]) -> Memory:
-        text = np.array([text_ids], np.int64)
+        """What the decoder attends to, over all text positions: padding costs no time here and
+        is masked there."""
+        length = max(1, sum(token != PAD_TOKEN for token in text_ids))
+        text = np.array([text_ids[:length]], np.int64)
         outputs = self._encoder.run(self._encoder_outputs, {"text_ids": text})
-        return dict(zip(self._encoder_outputs, outputs, strict=True))
+        memory = {}
+        for name, array in zip(self._encoder_outputs, outputs, strict=True):
+            axis = 2 if name.startswith("cross_values") else 3
+            widths = [(0, 0)] * 4
+            widths[axis] = (0, len(text_ids) - length)
+            memory[name] = np.pad(array, widths, constant_values=MASKED if name == "bias" else 0)
+        return memory
 
     def open(self, slot: int, request: PictureRequest) -> None:
         memory = self._texts.get(request.text_ids)

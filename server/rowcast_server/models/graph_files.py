@@ -1,7 +1,7 @@
 """The graphs of a large model as files, so that ONNX Runtime maps the weights instead of copying.
 
-A small model's graphs stay in memory. A large model's weights are written once, float32 and one
-tensor at a time, beside a graph that refers to them (ONNX's external data), into the cache, under
+A small model's graphs stay in memory. A large model's weights are written once, one tensor at a
+time, beside a graph that refers to them (ONNX's external data), into the cache, under
 a hash of the graph and the weights. The values are the same, so the bits of the logits are.
 """
 
@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto
+from numpy.typing import DTypeLike, NDArray
+from onnx import TensorProto, helper
 
 from .cache import cached_folder, default_cache
 from .errors import ModelError
-from .graphs import Store, Weights, decoder_step_graph, encoder_graph, store_inside
+from .graph_builder import Store, Weights, store_inside
+from .graphs import decoder_step_graph, encoder_graph
 from .tensors import Array, blocks, shape_of
 
 LARGE_BYTES: Final = 256 << 20  # of float32 weights; a protobuf ends at 2 GiB
@@ -33,9 +34,13 @@ Source = bytes | str  # what onnxruntime.InferenceSession takes: a model, or the
 
 
 def graph_sources(
-    encoder: Weights, decoder: Weights, codebook_size: int, digest: bytes | None = None
+    encoder: Weights,
+    decoder: Weights,
+    codebook_size: int,
+    digest: bytes | None = None,
+    int8: bool = False,
 ) -> tuple[Source, Source]:
-    """The encoder's graph and the decoder step's.
+    """The encoder's graph and the decoder step's, whose matrices may be in eight bits.
 
     ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
     ModelError where the cache cannot be written.
@@ -45,7 +50,7 @@ def graph_sources(
         return encoder_graph(encoder, decoder, store)
 
     def step(store: Store) -> onnx.ModelProto:
-        return decoder_step_graph(decoder, codebook_size, store)
+        return decoder_step_graph(decoder, codebook_size, store, int8)
 
     if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
         return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()
@@ -79,17 +84,21 @@ class _ExternalData:
     """Gives each large initializer a place in a file, and writes the file."""
 
     def __init__(self) -> None:
-        self._readers: list[tuple[int, Callable[[], Array]]] = []
+        self._readers: list[tuple[int, np.dtype[Any], Callable[[], Array]]] = []
         self.size = 0
 
-    def store(self, name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> TensorProto:
-        length = 4 * int(np.prod(shape))
+    def store(
+        self, name: str, dtype: DTypeLike, shape: tuple[int, ...], read: Callable[[], Array]
+    ) -> TensorProto:
+        kind = np.dtype(dtype)
+        length = kind.itemsize * int(np.prod(shape))
         if length < LARGE_TENSOR_BYTES:
-            return store_inside(name, shape, read)
+            return store_inside(name, dtype, shape, read)
         offset = -(-self.size // ALIGNMENT) * ALIGNMENT
-        self._readers.append((offset, read))
+        self._readers.append((offset, kind, read))
         self.size = offset + length
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        data_type = helper.np_dtype_to_tensor_dtype(kind)
+        tensor = TensorProto(name=name, data_type=data_type, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (("location", DATA_FILE), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(value))
@@ -97,7 +106,7 @@ class _ExternalData:
 
     def write(self, path: Path) -> None:
         with path.open("wb") as file:
-            for offset, read in self._readers:
+            for offset, dtype, read in self._readers:
                 file.seek(offset)
                 for block in blocks(read()):
-                    file.write(np.ascontiguousarray(block, np.float32).data)
+                    file.write(np.ascontiguousarray(block, dtype).data)

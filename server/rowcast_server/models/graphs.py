@@ -13,171 +13,16 @@ see each other's keys and values in the places where a step would find them in t
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from .tensors import Array, as_stored, shape_of
+from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
+from .tensors import shape_of
 
-HEAD_WIDTH: Final = 64
-LAYER_NORM_EPSILON: Final = 1e-5
-MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
 PAD_TOKEN: Final = 1
-OPSET: Final = 18
-
-Weights = Mapping[str, NDArray[np.floating]]
-# Makes the float32 initializer of this name and shape from an array that is read when needed.
-Store = Callable[[str, tuple[int, ...], Callable[[], Array]], TensorProto]
-
-
-def store_inside(name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> TensorProto:
-    """The values inside the model: simple, and all in memory (see graph_files.py for the other)."""
-    return numpy_helper.from_array(np.ascontiguousarray(read(), np.float32), name)
-
-
-def layer_count(weights: Weights) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
-
-
-_Branch = Callable[["_Graph"], str]
-
-
-class _Graph:
-    """A list of nodes and weights under construction; methods return the name of their result."""
-
-    def __init__(self, weights: Weights, store: Store, prefix: str = "") -> None:
-        self._weights = weights
-        self._store = store
-        self._prefix = prefix
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-        self._numbers = itertools.count()
-
-    def with_weights(self, weights: Weights, prefix: str) -> _Graph:
-        """The same graph, going on with other weights, which are named ``prefix``…"""
-        other = _Graph(weights, self._store, prefix)
-        other.nodes, other.initializers = self.nodes, self.initializers
-        other._numbers = self._numbers
-        return other
-
-    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or f"{kind.lower()}_{next(self._numbers)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        if name not in self.initializers:
-            array = np.ascontiguousarray(value)
-            self.initializers[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def integers(self, *values: int) -> str:
-        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
-
-    def scalar(self, value: float) -> str:
-        return self.constant(f"float_{value!r}", np.array(value, np.float32))
-
-    def weight(self, name: str, shape: tuple[int, ...], read: Callable[[], Array]) -> str:
-        name = self._prefix + name
-        if name not in self.initializers:
-            self.initializers[name] = self._store(name, shape, read)
-        return name
-
-    def table(self, name: str) -> str:
-        weights = self._weights
-        return self.weight(name, shape_of(weights, name), lambda: as_stored(weights, name))
-
-    def linear(self, x: str, name: str, rows: int | None = None) -> str:
-        """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
-        weights, key = self._weights, f"{name}.weight"
-        outputs, inputs = shape_of(weights, key)
-        shape = (inputs, outputs if rows is None else rows)
-        weight = self.weight(f"{name}.transposed", shape, lambda: as_stored(weights, key)[:rows].T)
-        return self.op("MatMul", x, weight)
-
-    def layer_norm(self, x: str, name: str) -> str:
-        weights, key = self._weights, f"{name}.weight"
-        (width,) = shape_of(weights, f"{name}.bias")
-        scale: Callable[[], Array] = lambda: np.ones(width, np.float32)  # noqa: E731
-        if key in weights:
-            scale = lambda: as_stored(weights, key)  # noqa: E731
-        return self.op(
-            "LayerNormalization",
-            x,
-            self.weight(key, (width,), scale),
-            self.table(f"{name}.bias"),
-            axis=-1,
-            epsilon=LAYER_NORM_EPSILON,
-        )
-
-    def gelu(self, x: str) -> str:
-        """The exact GELU, x/2 (1 + erf(x/√2))."""
-        erf = self.op("Erf", self.op("Div", x, self.scalar(float(np.sqrt(2.0)))))
-        one_more = self.op("Add", erf, self.scalar(1.0))
-        return self.op("Mul", self.op("Mul", x, one_more), self.scalar(0.5))
-
-    def gated_linear_unit(self, x: str, name: str) -> str:
-        x = self.layer_norm(x, f"{name}.ln0")
-        gate = self.gelu(self.linear(x, f"{name}.fc0"))
-        product = self.op("Mul", gate, self.linear(x, f"{name}.fc1"))
-        return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
-
-    def _sub_graph(self) -> _Graph:
-        """The body of an `If`: nodes of its own, constants and weights with the rest."""
-        other = _Graph(self._weights, self._store, self._prefix)
-        other.initializers, other._numbers = self.initializers, self._numbers
-        return other
-
-    def either(self, condition: str, then: _Branch, otherwise: _Branch, *shape: int | str) -> str:
-        """The float32 result of one of two branches, of which only that one is computed."""
-        bodies = {}
-        for attribute, branch in (("then_branch", then), ("else_branch", otherwise)):
-            body = self._sub_graph()
-            result = branch(body)
-            bodies[attribute] = helper.make_graph(
-                body.nodes, attribute, [], [_floats(result, *shape)]
-            )
-        return self.op("If", condition, **bodies)
-
-    def heads(self, x: str, tokens: int) -> str:
-        """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
-        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
-        return self.op("Transpose", split, perm=[0, 2, 1, 3])
-
-    def keys(self, x: str, tokens: int) -> str:
-        """[batch, tokens, width] -> [batch, heads, 64, tokens], ready for queries @ keys."""
-        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
-        return self.op("Transpose", split, perm=[0, 2, 3, 1])
-
-    def scaled(self, queries: str) -> str:
-        return self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
-
-    def scores(self, queries: str, keys: str) -> str:
-        return self.op("MatMul", self.scaled(queries), keys)
-
-    def merge(self, x: str, tokens: int) -> str:
-        """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
-        together = self.op("Transpose", x, perm=[0, 2, 1, 3])
-        width = shape_of(self._weights, "embed_positions.weight")[1]
-        return self.op("Reshape", together, self.integers(0, tokens, width))
-
-    def masked_bias(self, allowed: str) -> str:
-        return self.op("Where", allowed, self.scalar(0.0), self.scalar(MASKED))
-
-    def model(
-        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
-    ) -> onnx.ModelProto:
-        graph = helper.make_graph(
-            self.nodes, name, inputs, outputs, initializer=list(self.initializers.values())
-        )
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9
-        )
 
 
 def encoder_graph(
@@ -185,17 +30,19 @@ def encoder_graph(
 ) -> onnx.ModelProto:
     """Text to what the decoder attends to, computed once a picture.
 
-    ``text_ids`` [batch, text_tokens] int64 -> ``bias`` [batch, 1, 1, text_tokens] and, for each
-    decoder layer l, ``cross_keys_l`` [batch, heads, 64, text_tokens] and ``cross_values_l``
-    [batch, heads, text_tokens, 64], float32.
+    ``text_ids`` [batch, tokens] int64, tokens as many as the text has, or more with padding ->
+    ``bias`` [batch, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l``
+    [batch, heads, 64, tokens] and ``cross_values_l`` [batch, heads, tokens, 64], float32.
     """
-    graph = _Graph(encoder, store)
-    tokens = shape_of(encoder, "embed_positions.weight")[0]
+    graph = Graph(encoder, store)
+    tokens = 0  # in a Reshape: as the input has them
     not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
     allowed = graph.op("Unsqueeze", not_pad, graph.integers(1, 2))
     graph.op("Identity", graph.masked_bias(allowed), output="bias")
     x = graph.op("Gather", graph.table("embed_tokens.weight"), "text_ids")
-    x = graph.op("Add", x, graph.table("embed_positions.weight"))
+    count = graph.op("Shape", "text_ids", start=1, end=2)
+    places = graph.table("embed_positions.weight")
+    x = graph.op("Add", x, graph.op("Slice", places, graph.integers(0), count))
     x = graph.layer_norm(x, "layernorm_embedding")
     for layer in range(layer_count(encoder)):
         name = f"layers.{layer}"
@@ -213,16 +60,16 @@ def encoder_graph(
 
     cross = graph.with_weights(decoder, "decoder.")
     heads = shape_of(decoder, "embed_positions.weight")[1] // HEAD_WIDTH
-    outputs = [_floats("bias", "batch", 1, 1, tokens)]
+    outputs = [floats("bias", "batch", 1, 1, "tokens")]
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}.encoder_attn"
         keys = cross.keys(cross.linear(state, f"{name}.k_proj"), tokens)
         cross.op("Identity", keys, output=f"cross_keys_{layer}")
         values = cross.heads(cross.linear(state, f"{name}.v_proj"), tokens)
         cross.op("Identity", values, output=f"cross_values_{layer}")
-        outputs.append(_floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, tokens))
-        outputs.append(_floats(f"cross_values_{layer}", "batch", heads, tokens, HEAD_WIDTH))
-    text = helper.make_tensor_value_info("text_ids", TensorProto.INT64, ["batch", tokens])
+        outputs.append(floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, "tokens"))
+        outputs.append(floats(f"cross_values_{layer}", "batch", heads, "tokens", HEAD_WIDTH))
+    text = helper.make_tensor_value_info("text_ids", TensorProto.INT64, ["batch", "tokens"])
     return graph.model("encoder", [text], outputs)
 
 
@@ -232,7 +79,7 @@ class _Window:
     Every product is still made for one row and one head, as in a step, so its bits are a step's.
     """
 
-    def __init__(self, graph: _Graph, heads: int, positions: int) -> None:
+    def __init__(self, graph: Graph, heads: int, positions: int) -> None:
         self._graph, self._heads, self._positions = graph, heads, positions
         streams = graph.op("Shape", "bias", start=0, end=1)
         size = graph.op("Div", graph.op("Shape", "tokens", start=0, end=1), streams)
@@ -244,7 +91,7 @@ class _Window:
         self._new_shape = graph.op("Concat", streams, size, rest[0], rest[2], axis=0)
         self.bias = self.of_all_rows(graph, "bias")
 
-    def of_all_rows(self, graph: _Graph, of_stream: str) -> str:
+    def of_all_rows(self, graph: Graph, of_stream: str) -> str:
         return graph.op("Unsqueeze", of_stream, graph.integers(1))
 
     def over_text(self, queries: str, keys: str) -> str:
@@ -261,7 +108,7 @@ class _Window:
         return self._attend(weights, cache, new_values, axis=2, width=HEAD_WIDTH)
 
     def _attend(self, left: str, cache: str, new: str, axis: int, width: int) -> str:
-        def in_window(body: _Graph) -> str:
+        def in_window(body: Graph) -> str:
             # The window's entries [rows, heads, 64] in their places along ``axis`` of the cache.
             entries = body.op("Reshape", new, self._new_shape)  # [streams, n, heads, 64]
             order = [0, 2, 3, 1] if axis == 3 else [0, 2, 1, 3]
@@ -286,9 +133,10 @@ class _Window:
 
 
 def decoder_step_graph(
-    decoder: Weights, codebook_size: int, store: Store = store_inside
+    decoder: Weights, codebook_size: int, store: Store = store_inside, int8: bool = False
 ) -> onnx.ModelProto:
-    """One decoder step: the logits of the next token for each row.
+    """One decoder step: the logits of the next token for each row. ``int8`` keeps its matrices,
+    also those of the window, in eight bits.
 
     Inputs: ``tokens`` and ``positions`` [rows] int64, ``bias`` and, for each layer l,
     ``cross_keys_l``, ``cross_values_l`` as the encoder gives them, ``self_keys_l``
@@ -300,16 +148,16 @@ def decoder_step_graph(
     As many rows as streams are a step, each row at a position of its own. n times as many are a
     window: n rows for each stream in turn, all streams at the same n consecutive positions.
     """
-    graph = _Graph(decoder, store)
+    graph = Graph(decoder, store, int8=int8)
     grid_positions, width = shape_of(decoder, "embed_positions.weight")
     heads = width // HEAD_WIDTH
     text_tokens = "text_tokens"
     inputs = [
         helper.make_tensor_value_info("tokens", TensorProto.INT64, ["rows"]),
         helper.make_tensor_value_info("positions", TensorProto.INT64, ["rows"]),
-        _floats("bias", "streams", 1, 1, text_tokens),
+        floats("bias", "streams", 1, 1, text_tokens),
     ]
-    outputs = [_floats("logits", "rows", codebook_size)]
+    outputs = [floats("logits", "rows", codebook_size)]
     window = _Window(graph, heads, grid_positions)
 
     places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
@@ -325,14 +173,14 @@ def decoder_step_graph(
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}"
         inputs += [
-            _floats(f"cross_keys_{layer}", "streams", heads, HEAD_WIDTH, text_tokens),
-            _floats(f"cross_values_{layer}", "streams", heads, text_tokens, HEAD_WIDTH),
-            _floats(f"self_keys_{layer}", "streams", heads, HEAD_WIDTH, grid_positions),
-            _floats(f"self_values_{layer}", "streams", heads, grid_positions, HEAD_WIDTH),
+            floats(f"cross_keys_{layer}", "streams", heads, HEAD_WIDTH, text_tokens),
+            floats(f"cross_values_{layer}", "streams", heads, text_tokens, HEAD_WIDTH),
+            floats(f"self_keys_{layer}", "streams", heads, HEAD_WIDTH, grid_positions),
+            floats(f"self_values_{layer}", "streams", heads, grid_positions, HEAD_WIDTH),
         ]
         outputs += [
-            _floats(f"new_keys_{layer}", "rows", heads, HEAD_WIDTH),
-            _floats(f"new_values_{layer}", "rows", heads, HEAD_WIDTH),
+            floats(f"new_keys_{layer}", "rows", heads, HEAD_WIDTH),
+            floats(f"new_values_{layer}", "rows", heads, HEAD_WIDTH),
         ]
         normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
         queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), 1)
@@ -374,7 +222,3 @@ def decoder_step_graph(
     # Only codes below codebook_size are ever drawn; the rest of lm_head is left out.
     graph.op("Identity", graph.linear(x, "lm_head", rows=codebook_size), output="logits")
     return graph.model("decoder_step", inputs, outputs)
-
-
-def _floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))

@@ -1,0 +1,217 @@
+"""An ONNX graph under construction: nodes, constants and weights, with DalleBart's building blocks.
+
+Every size follows from the shapes of the weights; a head is 64 wide in every checkpoint of the
+family. Knows nothing of what the blocks are put together to (see graphs.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import DTypeLike, NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from .int8 import BITS, BLOCK, quantised, scales
+from .tensors import Array, as_stored, shape_of
+
+HEAD_WIDTH: Final = 64
+LAYER_NORM_EPSILON: Final = 1e-5
+MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
+OPSET: Final = 18
+MICROSOFT: Final = "com.microsoft"  # ONNX Runtime's own operators
+
+Weights = Mapping[str, NDArray[np.floating]]
+# Makes the initializer of this name, dtype and shape from an array that is read when needed.
+Store = Callable[[str, DTypeLike, tuple[int, ...], Callable[[], Array]], TensorProto]
+
+
+def store_inside(
+    name: str, dtype: DTypeLike, shape: tuple[int, ...], read: Callable[[], Array]
+) -> TensorProto:
+    """The values inside the model: simple, and all in memory (see graph_files.py for the other)."""
+    return numpy_helper.from_array(np.ascontiguousarray(read(), dtype), name)
+
+
+def layer_count(weights: Weights) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
+
+
+Branch = Callable[["Graph"], str]
+
+
+class Graph:
+    """A list of nodes and weights under construction; methods return the name of their result.
+
+    With ``int8`` the matrices of `linear` are kept in eight bits (int8.py); all else is float32.
+    """
+
+    def __init__(
+        self, weights: Weights, store: Store, prefix: str = "", int8: bool = False
+    ) -> None:
+        self._weights = weights
+        self._store = store
+        self._prefix = prefix
+        self._int8 = int8
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._numbers = itertools.count()
+
+    def with_weights(self, weights: Weights, prefix: str) -> Graph:
+        """The same graph, going on with other weights, which are named ``prefix``…"""
+        other = Graph(weights, self._store, prefix, self._int8)
+        other.nodes, other.initializers = self.nodes, self.initializers
+        other._numbers = self._numbers
+        return other
+
+    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        output = output or f"{kind.lower()}_{next(self._numbers)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        if name not in self.initializers:
+            array = np.ascontiguousarray(value)
+            self.initializers[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def scalar(self, value: float) -> str:
+        return self.constant(f"float_{value!r}", np.array(value, np.float32))
+
+    def weight(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        read: Callable[[], Array],
+        dtype: DTypeLike = np.float32,
+    ) -> str:
+        name = self._prefix + name
+        if name not in self.initializers:
+            self.initializers[name] = self._store(name, dtype, shape, read)
+        return name
+
+    def table(self, name: str) -> str:
+        weights = self._weights
+        return self.weight(name, shape_of(weights, name), lambda: as_stored(weights, name))
+
+    def linear(self, x: str, name: str, rows: int | None = None) -> str:
+        """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
+        weights, key = self._weights, f"{name}.weight"
+        outputs, inputs = shape_of(weights, key)
+        outputs = outputs if rows is None else rows
+        if self._int8:
+            return self._int8_linear(x, name, outputs, inputs)
+        shape = (inputs, outputs)
+        weight = self.weight(f"{name}.transposed", shape, lambda: as_stored(weights, key)[:rows].T)
+        return self.op("MatMul", x, weight)
+
+    def _int8_linear(self, x: str, name: str, outputs: int, inputs: int) -> str:
+        weights, key, blocks = self._weights, f"{name}.weight", -(-inputs // BLOCK)
+
+        def read() -> NDArray[np.float32]:
+            return np.asarray(as_stored(weights, key)[:outputs], np.float32)
+
+        matrix = self.weight(
+            f"{name}.int8", (outputs, blocks, BLOCK), lambda: quantised(read()), np.uint8
+        )
+        scale = self.weight(f"{name}.scales", (outputs * blocks,), lambda: scales(read()).ravel())
+        return self.op(
+            "MatMulNBits",
+            x,
+            matrix,
+            scale,
+            domain=MICROSOFT,
+            K=inputs,
+            N=outputs,
+            bits=BITS,
+            block_size=BLOCK,
+            accuracy_level=4,  # activations in eight bits too, each row by itself
+        )
+
+    def layer_norm(self, x: str, name: str) -> str:
+        weights, key = self._weights, f"{name}.weight"
+        (width,) = shape_of(weights, f"{name}.bias")
+        scale: Callable[[], Array] = lambda: np.ones(width, np.float32)  # noqa: E731
+        if key in weights:
+            scale = lambda: as_stored(weights, key)  # noqa: E731
+        return self.op(
+            "LayerNormalization",
+            x,
+            self.weight(key, (width,), scale),
+            self.table(f"{name}.bias"),
+            axis=-1,
+            epsilon=LAYER_NORM_EPSILON,
+        )
+
+    def gelu(self, x: str) -> str:
+        """The exact GELU, x/2 (1 + erf(x/√2))."""
+        erf = self.op("Erf", self.op("Div", x, self.scalar(float(np.sqrt(2.0)))))
+        one_more = self.op("Add", erf, self.scalar(1.0))
+        return self.op("Mul", self.op("Mul", x, one_more), self.scalar(0.5))
+
+    def gated_linear_unit(self, x: str, name: str) -> str:
+        x = self.layer_norm(x, f"{name}.ln0")
+        gate = self.gelu(self.linear(x, f"{name}.fc0"))
+        product = self.op("Mul", gate, self.linear(x, f"{name}.fc1"))
+        return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
+
+    def _sub_graph(self) -> Graph:
+        """The body of an `If`: nodes of its own, constants and weights with the rest."""
+        other = Graph(self._weights, self._store, self._prefix, self._int8)
+        other.initializers, other._numbers = self.initializers, self._numbers
+        return other
+
+    def either(self, condition: str, then: Branch, otherwise: Branch, *shape: int | str) -> str:
+        """The float32 result of one of two branches, of which only that one is computed."""
+        bodies = {}
+        for attribute, branch in (("then_branch", then), ("else_branch", otherwise)):
+            body = self._sub_graph()
+            result = branch(body)
+            bodies[attribute] = helper.make_graph(
+                body.nodes, attribute, [], [floats(result, *shape)]
+            )
+        return self.op("If", condition, **bodies)
+
+    def heads(self, x: str, tokens: int) -> str:
+        """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
+        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        return self.op("Transpose", split, perm=[0, 2, 1, 3])
+
+    def keys(self, x: str, tokens: int) -> str:
+        """[batch, tokens, width] -> [batch, heads, 64, tokens], ready for queries @ keys."""
+        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        return self.op("Transpose", split, perm=[0, 2, 3, 1])
+
+    def scaled(self, queries: str) -> str:
+        return self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
+
+    def scores(self, queries: str, keys: str) -> str:
+        return self.op("MatMul", self.scaled(queries), keys)
+
+    def merge(self, x: str, tokens: int) -> str:
+        """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
+        together = self.op("Transpose", x, perm=[0, 2, 1, 3])
+        width = shape_of(self._weights, "embed_positions.weight")[1]
+        return self.op("Reshape", together, self.integers(0, tokens, width))
+
+    def masked_bias(self, allowed: str) -> str:
+        return self.op("Where", allowed, self.scalar(0.0), self.scalar(MASKED))
+
+    def model(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        graph = helper.make_graph(
+            self.nodes, name, inputs, outputs, initializer=list(self.initializers.values())
+        )
+        domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=domains, ir_version=9)
+
+
+def floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))

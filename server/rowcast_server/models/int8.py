@@ -1,0 +1,36 @@
+"""Matrices in eight bits, as ONNX Runtime's MatMulNBits takes them.
+
+Blocks of 64 inputs of an output share a scale; values are offset by 128. The block of 64 is the
+one whose products were measured to give a row the same bits in any company (DECISIONS.md).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BITS: Final = 8
+BLOCK: Final = 64  # inputs
+ZERO: Final = 128  # the operator's default zero point
+
+
+def _blocks(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[outputs, inputs] -> [outputs, blocks, 64], the last block filled up with zeros."""
+    outputs, inputs = weight.shape
+    padded = np.zeros((outputs, -(-inputs // BLOCK) * BLOCK), np.float32)
+    padded[:, :inputs] = weight
+    return padded.reshape(outputs, -1, BLOCK)
+
+
+def scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What one step of each block is worth, float32 [outputs, blocks]."""
+    largest = np.abs(_blocks(weight)).max(axis=2)
+    return np.where(largest > 0, largest / np.float32(127), np.float32(1))
+
+
+def quantised(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The matrix [outputs, inputs] in steps of its blocks' scales, uint8 [outputs, blocks, 64]."""
+    steps = np.rint(_blocks(weight) / scales(weight)[:, :, None]) + ZERO
+    return steps.astype(np.uint8)
