@@ -17,8 +17,9 @@ from ..models.graph_builder import HEAD_WIDTH, MASKED, Weights, layer_count
 from ..models.graph_files import Source, graph_sources
 from ..models.graphs import PAD_TOKEN
 from ..models.tensors import shape_of
+from .drafting import Draft
 from .request import PictureRequest
-from .runner import NOT_DRAWN, Grid, PendingRow
+from .runner import NOT_DRAWN, WINDOW, Grid, PendingRow
 from .sampling import draw
 
 REMEMBERED_TEXTS: Final = 64
@@ -53,6 +54,8 @@ class OnnxRunner:
     ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
     prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which
     stands for the weights, those of a large model are mapped from the cache (graph_files.py).
+    ``int8`` keeps the decoder's matrices in eight bits. A ``draft_window`` of 2 … 16 draws one
+    picture that is alone in windows of guessed tokens (drafting.py), to the same ids.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class OnnxRunner:
         threads: int,
         digest: bytes | None = None,
         int8: bool = False,
+        draft_window: int = 1,
     ) -> None:
         self.grid = grid
         self.slots = slots
@@ -89,6 +93,8 @@ class OnnxRunner:
             for _ in range(self._layers)
         ]
         self._requests: list[PictureRequest | None] = [None] * slots
+        self._draft_window = draft_window
+        self._drafts = [Draft(grid.cols) for _ in range(slots)]
         # Behind the start token, so that what is fed at a position stands at its index.
         self._ids = np.full((slots, positions + 1), grid.start_token, np.int64)
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
@@ -117,21 +123,48 @@ class OnnxRunner:
         for name, array in memory.items():
             self._memory[name][2 * slot] = array[0]
         self._requests[slot] = request
+        self._drafts[slot] = Draft(self.grid.cols)
         if request.prefix is not None:
             self._ids[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        if len(positions) == 1 and self._draft_window > 1:
+            return np.array([self._draft(int(positions[0]))])
         slots = np.arange(len(positions))
         fed = np.maximum(self._ids[slots, positions], 0)  # after broken logits, anything will do
         conditional, unconditional = self.logits(fed, positions)
         for slot, position in enumerate(positions.tolist()):
-            request = self._requests[slot]
-            assert request is not None
-            if position >= request.prefix_rows * self.grid.cols:
-                self._ids[slot, position + 1] = _drawn(
-                    conditional[slot], unconditional[slot], request, position
+            if position >= self._given(slot):
+                self._ids[slot, position + 1] = self._drawn(
+                    slot, conditional[slot], unconditional[slot], position
                 )
         return np.ones(len(positions), np.int64)
+
+    def _given(self, slot: int) -> int:
+        """How many tokens of the slot's picture its prefix gives."""
+        request = self._requests[slot]
+        return 0 if request is None or request.prefix is None else request.prefix.size
+
+    def _draft(self, first: int) -> int:
+        """Draw a window of slot 0, alone; returns how many of its tokens stand."""
+        given = max(0, self._given(0) - first)
+        count = min(given + self._draft_window, WINDOW, self.grid.tokens - first)
+        ids = self._ids[0, 1:]
+        draft = self._drafts[0]
+        guessed = np.concatenate(
+            [ids[first : first + given], draft.guess(ids, first + given, count - given)]
+        )
+        fed = np.concatenate([self._ids[0, first : first + 1], guessed[:-1]])
+        conditional, unconditional = self._window(0, np.maximum(fed, 0), first)
+        drawn = guessed.copy()
+        for index in range(given, count):
+            drawn[index] = self._drawn(0, conditional[index], unconditional[index], first + index)
+            if index + 1 < count and drawn[index] == NOT_DRAWN:
+                count = index + 1
+                break
+        kept = draft.accept(guessed[:count], drawn[:count], first)
+        ids[first : first + kept] = drawn[:kept]
+        return kept
 
     def row(self, slot: int, row: int) -> PendingRow:
         first = 1 + row * self.grid.cols
@@ -158,23 +191,30 @@ class OnnxRunner:
         return logits[0::2], logits[1::2]
 
     def fill(self, slot: int, first: int, count: int) -> None:
+        self._window(slot, self._ids[slot, first : first + count], first)
+
+    def _window(
+        self, slot: int, tokens: NDArray[np.int64], first: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Feed tokens [n] at positions first … to one slot: logits as `logits`, one row a token."""
+        count = len(tokens)
         streams, places = slice(2 * slot, 2 * slot + 2), slice(first, first + count)
-        tokens = self._ids[slot, places]
-        positions = np.arange(first, first + len(tokens))
+        positions = np.arange(first, first + count)
         feeds: dict[str, NDArray[np.generic]]
         feeds = {"tokens": np.tile(tokens, 2), "positions": np.tile(positions, 2)}
         feeds |= {name: array[streams] for name, array in self._memory.items()}
         for layer in range(self._layers):
             feeds[f"self_keys_{layer}"] = self._keys[layer][streams]
             feeds[f"self_values_{layer}"] = self._values[layer][streams]
-        _, *new = self._step.run(None, feeds)
+        logits, *new = self._step.run(None, feeds)
         for layer in range(self._layers):
             keys, values = (
-                part.reshape(2, len(tokens), -1, HEAD_WIDTH)  # [2, n, heads, 64]
+                part.reshape(2, count, -1, HEAD_WIDTH)  # [2, n, heads, 64]
                 for part in new[2 * layer : 2 * layer + 2]
             )
             self._keys[layer][streams, :, :, places] = keys.transpose(0, 2, 3, 1)
             self._values[layer][streams, :, places] = values.transpose(0, 2, 1, 3)
+        return logits[:count], logits[count:]
 
     def move(self, source: int, destination: int) -> None:
         rows, places = (
@@ -185,17 +225,20 @@ class OnnxRunner:
             buffer[places] = buffer[rows]
         self._ids[destination] = self._ids[source]
         self._requests[destination] = self._requests[source]
+        self._drafts[destination] = self._drafts[source]
 
-
-def _drawn(
-    conditional: NDArray[np.float32],
-    unconditional: NDArray[np.float32],
-    request: PictureRequest,
-    position: int,
-) -> int:
-    try:
-        return draw(
-            conditional, unconditional, request.sampling, request.seed, request.image, position
-        )
-    except FloatingPointError:
-        return NOT_DRAWN
+    def _drawn(
+        self,
+        slot: int,
+        conditional: NDArray[np.float32],
+        unconditional: NDArray[np.float32],
+        position: int,
+    ) -> int:
+        request = self._requests[slot]
+        assert request is not None
+        try:
+            return draw(
+                conditional, unconditional, request.sampling, request.seed, request.image, position
+            )
+        except FloatingPointError:
+            return NOT_DRAWN

@@ -33,4 +33,5 @@ def scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 def quantised(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The matrix [outputs, inputs] in steps of its blocks' scales, uint8 [outputs, blocks, 64]."""
     steps = np.rint(_blocks(weight) / scales(weight)[:, :, None]) + ZERO
-    return steps.astype(np.uint8)
+    values: NDArray[np.uint8] = steps.astype(np.uint8)
+    return values

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .errors import ModelError
-from .graphs import HEAD_WIDTH
+from .graph_builder import HEAD_WIDTH
 from .tensors import Tensors
 from .text import TEXT_POSITIONS
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +36,10 @@ def runner(model: LoadedModel) -> OnnxRunner:
     return make_runner(model)
 
 
-def make_runner(model: LoadedModel, slots: int = JOBS) -> OnnxRunner:
-    return OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots, threads=2)
+def make_runner(model: LoadedModel, slots: int = JOBS, **options: Any) -> OnnxRunner:
+    return OnnxRunner(
+        model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots, threads=2, **options
+    )
 
 
 def text(model: LoadedModel, prompt: str) -> tuple[int, ...]:
@@ -144,6 +148,35 @@ def test_a_prefix_continues_to_the_same_ids(
         PictureRequest(job.text_ids, job.seed, job.image, job.sampling, job.stop_row, whole[:rows]),
     )
     assert (rest == whole[rows:]).all()
+
+
+@pytest.mark.parametrize("window", [2, 5, 16])
+def test_drafting_changes_no_id(model: LoadedModel, runner: OnnxRunner, window: int) -> None:
+    drafting = make_runner(model, slots=2, draft_window=window)
+    for job in requests(model):
+        alone = ids_alone(runner, job)
+        assert (ids_alone(drafting, job) == alone).all()
+        continued = replace(job, prefix=alone[:2])
+        assert (ids_alone(drafting, continued) == alone[2:]).all()
+    first, second = requests(model)[:2]  # one joins the other: drafting ends, and begins again
+    together = draw_all(Engine(drafting), {0: (0, first), 1: (1, second)})
+    assert (together[0] == ids_alone(runner, first)).all()
+    assert (together[1] == ids_alone(runner, second)).all()
+
+
+def test_int8_weights_draw_nearly_the_same_logits_in_any_company(
+    model: LoadedModel, runner: OnnxRunner
+) -> None:
+    small = make_runner(model, int8=True)
+    for each in (runner, small):
+        for slot in range(JOBS):
+            each.open(slot, text_request(text(model, "a red house")))
+    first, start = np.zeros(JOBS, np.int64), np.full(JOBS, model.grid.start_token)
+    exact, _ = runner.logits(start, first)
+    together, _ = small.logits(start, first)
+    assert np.abs(together - exact).max() < 0.1 * exact.std()
+    alone, _ = small.logits(start[:1], first[:1])
+    assert alone[0].tobytes() == together[0].tobytes()
 
 
 @pytest.mark.parametrize("sizes", [(15,), (1, 2, 3, 9), (4, 11), (14, 1)])

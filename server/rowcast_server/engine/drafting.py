@@ -1,0 +1,54 @@
+"""Exact drafting: several tokens of a picture guessed, checked in one pass, and kept while right.
+
+Fixed-noise Gumbel-Jacobi decoding: since a token's noise is given by its position, what will be
+drawn at a position is a function of what stands before it. A guess that this function confirms is
+the token; the first one that it contradicts is corrected, and ends the pass. The ids are those of
+drawing one by one. (Song et al., "Accelerating Feedforward Computation via Parallel Nonlinear
+Equation Solving", ICML 2021, is the same fixed-point iteration.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class Draft:
+    """The guesses for one picture, kept from pass to pass. ``cols`` is the width of its grid."""
+
+    cols: int
+    _later: dict[int, int] = field(default_factory=dict)  # position -> drawn there, on a guess
+
+    def guess(self, ids: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
+        """Guesses [count] for positions first …, of ids [tokens] known before ``first``.
+
+        What the pass before drew there; else what stands above; in the first row, what stood last.
+        """
+        guessed = np.empty(count, np.int64)
+        for index in range(count):
+            position = first + index
+            above = position - self.cols
+            if position in self._later:
+                guessed[index] = self._later[position]
+            elif above >= first:
+                guessed[index] = guessed[above - first]
+            elif above >= 0:
+                guessed[index] = ids[above]
+            elif index:
+                guessed[index] = guessed[index - 1]
+            else:
+                guessed[index] = ids[position - 1] if position else 0
+        return guessed
+
+    def accept(self, guessed: NDArray[np.int64], drawn: NDArray[np.int64], first: int) -> int:
+        """How many of the tokens drawn [count] stand, at least 1.
+
+        ``drawn[i]`` was drawn after the guesses before i; it stands while all of them were right.
+        """
+        right = guessed[:-1] == drawn[:-1]
+        kept = 1 + int(np.argmin(np.append(right, False)))
+        self._later = {first + index: int(drawn[index]) for index in range(kept, len(drawn))}
+        return kept
