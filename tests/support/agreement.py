@@ -13,6 +13,7 @@ from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.sampling import guide
 from rowcast_server.models.dalle_bart import DalleBartEncoder
+from rowcast_server.models.graphs import PAD_TOKEN
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.models.text import unconditional_ids
@@ -78,8 +79,11 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
         digest=ours.digest,
     )
     runner.open(0, text_request(text))
-    cross = runner._memory["cross_keys_0"]  # [2, heads, 64, text]: the prompt's first
-    spread = keys.numpy().transpose(0, 2, 1).reshape(2, -1, *cross.shape[2:])[::-1]
+    cross = runner._memory["cross_keys_0"].copy()  # [2, heads, 64, text]: the prompt's first
+    spread = keys.numpy().transpose(0, 2, 1).reshape(2, -1, *cross.shape[2:])[::-1].copy()
+    for stream, ids in enumerate((text, UNCONDITIONAL)):  # padding is masked, and not computed
+        cross[stream][..., np.equal(ids, PAD_TOKEN)] = 0
+        spread[stream][..., np.equal(ids, PAD_TOKEN)] = 0
     worst = 0.0
     before = START_TOKEN
     for position, (logits, token) in enumerate(drawn):
@@ -91,7 +95,7 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
     same = np.equal(greedy, [token for _, token in drawn])
     return Agreement(
         encoder=encoder,
-        cross_keys=_relative(torch.from_numpy(cross), torch.from_numpy(spread.copy())),
+        cross_keys=_relative(torch.from_numpy(cross), torch.from_numpy(spread)),
         logits=worst,
         tokens=int(np.argmin([*same, False])),
         asked=tokens,
