@@ -24,7 +24,12 @@ PACKAGES = {
 ARROWS = {
     "rowcast": set(),
     "rowcast_export": set(),
-    "rowcast_server": {"rowcast.messages", "rowcast.errors", "rowcast_export.formats"},
+    "rowcast_server": {
+        "rowcast.messages",
+        "rowcast.errors",
+        "rowcast.cache",
+        "rowcast_export.formats",
+    },
 }
 # Third-party packages that only these modules may import.
 ONLY_IN = {
