@@ -6,8 +6,10 @@ Read from the source, so that an import inside a function or under TYPE_CHECKING
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,12 @@ PACKAGES = {
 ARROWS = {
     "rowcast": set(),
     "rowcast_export": set(),
-    "rowcast_server": {"rowcast.messages", "rowcast.errors", "rowcast_export.formats"},
+    "rowcast_server": {
+        "rowcast.messages",
+        "rowcast.errors",
+        "rowcast.cache",
+        "rowcast_export.formats",
+    },
 }
 # Third-party packages that only these modules may import.
 ONLY_IN = {
@@ -93,6 +100,37 @@ def test_arrows_between_packages_point_one_way(module: str) -> None:
             ), f"{module} imports {name}"
 
 
+def test_in_what_serves_and_draws_torch_is_known_here_alone() -> None:
+    """Its own files, and what the fast paths are compared with."""
+    serving = ("rowcast.", "rowcast_server.", "rowcast_export.formats.")
+    users = {
+        module
+        for module, path in ALL.items()
+        if f"{module}.".startswith(serving)
+        and any(name.split(".")[0] == "torch" for name in imports(module, path))
+    }
+    assert users == {
+        "rowcast_export.formats.torch_files",
+        "rowcast_server.engine.noise",
+        "rowcast_server.models.dalle_bart",
+    }
+
+
+@pytest.mark.parametrize("extra", ["server", "export"])
+def test_an_extra_brings_what_reading_checkpoints_imports(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    brought = {re.split(r"[^\w-]", line)[0] for line in lines}
+    needed = {
+        name.split(".")[0]
+        for module, path in ALL.items()
+        if module.startswith("rowcast_export.formats")
+        for name in imports(module, path)
+    }
+    needed -= {"torch", *PACKAGES, *sys.stdlib_module_names}
+    assert {"numpy", "safetensors"} <= needed <= brought
+
+
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_is_imported_where_it_belongs(library: str) -> None:
     users = {
@@ -118,8 +156,9 @@ def test_what_a_module_must_not_know(prefix: str) -> None:
         ("rowcast", {"torch", "onnx", "onnxruntime", "numpy", "websockets", "rowcast_server"}),
         ("rowcast.cli", {"torch", "onnx", "onnxruntime", "rowcast_server"}),
         ("rowcast.aio, rowcast.sync, rowcast.commands", {"torch", "onnx", "rowcast_server"}),
-        ("rowcast_server.server, rowcast_server.cli", {"torch", "rowcast_export"}),
+        ("rowcast_server.server, rowcast_server.cli", {"torch", "onnxscript"}),
         ("rowcast_export.cli", {"torch", "rowcast", "rowcast_server"}),
+        ("rowcast_export.formats", {"torch", "onnx", "onnxruntime", "rowcast", "rowcast_server"}),
     ],
 )
 def test_importing_costs_no_more_than_it_must(package: str, heavy: set[str]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx
-import platformdirs
 
+from .cache import default_cache
 from .errors import DetokenizerError
 from .messages import DetokenizerFile, Model
 from .session import detokenizer_file
@@ -25,11 +25,6 @@ CHUNK_BYTES = 65_536
 
 # Called with the bytes received so far and the bytes announced.
 Progress = Callable[[int, int], None]
-
-
-def default_cache() -> Path:
-    """Where files are kept: $ROWCAST_CACHE, or the platform's cache folder."""
-    return Path(os.environ.get("ROWCAST_CACHE") or platformdirs.user_cache_path("rowcast"))
 
 
 def cached_path(sha256: bytes, cache: Path | None = None) -> Path:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from rowcast import artifacts
-from rowcast.artifacts import cached_path, choose_file, default_cache, fetch
+from rowcast.artifacts import cached_path, choose_file, fetch
+from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
 from rowcast.messages import DetokenizerFile
 

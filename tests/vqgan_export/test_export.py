@@ -204,7 +204,7 @@ def test_tensors_that_make_no_decoder_are_refused(checkpoint: Checkpoint, tmp_pa
     del missing["decoder.up.0.block.0.conv1.weight"]
     with pytest.raises(CheckpointError, match=r"decoder\.up\.0\.block\.0\.conv1\.weight"):
         export_detokenizer(dataclasses.replace(checkpoint, tensors=missing), tmp_path, SETTINGS)
-    unknown = {**checkpoint.tensors, "decoder.extra": torch.zeros(1)}
+    unknown = {**checkpoint.tensors, "decoder.extra": np.zeros(1, np.float32)}
     with pytest.raises(CheckpointError, match=r"decoder\.extra"):
         export_detokenizer(dataclasses.replace(checkpoint, tensors=unknown), tmp_path, SETTINGS)
     assert os.listdir(tmp_path) == []

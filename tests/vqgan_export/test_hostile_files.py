@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import struct
+import subprocess
 import time
 import tracemalloc
 import zipfile
@@ -13,45 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import torch
 from rowcast_export.export import build
 from rowcast_export.formats import CheckpointError, read_detokenizer
 from rowcast_export.settings import Settings
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.vqgan_export.files import write_flax
+from tests.vqgan_export.files import (
+    write_flax,
+    write_old_torch,
+    write_safetensors,
+    write_torch_zip,
+)
 from tests.vqgan_export.references import FLAX, LLAMAGEN, TAMING, State, make_state
 
-
-def torch_zip(path: Path, state: State) -> Path:
-    torch.save({"state_dict": state}, path)
-    return path
-
-
-def torch_legacy(path: Path, state: State) -> Path:
-    torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False)
-    return path
-
-
-def safetensors(path: Path, state: State) -> Path:
-    save_file(state, path)
-    return path
-
-
-WRITERS = [(TAMING, torch_zip), (TAMING, torch_legacy), (LLAMAGEN, safetensors), (FLAX, write_flax)]
+WRITERS = [
+    (TAMING, write_torch_zip),
+    (TAMING, write_old_torch),
+    (LLAMAGEN, write_safetensors),
+    (FLAX, write_flax),
+]
 Write = Callable[[Path, State], Path]
-
-
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
-@pytest.mark.parametrize(("naming", "write"), WRITERS)
-def test_a_cut_file_is_refused(naming: Any, write: Write, share: float, tmp_path: Path) -> None:
-    path = write(tmp_path / "weights", make_state(naming))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(CheckpointError, match=r"weights: .*cut short"):
-        read_detokenizer(path)
 
 
 @pytest.mark.parametrize(("naming", "write"), WRITERS)
@@ -84,7 +70,7 @@ def test_a_missing_or_misshapen_tensor_is_named_with_its_file(
 ) -> None:
     state = {**make_state(TAMING), **{k: v for k, v in change.items() if v is not None}}
     state = {name: value for name, value in state.items() if change.get(name, value) is not None}
-    checkpoint = read_detokenizer(torch_zip(tmp_path / "last.ckpt", state))
+    checkpoint = read_detokenizer(write_torch_zip(tmp_path / "last.ckpt", state))
     with pytest.raises(CheckpointError, match=rf"last\.ckpt: no decoder \(taming.*{complaint}"):
         build(checkpoint, Settings("x"))
 
@@ -95,36 +81,37 @@ def test_a_decoder_without_a_codebook_and_two_decoders_are_named(tmp_path: Path)
         f"{place}.{name}": value for place in ("first", "cond") for name, value in state.items()
     }
     with pytest.raises(CheckpointError, match=r"two: more than one decoder: state_dict\.first\.d"):
-        read_detokenizer(torch_zip(tmp_path / "two", twice))
+        read_detokenizer(write_torch_zip(tmp_path / "two", twice))
     averaged = {"model": make_state(TAMING, seed=1), "ema": state}
     torch.save(averaged, tmp_path / "averaged")
     found = read_detokenizer(tmp_path / "averaged").tensors["decoder.conv_out.bias"]
-    assert torch.equal(found, state["decoder.conv_out.bias"])
+    assert np.array_equal(found, state["decoder.conv_out.bias"].numpy())
     del state["quantize.embedding.weight"]
     with pytest.raises(CheckpointError, match=r"kl: found a decoder without a codebook: no tensor"):
-        read_detokenizer(torch_zip(tmp_path / "kl", state))
+        read_detokenizer(write_torch_zip(tmp_path / "kl", state))
 
 
 class Evil:
     """A pickle that runs a command when it is opened as pickles usually are."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    def __init__(self, command: Callable[[Path], object], mark: Path) -> None:
+        self.command, self.mark = command, mark
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
+        return self.command, (self.mark,)
 
 
+@pytest.mark.parametrize("command", [Path.touch, os.mkdir, subprocess.run])
 @pytest.mark.parametrize("modern", [True, False])
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
-    tmp_path: Path, modern: bool
+    tmp_path: Path, modern: bool, command: Callable[[Path], object]
 ) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "it-ran"
-    content = {**make_state(TAMING), "extra": Evil(mark)}
+    content = {**make_state(TAMING), "extra": Evil(command, mark)}
     torch.save(content, path, _use_new_zipfile_serialization=modern)
     with pytest.raises(CheckpointError, match=r"evil\.pt: refused: its pickle would run code"):
         read_detokenizer(path)
-    path.write_bytes(pickle.dumps({"extra": Evil(mark)}, protocol=2))
+    path.write_bytes(pickle.dumps({"extra": Evil(command, mark)}, protocol=2))
     with pytest.raises(CheckpointError, match=r"evil\.pt: found a pickle .* not opened"):
         read_detokenizer(path)
     assert not mark.exists()
@@ -153,10 +140,10 @@ def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     state = make_state(TAMING)
     state["post_quant_conv.weight"] = torch.zeros(1).expand(200_000, 200_000)
     with pytest.raises(CheckpointError, match=r"post_quant_conv\.weight claims the shape"):
-        read_detokenizer(torch_zip(tmp_path / "x.pt", state))
+        read_detokenizer(write_torch_zip(tmp_path / "x.pt", state))
     state["post_quant_conv.weight"] = torch.zeros(32, 16).to_sparse()
     with pytest.raises(CheckpointError, match=r"post_quant_conv\.weight is not a plain one"):
-        read_detokenizer(torch_zip(tmp_path / "x.pt", state))
+        read_detokenizer(write_torch_zip(tmp_path / "x.pt", state))
 
 
 def test_archives_that_are_not_torchs_are_named(tmp_path: Path) -> None:
@@ -188,6 +175,22 @@ def array(shape: Any, kind: str, data: bytes) -> bytes:
     return ext(packed)
 
 
+def pieces(shape: dict[Any, Any], chunks: dict[Any, bytes], **more: int) -> bytes:
+    """An array in pieces, as the value of a map's key."""
+    packed: list[bytes] = [
+        msgpack.packb(part) for part in (CHUNKED, True, "shape", shape, "chunks")
+    ]
+    packed += [b"".join([bytes([0x80 + len(chunks)]), *packed_items(chunks)])]
+    packed += [msgpack.packb(item) for pair in more.items() for item in pair]
+    return bytes([0x83 + len(more)]) + b"".join(packed)
+
+
+def packed_items(chunks: dict[Any, bytes]) -> list[bytes]:
+    return [msgpack.packb(key) + value for key, value in chunks.items()]
+
+
+CHUNKED = "__msgpack_chunked_array__"
+FLOATS = array([2], "float32", bytes(8))
 MAP = b"\x81\xa1a"  # {"a": …}
 HOSTILE_MSGPACK = {
     "a map of four billion": (b"\xdf\xff\xff\xff\xff\xa1a" + b"\x00" * 50, "entries"),
@@ -216,7 +219,40 @@ HOSTILE_MSGPACK = {
         "a: it occurs twice",
     ),
     "something behind": (MAP + b"\x01" + b"rest", "4 bytes are left over"),
-    "an array in pieces": (b"\x81\xb9__msgpack_chunked_array__\xc3", "over 1 GiB"),
+    "pieces that are not there": (b"\x81\xb9" + CHUNKED.encode() + b"\xc3", "more to it than"),
+    "pieces and more": (MAP + pieces({"0": 2}, {"0": FLOATS}, more=1), "more to it than"),
+    "pieces without a shape": (
+        MAP + pieces({}, {"0": FLOATS}),
+        r"1 pieces of 2 numbers for .*\[\]",
+    ),
+    "pieces of another shape": (MAP + pieces({"0": 1 << 60}, {"0": FLOATS}), "2 numbers for shape"),
+    "pieces of no size": (MAP + pieces({"0": 0, "1": 1 << 63}, {}), "in pieces of the shape"),
+    "pieces of many axes": (
+        MAP + pieces({str(axis): (1 << 64) - 1 for axis in range(50_000)}, {"0": FLOATS}),
+        "shape has 50000 entries",
+    ),
+    "no pieces": (MAP + pieces({"0": 2}, {}), "do not fit together"),
+    "pieces of two types": (
+        MAP + pieces({"0": 4}, {"0": FLOATS, "1": array([2], "float16", bytes(4))}),
+        "do not fit together",
+    ),
+    "pieces that are tables": (
+        MAP + pieces({"0": 2}, {"0": array([2, 1], "float32", bytes(8))}),
+        "do not fit together",
+    ),
+    "pieces in disorder": (
+        MAP + pieces({"0": 4}, {"1": FLOATS, "0": FLOATS}),
+        "chunks lacks number 0",
+    ),
+    "a piece that is a number": (MAP + pieces({"0": 1}, {"0": b"\x01"}), "not an array of flax"),
+    "a piece of another kind": (
+        MAP + pieces({"0": 1}, {"0": b"\xc7\x01\x05x"}),
+        "piece that is not an array",
+    ),
+    "pieces by another name": (
+        b"\x83\xb9" + CHUNKED.encode() + b"\xc3\xa1x\x80\xa1y\x80",
+        "without its shape",
+    ),
     "empty maps": (b"\xdf\x00\x01\xff\xff" + b"\xa1a\x80" * 131_071, "entries"),
 }
 
@@ -250,20 +286,12 @@ def test_msgpack_of_other_kinds_is_passed_by(tmp_path: Path) -> None:
     assert read_detokenizer(tmp_path / "x").family.name == "flax"
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_flax_arrays_of_other_precisions_are_read(kind: torch.dtype, tmp_path: Path) -> None:
-    state = {name: value.to(kind) for name, value in make_state(FLAX).items()}
-    tensors = read_detokenizer(write_flax(tmp_path / "x", state)).tensors
-    wanted = state["decoder.conv_out.kernel"].float().permute(3, 2, 0, 1)
-    assert torch.equal(tensors["decoder.conv_out.weight"], wanted)
-
-
 def test_a_folder_has_one_checkpoint_whatever_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("hello")
     with pytest.raises(CheckpointError, match="with one checkpoint is wanted; found: none"):
         read_detokenizer(tmp_path)
-    torch_zip(tmp_path / "weights.txt", make_state(TAMING))
+    write_torch_zip(tmp_path / "weights.txt", make_state(TAMING))
     assert read_detokenizer(tmp_path).family.name == "taming"
-    torch_zip(tmp_path / "more", make_state(TAMING))
+    write_torch_zip(tmp_path / "more", make_state(TAMING))
     with pytest.raises(CheckpointError, match=r"found: more, weights\.txt"):
         read_detokenizer(tmp_path)

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from rowcast_export.verify import Progress as Report
 
 POSTCARD: Final = "postcard"
-EXTRA: Final = frozenset({"torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy"})
+EXTRA: Final = frozenset(
+    {"torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "ml_dtypes", "numpy"}
+)
 FAILED: Final = 1
 INTERRUPTED: Final = 130
 

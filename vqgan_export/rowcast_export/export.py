@@ -54,6 +54,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
@@ -143,9 +144,10 @@ def _exported(
 
 def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:
     """The module in float32. Raises CheckpointError, which names the tensor that is at fault."""
-    state, where = checkpoint.tensors, f"{checkpoint.path}: no decoder"
+    where = f"{checkpoint.path}: no decoder"
     if checkpoint.family is not PLAIN:
         where += f" ({checkpoint.family.name}; tensors are called as in {PLAIN.name})"
+    state = {name: _as_tensor(value) for name, value in checkpoint.tensors.items()}
     options = settings.value_range, settings.group_norm_epsilon, settings.norm_groups
     try:
         with torch.device("meta"):  # sizes without memory
@@ -161,6 +163,13 @@ def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:
             f"{where}: decoder.conv_out.weight gives {module.shape.output_channels} channels, not 3"
         )
     return module
+
+
+def _as_tensor(values: NDArray[np.float32]) -> Tensor:
+    """The same memory wherever torch can use it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is read-only, a mapped file: nobody writes
+        return torch.from_numpy(np.require(values, requirements="A"))
 
 
 def _compare_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

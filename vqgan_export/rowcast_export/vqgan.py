@@ -6,7 +6,7 @@ upsampling. Every size, the number of levels, of blocks and of attention layers 
 names and shapes of a state dict: no configuration to get wrong. Keys are as in taming-transformers
 (https://github.com/CompVis/taming-transformers, `Decoder`) with the table under `embedding.weight`.
 
-This module must not know where a state dict came from (`formats.py` does) nor what becomes of the
+This module must not know where a state dict came from (`formats` does) nor what becomes of the
 module (`export.py` does). It imports torch and nothing else.
 """
 

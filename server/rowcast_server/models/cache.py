@@ -10,14 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
+from rowcast.cache import default_cache
 
 SECONDS_UNTIL_SWEPT = 86_400
-
-
-def default_cache() -> Path:
-    """$ROWCAST_CACHE, or the platform's cache folder."""
-    return Path(os.environ.get("ROWCAST_CACHE") or platformdirs.user_cache_path("rowcast"))
 
 
 def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Path:

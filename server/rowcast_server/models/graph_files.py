@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper
+from rowcast.cache import default_cache
 
-from .cache import cached_folder, default_cache
+from .cache import cached_folder
 from .errors import ModelError
 from .graph_builder import Store, Weights, store_inside
 from .graphs import decoder_step_graph, encoder_graph

@@ -1,6 +1,6 @@
 """Where the files of a model are: min-dalle's folders, the hub's names, safetensors, flax.
 
-Only looks at names that these layouts document; what a file holds is checkpoints.py's business.
+Only looks at names that these layouts document; what a file holds is read where it is opened.
 """
 
 from __future__ import annotations

@@ -1,29 +1,20 @@
 """Named tensors of a file, each read when it is asked for, so that a file is never in memory whole.
 
-Knows nothing of file formats (see checkpoints.py) or of what the tensors mean.
+Knows nothing of file formats (the exporter's `formats` does) or of what the tensors mean.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rowcast_export.formats import Array, StoredTensor
 
-Array = NDArray[np.generic]
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """One tensor of a file: what is known beforehand, and how it is read."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    read: Callable[[], Array]  # may be a view of the mapped file, in any memory order
+__all__ = ["Array", "StoredTensor", "Tensors", "as_stored", "blocks", "shape_of"]
 
 
 class Tensors(Mapping[str, NDArray[np.float32]]):
@@ -53,10 +44,6 @@ class Tensors(Mapping[str, NDArray[np.float32]]):
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._tensors[name].dtype
-
-    def renamed(self, names: Mapping[str, str]) -> Tensors:
-        """The tensors of ``names`` (old to new) alone, under their new names."""
-        return Tensors(self.path, {new: self._tensors[old] for old, new in names.items()})
 
     @property
     def elements(self) -> int:

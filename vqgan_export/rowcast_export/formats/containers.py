@@ -1,25 +1,24 @@
-"""The kinds of files that can be opened, each recognised by its first bytes."""
+"""The kinds of files that can be opened, each recognised by its first bytes.
+
+torch is imported where a file of torch's is opened, and nowhere else in this package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from safetensors import SafetensorError, safe_open
-
-from rowcast_export.formats.checkpoint import CheckpointError, Read, Stored
 from rowcast_export.formats.flax_files import is_flax, open_flax
-from rowcast_export.formats.torch_files import (
-    is_torch_archive,
-    is_torch_pickle,
-    open_torch_archive,
-    open_torch_pickle,
-)
+from rowcast_export.formats.safetensors_files import is_safetensors, open_safetensors
+from rowcast_export.formats.stored import CheckpointError, StoredCheckpoint
 
 HEAD_BYTES: Final = 64  # enough to recognise every container
-LONGEST_SAFETENSORS_HEADER: Final = 100_000_000  # bytes; the limit of the safetensors library
+ZIP: Final = b"PK\x03\x04"
+# Protocol 2, then the number with which torch begins its files older than 1.6.
+TORCH_PICKLE: Final = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 # Files that turn up under a checkpoint's name, so that the error can say what they are.
 KNOWN_HEADS: Final = (
@@ -40,14 +39,14 @@ class Container:
 
     name: str
     recognises: Callable[[bytes], bool]
-    open: Callable[[Path], Stored]
+    open: Callable[[Path], StoredCheckpoint]
 
 
-def open_checkpoint(path: Path) -> Stored:
+def open_checkpoint(path: Path) -> StoredCheckpoint:
     """The tensors of a file of a known container, each to be read when it is wanted.
 
-    Raises CheckpointError if the file is foreign, damaged, cut short or would run code, and OSError
-    if it cannot be read at all.
+    Nothing in it is executed. Raises CheckpointError if the file is foreign, damaged, cut short or
+    would run code, or is torch's and torch is not installed; OSError if it cannot be read at all.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -58,33 +57,22 @@ def open_checkpoint(path: Path) -> Stored:
     return container.open(path)
 
 
-def _is_safetensors(head: bytes) -> bool:
-    """Eight bytes of little-endian header length, then a JSON object."""
-    length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and length <= LONGEST_SAFETENSORS_HEADER
-
-
-def _open_safetensors(path: Path) -> Stored:
-    """The library checks that the tensors cover the file exactly, so a cut file is always seen."""
-    try:
-        file: Any = safe_open(path, framework="pt")
-        names: list[str] = list(file.keys())
-        metadata = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path}: a safetensors file that is damaged or cut short "
-            f"({path.stat().st_size} bytes; {error}); fetch it again"
-        ) from error
-
-    def reader(name: str) -> Read:
-        return lambda: file.get_tensor(name)
-
-    return Stored(path, "safetensors file", {name: reader(name) for name in names}, metadata)
-
-
 def container_of(head: bytes) -> Container | None:
     """None where nobody recognises the first `HEAD_BYTES` of a file."""
     return next((known for known in CONTAINERS if known.recognises(head)), None)
+
+
+def _open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
+    try:
+        from rowcast_export.formats import torch_files
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CheckpointError(
+            f"{path} is a torch file, and torch is not installed: pip install 'rowcast[torch]', "
+            "or have it turned into safetensors elsewhere with `rowcast convert`"
+        ) from error
+    return torch_files.open_archive(path) if archive else torch_files.open_pickle(path)
 
 
 def _describe(head: bytes) -> str:
@@ -98,8 +86,14 @@ def _describe(head: bytes) -> str:
 
 
 CONTAINERS: Final = (
-    Container("safetensors", _is_safetensors, _open_safetensors),
-    Container("torch zip archives", is_torch_archive, open_torch_archive),
-    Container("old torch pickles", is_torch_pickle, open_torch_pickle),
+    Container("safetensors", is_safetensors, open_safetensors),
+    Container(
+        "torch zip archives", lambda head: head.startswith(ZIP), partial(_open_torch, archive=True)
+    ),
+    Container(
+        "old torch pickles",
+        lambda head: head.startswith(TORCH_PICKLE),
+        partial(_open_torch, archive=False),
+    ),
     Container("flax msgpack", is_flax, open_flax),
 )

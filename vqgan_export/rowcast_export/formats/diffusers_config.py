@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from torch import Tensor
-
-from rowcast_export.formats.checkpoint import CheckpointError
+from rowcast_export.formats.stored import Array, CheckpointError
 
 FILE_NAME: Final = "config.json"
 LARGEST: Final = 1_000_000  # bytes; real ones have under a thousand
@@ -59,7 +57,7 @@ def notes_of(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
     return {"norm_groups": str(groups)}
 
 
-def check_tensors(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def check_tensors(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
     """Do the configuration and the tensors (under our names) agree? Raises CheckpointError."""
     widths = config.get("block_out_channels") or [None]
     latent = config.get("latent_channels")

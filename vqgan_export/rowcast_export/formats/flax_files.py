@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-import torch
-from torch import Tensor
+import ml_dtypes
+import numpy as np
 
-from rowcast_export.formats.checkpoint import CheckpointError, Read, Stored
+from rowcast_export.formats.stored import (
+    Array,
+    CheckpointError,
+    StoredCheckpoint,
+    StoredTensor,
+    mapped,
+)
 
 DEEPEST: Final = 16  # maps within maps; real files have 6
 MOST_ENTRIES: Final = 100_000  # of all maps together; real files have some hundreds
@@ -24,16 +31,18 @@ LONGEST_KEY: Final = 256  # bytes
 MOST_AXES: Final = 8
 ARRAY: Final = 1  # msgpack extension types of flax.serialization
 SCALAR: Final = 3
-CHUNKED: Final = "__msgpack_chunked_array__"
+CHUNKED: Final = "__msgpack_chunked_array__"  # the first key of a map that stands for an array
 
-DTYPES: Final = {
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "int32": torch.int32,
-    "int64": torch.int64,
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype(np.float16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "int32": np.dtype(np.int32),
+    "int64": np.dtype(np.int64),
 }
+
+Found = TypeVar("Found")
 
 
 def is_flax(head: bytes) -> bool:
@@ -44,13 +53,13 @@ def is_flax(head: bytes) -> bool:
     return bool(start) and (0xA1 <= head[start] <= 0xBF or head[start] in (0xD9, 0xDA))
 
 
-def open_flax(path: Path) -> Stored:
+def open_flax(path: Path) -> StoredCheckpoint:
     """The arrays of a file under dotted names. Raises CheckpointError."""
     with path.open("rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     reader = _Reader(path, data)
     reader.walk()
-    return Stored(path, "flax msgpack", reader.tensors)
+    return StoredCheckpoint(path, "flax msgpack", reader.tensors)
 
 
 class _Reader:
@@ -62,7 +71,7 @@ class _Reader:
         self.position = 0
         self.name = ""
         self.entries = 0
-        self.tensors: dict[str, Read] = {}
+        self.tensors: dict[str, StoredTensor] = {}
 
     def walk(self) -> None:
         """The whole file."""
@@ -75,14 +84,11 @@ class _Reader:
         self.name = name
         tag = self._number(1)
         match tag:
-            case _ if 0x80 <= tag <= 0x8F:
-                self._map(name, depth, tag & 0x0F)
-            case 0xDE | 0xDF:
-                self._map(name, depth, self._number(2 if tag == 0xDE else 4))
-            case 0xC7 | 0xC8 | 0xC9:
-                self._extension(name, self._number(1 << tag - 0xC7))
-            case 0xD4 | 0xD5 | 0xD6 | 0xD7 | 0xD8:
-                self._extension(name, 1 << tag - 0xD4)
+            case _ if 0x80 <= tag <= 0x8F or tag in (0xDE, 0xDF):
+                self._map(name, depth, self._entries(tag))
+            case _ if 0xC7 <= tag <= 0xC9 or 0xD4 <= tag <= 0xD8:
+                if array := self._extension(tag):
+                    self._note(name, array)
             case 0xC4 | 0xC5 | 0xC6:
                 self._take(self._number(1 << tag - 0xC4))
             case 0xD9 | 0xDA | 0xDB:
@@ -99,30 +105,90 @@ class _Reader:
                 raise self._error(f"flax writes no value of kind {tag:#04x}")
 
     def _map(self, name: str, depth: int, count: int) -> None:
-        self.entries += count
-        if depth >= DEEPEST or self.entries > MOST_ENTRIES:
-            raise self._error(
-                f"it is nested deeper than {DEEPEST} or has more than {MOST_ENTRIES} entries"
-            )
-        for _ in range(count):
+        if depth >= DEEPEST:
+            raise self._error(f"it is nested deeper than {DEEPEST}")
+        for index in range(count):
             key = self._string()
             if key == CHUNKED:
-                raise self._error("an array over 1 GiB, kept in pieces; no decoder has one")
+                if index or count != 3:
+                    raise self._error(
+                        "an array in pieces that has more to it than shape and pieces"
+                    )
+                self._note(name, self._pieces())
+                return
             self._value(f"{name}.{key}" if name else key, depth + 1)
 
-    def _extension(self, name: str, length: int) -> None:
+    def _entries(self, tag: int) -> int:
+        """How many a map has; those of all maps are counted."""
+        if 0x80 <= tag <= 0x8F:
+            count = tag & 0x0F
+        elif tag in (0xDE, 0xDF):
+            count = self._number(2 if tag == 0xDE else 4)
+        else:
+            raise self._error("not a map")
+        self.entries += count
+        if self.entries > MOST_ENTRIES:
+            raise self._error(f"it has more than {MOST_ENTRIES} entries")
+        return count
+
+    def _note(self, name: str, tensor: StoredTensor) -> None:
+        if name in self.tensors:
+            raise self._error("it occurs twice")
+        self.tensors[name] = tensor
+
+    def _pieces(self) -> StoredTensor:
+        """An array over 1 GiB: its shape, and itself flattened and cut."""
+        self._take(1)  # yes
+        shape = self._numbered("shape", MOST_AXES, self._length)
+        pieces = self._numbered("chunks", MOST_ENTRIES, self._piece)
+        if 0 in shape:
+            raise self._error(f"an array in pieces of the shape {shape}")
+        dtypes = {piece.dtype for piece in pieces}
+        if len(dtypes) != 1 or any(len(piece.shape) != 1 for piece in pieces):
+            raise self._error("an array in pieces that do not fit together")
+        if (total := sum(piece.shape[0] for piece in pieces)) != math.prod(shape):
+            raise self._error(f"{len(pieces)} pieces of {total} numbers for shape {shape}")
+        return StoredTensor(tuple(shape), dtypes.pop(), partial(_joined, pieces, shape))
+
+    def _numbered(self, key: str, most: int, read: Callable[[], Found]) -> list[Found]:
+        """A map from "0", "1", ... under its key."""
+        if self._string() != key:
+            raise self._error(f"an array in pieces without its {key}")
+        count = self._entries(self._number(1))
+        if count > most:
+            raise self._error(f"an array in pieces whose {key} has {count} entries")
+        found = []
+        for number in range(count):
+            if self._string() != str(number):
+                raise self._error(f"an array in pieces whose {key} lacks number {number}")
+            found.append(read())
+        return found
+
+    def _piece(self) -> StoredTensor:
+        if array := self._extension(self._number(1)):
+            return array
+        raise self._error("a piece that is not an array")
+
+    def _extension(self, tag: int) -> StoredTensor | None:
+        """None where it is not an array."""
+        if 0xC7 <= tag <= 0xC9:
+            length = self._number(1 << tag - 0xC7)
+        elif 0xD4 <= tag <= 0xD8:
+            length = 1 << tag - 0xD4
+        else:
+            raise self._error("not an array of flax")
         kind = self._number(1)
         end = self.position + len(self.data[self.position : self.position + length])
         if end - self.position != length:
             raise self._error("it is cut short")
-        if kind in (ARRAY, SCALAR):
-            self._array(name)
-            if self.position != end:
-                raise self._error("the array and its length disagree")
+        array = self._array() if kind in (ARRAY, SCALAR) else None
+        if array and self.position != end:
+            raise self._error("the array and its length disagree")
         self.position = end
+        return array
 
-    def _array(self, name: str) -> None:
-        """(shape, dtype name, bytes): noted, to be read when somebody wants it."""
+    def _array(self) -> StoredTensor:
+        """(shape, dtype name, bytes): a view, to be read when somebody wants it."""
         if self._number(1) != 0x93:
             raise self._error("not an array of flax")
         shape = self._shape()
@@ -136,9 +202,7 @@ class _Reader:
             raise self._error(f"an array of type {dtype_name}")
         if len(values) != math.prod(shape) * dtype.itemsize:
             raise self._error(f"{len(values)} bytes for shape {shape} of {dtype_name}")
-        if name in self.tensors:
-            raise self._error("it occurs twice")
-        self.tensors[name] = partial(_tensor, values, dtype, shape)
+        return mapped(f"{self.path}: the tensor {self.name}", values, 0, dtype, tuple(shape))
 
     def _shape(self) -> list[int]:
         tag = self._number(1)
@@ -187,8 +251,6 @@ class _Reader:
         )
 
 
-def _tensor(values: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    """A copy: the file keeps no alignment."""
-    if not values:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(bytearray(values), dtype=dtype).reshape(shape)
+def _joined(pieces: list[StoredTensor], shape: list[int]) -> Array:
+    """A copy: the pieces do not lie side by side."""
+    return np.concatenate([piece.read() for piece in pieces]).reshape(shape)

@@ -2,28 +2,46 @@
 
 Weights only: a pickle that names a function is refused, not run. What trainers leave beside the
 weights (a Lightning callback, the command line) is put down as an inert `Leftover`. An archive is
-mapped into memory; tensors are read when they are used.
+mapped into memory by torch; tensors are read when they are used.
+
+The one module of this package that imports torch; `containers.py` imports it when it must.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import ml_dtypes
+import numpy as np
 import torch
 from torch import Tensor
 
-from rowcast_export.formats.checkpoint import CheckpointError, Read, Stored
+from rowcast_export.formats.stored import (
+    CheckpointError,
+    StoredCheckpoint,
+    StoredTensor,
+    unreadable,
+)
 
-ZIP: Final = b"PK\x03\x04"
-# Protocol 2, then the number with which torch begins its old files.
-LEGACY: Final = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 DEEPEST: Final = 8  # dicts within dicts; real files have 2
+DTYPES: Final[dict[torch.dtype, np.dtype[Any]]] = {
+    torch.float64: np.dtype(np.float64),
+    torch.float32: np.dtype(np.float32),
+    torch.float16: np.dtype(np.float16),
+    torch.bfloat16: np.dtype(ml_dtypes.bfloat16),
+    torch.int64: np.dtype(np.int64),
+    torch.int32: np.dtype(np.int32),
+    torch.int16: np.dtype(np.int16),
+    torch.int8: np.dtype(np.int8),
+    torch.uint8: np.dtype(np.uint8),
+    torch.bool: np.dtype(np.bool_),
+}
 
 # Classes found in training checkpoints. Their names stand for nothing here: no code of theirs runs.
 LEFTOVERS: Final = (
@@ -51,22 +69,14 @@ class Leftover:
         pass
 
 
-def is_torch_archive(head: bytes) -> bool:
-    return head.startswith(ZIP)
-
-
-def is_torch_pickle(head: bytes) -> bool:
-    return head.startswith(LEGACY)
-
-
-def open_torch_archive(path: Path) -> Stored:
-    """The zip archive, mapped."""
+def open_archive(path: Path) -> StoredCheckpoint:
+    """The zip archive, mapped. Raises CheckpointError."""
     _check_archive(path)
     return _stored(path, "torch zip archive", _load(path, mapped=True))
 
 
-def open_torch_pickle(path: Path) -> Stored:
-    """The older format: it cannot be mapped, so it is read whole."""
+def open_pickle(path: Path) -> StoredCheckpoint:
+    """The older format: it cannot be mapped, so it is read whole. Raises CheckpointError."""
     return _stored(path, "torch pickle", _load(path, mapped=False))
 
 
@@ -105,28 +115,33 @@ def _load(path: Path, *, mapped: bool) -> object:
     except OSError:
         raise
     except Exception as error:  # whatever unpickling a damaged file may raise
-        reason = " ".join(str(error).split())
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in reason:
-            offender = reason[reason.index("Unsupported") :].partition(" Please ")[0]
+        reason = _sentence(error)
+        if isinstance(error, pickle.UnpicklingError) and reason.lower().startswith("unsupported"):
             raise CheckpointError(
-                f"{path}: refused: its pickle would run code, or holds more than weights "
-                f"({offender[:160].strip()})"
+                f"{path}: refused: its pickle would run code, or holds more than weights ({reason})"
             ) from error
         raise CheckpointError(
             f"{path}: a torch file that is damaged or cut short "
-            f"({path.stat().st_size} bytes; {reason[:160]}); fetch it again"
+            f"({path.stat().st_size} bytes; {reason}); fetch it again"
         ) from error
 
 
-def _stored(path: Path, container: str, root: object) -> Stored:
+def _sentence(error: Exception) -> str:
+    """Out of torch's long advice what was found."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    found = re.search(r"unsupported .*|(?<=WeightsUnpickler error: ).*", told, re.IGNORECASE)
+    return re.split(r" Please | Check the ", found[0] if found else told)[0][:160].strip()
+
+
+def _stored(path: Path, container: str, root: object) -> StoredCheckpoint:
     if not isinstance(root, Mapping):
         raise CheckpointError(f"{path}: holds a {type(root).__name__}, not named tensors")
     largest = path.stat().st_size
-    tensors: dict[str, Read] = {
-        name: partial(_plain, path, name, value, largest)
+    tensors = {
+        name: _tensor(f"{path}: the tensor {name}", value.detach(), largest)
         for name, value in _leaves(root, "", {id(root)}, 0)
     }
-    return Stored(path, container, tensors)
+    return StoredCheckpoint(path, container, tensors)
 
 
 def _leaves(
@@ -141,13 +156,19 @@ def _leaves(
             yield from _leaves(value, f"{prefix}{key}.", seen, depth + 1)
 
 
-def _plain(path: Path, name: str, value: Tensor, largest: int) -> Tensor:
-    """A dense tensor on the CPU, no larger than its file. Raises CheckpointError."""
+def _tensor(what: str, value: Tensor, largest: int) -> StoredTensor:
+    """A view of a dense tensor on the CPU, no larger than its file."""
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        raise CheckpointError(f"{path}: the tensor {name} is not a plain one ({value.layout})")
+        return unreadable(f"{what} is not a plain one ({value.layout})")
     if value.numel() * value.element_size() > largest:
-        raise CheckpointError(
-            f"{path}: the tensor {name} claims the shape {list(value.shape)}, "
-            "more than the file holds"
-        )
-    return value.detach()
+        return unreadable(f"{what} claims the shape {list(value.shape)}, more than the file holds")
+    dtype = DTYPES.get(value.dtype)
+    if dtype is None:
+        return unreadable(f"{what} is of type {value.dtype}")
+    try:
+        # numpy itself has no bfloat16
+        array = (value.view(torch.int16) if value.dtype == torch.bfloat16 else value).numpy()
+    except (RuntimeError, ValueError, TypeError) as error:
+        return unreadable(f"{what} cannot be had in numpy: {error}")
+    array = array.view(dtype)
+    return StoredTensor(array.shape, dtype, lambda: array)

@@ -1,0 +1,73 @@
+"""safetensors: the library checks the file, then each tensor is a view of the mapped file.
+
+The library's own reading copies a tensor whole. Format:
+https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from pathlib import Path
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from rowcast_export.formats.stored import (
+    CheckpointError,
+    StoredCheckpoint,
+    StoredTensor,
+    mapped,
+    unreadable,
+)
+
+LONGEST_HEADER: Final = 100_000_000  # bytes; the limit of the library
+NOTES: Final = "__metadata__"
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Eight bytes of little-endian header length, then a JSON object."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
+
+
+def open_safetensors(path: Path) -> StoredCheckpoint:
+    """Raises CheckpointError unless the tensors cover the file exactly: a cut one is seen."""
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: a safetensors file that is damaged or cut short "
+            f"({path.stat().st_size} bytes; {error}); fetch it again"
+        ) from error
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(str(data[8 : 8 + length], "utf-8"))
+    notes = header.pop(NOTES, None) or {}
+    tensors = {
+        name: _tensor(path, name, entry, data[8 + length :]) for name, entry in header.items()
+    }
+    return StoredCheckpoint(path, "safetensors file", tensors, notes)
+
+
+def _tensor(path: Path, name: str, entry: dict[str, Any], data: memoryview) -> StoredTensor:
+    dtype = DTYPES.get(entry["dtype"])
+    if dtype is None:
+        return unreadable(f"{path}: the tensor {name} is of type {entry['dtype']}")
+    what = f"{path}: the tensor {name}"
+    return mapped(what, data, entry["data_offsets"][0], dtype, tuple(entry["shape"]))

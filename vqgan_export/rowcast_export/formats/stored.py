@@ -1,0 +1,72 @@
+"""What the readers of this package give: an opened file, its tensors not read yet.
+
+One exception for all that cannot be read: `CheckpointError`. This module must not know files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+FLOATING: Final[frozenset[np.dtype[Any]]] = frozenset(
+    np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)
+)
+UNREADABLE: Final = np.dtype(np.void)
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message names the file and says what was found."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a file: what is known beforehand, and how it is read.
+
+    `read` gives it as the file holds it: wherever possible a view of the mapped file, in any memory
+    order and alignment, not to be written to. Of dtype `UNREADABLE`, it raises CheckpointError.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], Array]
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """An opened file. A tensor is read when it is asked for: nobody pays for an encoder."""
+
+    path: Path
+    container: str  # what kind of file it is, in words
+    tensors: Mapping[str, StoredTensor]
+    notes: Mapping[str, str] = field(default_factory=dict)  # what the file says of itself
+
+
+def mapped(
+    what: str, data: memoryview, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> StoredTensor:
+    """A view of `data`; `what` names file and tensor for the error where numpy has no such array.
+
+    Numbers in files are larger than numpy's: 65 axes of length 1, or 0 rows of 2^63 columns.
+    """
+    try:
+        array: Array = np.ndarray(shape, dtype, data, offset)
+    except (ValueError, TypeError, OverflowError) as error:
+        return unreadable(f"{what} has the shape {str(list(shape))[:200]}: {error}")
+    return StoredTensor(array.shape, dtype, lambda: array)
+
+
+def unreadable(why: str) -> StoredTensor:
+    """A tensor that is refused once it is wanted: it may be one that nobody reads."""
+
+    def read() -> Array:
+        raise CheckpointError(why)
+
+    return StoredTensor((), UNREADABLE, read)
