@@ -7,26 +7,50 @@ import json
 import os
 import platform
 from importlib.metadata import version
+from typing import Any
 
 from rich.console import Console
 
-BENCHMARKS = ("wire",)
-
 
 def bench(arguments: list[str]) -> int:
-    """Measure: bytes and delays, side by side with a peer in one run."""
+    """Measure: bytes, delays and speed, side by side with a peer in one run."""
     parser = argparse.ArgumentParser(
         prog="rowcast bench",
-        description="Run a benchmark. The last line of its output is one line of JSON.",
-        epilog="wire   what a picture costs on a real socket, against pictures sent whole",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a benchmark. It states its conditions; the last line of its output is one "
+        "line of JSON.",
     )
-    parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument("--model", default="postcard", help="postcard, or a model folder")
-    parser.add_argument("--pictures", type=int, default=8, help="default: %(default)s")
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    wire = names.add_parser(
+        "wire", help="what a picture costs on a real socket, against pictures sent whole"
+    )
+    wire.add_argument("--model", default="postcard", help="postcard, or a model folder")
+    wire.add_argument("--pictures", type=int, default=8, help="default: %(default)s")
+    engine = names.add_parser(
+        "engine",
+        help="tokens a second, against min-dalle on the same random weights",
+        description="Draws with min-dalle 0.4.11 from PyPI and with this engine, in turn, on the "
+        "same random weights of real size (written once into the cache folder, 0.9 GB for Mini; "
+        "about 8 GB of memory). Takes some minutes. With --against, compares this engine with "
+        "another revision of itself instead.",
+    )
+    engine.add_argument(
+        "--size", choices=("small", "mini", "mega"), default="mini", help="default: %(default)s"
+    )
+    engine.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    engine.add_argument(
+        "--rows",
+        type=int,
+        default=2_000,
+        help="rows of 16 jobs timed from sampling to the socket; 0 leaves that out "
+        "(default: %(default)s)",
+    )
+    engine.add_argument(
+        "--against", metavar="REVISION", help="a git revision of this repository to compare with"
+    )
     options = parser.parse_args(arguments)
-    if options.pictures < 1:
-        parser.error("--pictures must be at least 1")
+    for name in ("pictures", "threads"):
+        if getattr(options, name, 1) < 1:
+            parser.error(f"--{name} must be at least 1")
     console = Console(stderr=True)
     console.print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
@@ -34,7 +58,19 @@ def bench(arguments: list[str]) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    from .wire import run
-
-    print(json.dumps(run(options.model, options.pictures, console)))
+    print(json.dumps(_run(options, console)))
     return 0
+
+
+def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    if options.name == "wire":
+        from . import wire
+
+        return wire.run(options.model, options.pictures, console)
+    if options.against is not None:
+        from . import revisions
+
+        return revisions.run(options.against, options.size, options.threads, console)
+    from . import engine
+
+    return engine.run(options.size, options.threads, options.rows, console)

@@ -1,0 +1,71 @@
+"""How much int8 matrices change what a model draws: teacher-forced, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, RowDrawn
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.sampling import guide
+from rowcast_server.models.loading import Transformer
+
+from .sides import UNCONDITIONAL, text_of
+
+
+@dataclass(frozen=True)
+class Int8Agreement:
+    """Over ``tokens`` positions: the share whose best guided code is the same, and the mean of
+    KL(float32 ‖ int8) in nats of the guided distributions at temperature 1."""
+
+    tokens: int
+    same_greedy: float
+    mean_kl: float
+
+
+def int8_agreement(
+    model: Transformer,
+    prompts: Sequence[str],
+    threads: int,
+    advance: Callable[[], object] = lambda: None,
+) -> Int8Agreement:
+    """Draws the prompts in float32 and feeds what was drawn to both; ``advance`` once a prompt."""
+    exact, small = (
+        OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, 1, threads, int8=int8)
+        for int8 in (False, True)
+    )
+    same: list[bool] = []
+    divergence: list[float] = []
+    for seed, prompt in enumerate(prompts):
+        request = PictureRequest(text_of(model, prompt), seed, 0, model.sampling, model.grid.rows)
+        ids = np.concatenate([[model.grid.start_token], _drawn(exact, request)[:-1]])
+        for runner in (exact, small):
+            runner.open(0, request)
+        for position, token in enumerate(ids):
+            fed = np.array([token]), np.array([position])
+            first, second = (
+                guide(*runner.logits(*fed), model.sampling.guidance)[0].astype(np.float64)
+                for runner in (exact, small)
+            )
+            same.append(bool(first.argmax() == second.argmax()))
+            divergence.append(_kl(first, second))
+        advance()
+    return Int8Agreement(len(same), float(np.mean(same)), float(np.mean(divergence)))
+
+
+def _drawn(runner: OnnxRunner, request: PictureRequest) -> NDArray[np.int64]:
+    engine = Engine(runner)
+    engine.submit(0, request)
+    rows = []
+    while not engine.idle:
+        rows += [event.ids for event in engine.step() if isinstance(event, RowDrawn)]
+    return np.concatenate(rows)
+
+
+def _kl(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    p, q = (logits - logits.max() for logits in (first, second))
+    p, q = (logits - np.log(np.exp(logits).sum()) for logits in (p, q))
+    return float((np.exp(p) * (p - q)).sum())

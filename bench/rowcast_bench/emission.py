@@ -1,0 +1,193 @@
+"""From the sampling of a row's last token to its bytes written, while every core is busy.
+
+A whole server in a process of its own, and viewers that only read in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rowcast
+from numpy.typing import NDArray
+from rowcast.messages import Rows, decode_server
+from rowcast_server import gateway, watchdog
+from rowcast_server.config import ServerConfig
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.runner import PendingRow
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.loading import LoadedModel, load, load_transformer
+from rowcast_server.models.sources import EMBEDDED, find_in
+from rowcast_server.server import RowcastServer
+from websockets.asyncio.server import ServerConnection
+
+from .sides import PROMPT, UNCONDITIONAL, text_of
+
+JOBS: Final = 16
+STREAMING_ROWS: Final = 4  # of each job, where streaming is compared with drawing alone
+
+
+class _StampedRunner(OnnxRunner):
+    """Notes when each slot's last token was sampled."""
+
+    def stamp(self) -> None:
+        self.sampled = [0.0] * self.slots
+        self.rows: dict[bytes, float] = {}
+
+    def _drawn(
+        self,
+        slot: int,
+        conditional: NDArray[np.float32],
+        unconditional: NDArray[np.float32],
+        position: int,
+    ) -> int:
+        token = super()._drawn(slot, conditional, unconditional, position)
+        self.sampled[slot] = time.perf_counter()
+        return token
+
+    def row(self, slot: int, row: int) -> PendingRow:
+        pending = super().row(slot, row)
+        self.rows[pending.ids().astype("<u2").tobytes()] = self.sampled[slot]
+        return pending
+
+
+class StampedServer:
+    """A server on any free port, whose rows are timed from sampling to the socket."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._model = _with_any_detokenizer(folder)
+        self._threads = threads
+        self._delays: list[float] = []
+        self._loop = asyncio.new_event_loop()
+        self._runner: _StampedRunner | None = None
+        ready = threading.Event()
+        threading.Thread(target=self._run, args=(ready,), daemon=True).start()
+        ready.wait()
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = RowcastServer(
+            self._model,
+            ServerConfig(port=0, http_port=0, threads=self._threads, slots=JOBS, deadline=86_400),
+        )
+        server._make_engine = self._make_engine  # type: ignore[method-assign]
+        original = watchdog.send_within
+
+        async def timed(connection: ServerConnection, frame: bytes, timeout: float) -> None:
+            await original(connection, frame, timeout)
+            self._note(frame, time.perf_counter())
+
+        setattr(gateway, "send_within", timed)  # noqa: B010 (the type of a module is not ours)
+        self._loop.run_until_complete(server.start())
+        self.url = server.ws_url
+        ready.set()
+        self._loop.run_forever()
+
+    def _make_engine(self) -> Engine:
+        model = self._model
+        self._runner = _StampedRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            UNCONDITIONAL,
+            JOBS,
+            self._threads,
+            digest=model.digest,
+        )
+        self._runner.stamp()
+        return Engine(self._runner)
+
+    def _note(self, frame: bytes, written: float) -> None:
+        message = decode_server(frame)
+        if not isinstance(message, Rows) or self._runner is None:
+            return
+        size = 2 * self._model.grid.cols
+        for first in range(0, len(message.ids), size):
+            sampled = self._runner.rows.pop(message.ids[first : first + size], None)
+            if sampled is not None:
+                self._delays.append(written - sampled)
+
+    def address(self) -> str:
+        return self.url
+
+    def delays(self) -> list[float]:
+        """Seconds of all rows since the last call."""
+        delays, self._delays = self._delays, []
+        return delays
+
+    def draw_alone(self) -> float:
+        """Seconds that the same engine takes for the jobs of `viewers`, without a socket."""
+        assert self._runner is not None
+        engine = Engine(self._runner)
+        text = text_of(self._model, PROMPT)
+        begun = time.perf_counter()
+        for seed in range(JOBS):
+            request = PictureRequest(text, seed, 0, Sampling(), STREAMING_ROWS)
+            engine.submit(seed, request, client=seed)
+        while not engine.idle:
+            engine.step()
+        return time.perf_counter() - begun
+
+
+def _with_any_detokenizer(folder: Path) -> LoadedModel:
+    """Viewers here decode nothing, so postcard's file stands in for the one not needed."""
+    embedded = load(EMBEDDED)
+    return LoadedModel(
+        **vars(load_transformer(find_in(folder))),
+        pixels_per_token=embedded.pixels_per_token,
+        detokenizer=embedded.detokenizer,
+        detokenizer_sha256=embedded.detokenizer_sha256,
+    )
+
+
+async def _view(url: str, rows: int, stop_row: int, told: Callable[[int], object]) -> float:
+    """Draw with JOBS clients at once until ``rows`` rows have come: the seconds that it took."""
+    seen = 0
+
+    async def one(client: rowcast.AsyncClient, number: int) -> None:
+        nonlocal seen
+        seed = number
+        while seen < rows:
+            async for event in client.generate(PROMPT, seed=seed, stop_row=stop_row):
+                if isinstance(event, rowcast.RowsArrived):
+                    seen += len(event.rows)
+                    told(len(event.rows))
+            seed += JOBS
+
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(rowcast.connect(url, decode=False)) for _ in range(JOBS)
+        ]
+        begun = time.perf_counter()
+        await asyncio.gather(*(one(client, n) for n, client in enumerate(clients)))
+        return time.perf_counter() - begun
+
+
+def viewers(
+    url: str, rows: int, stop_row: int, told: Callable[[int], object] = lambda count: None
+) -> float:
+    return asyncio.run(_view(url, rows, stop_row, told))
+
+
+@dataclass(frozen=True)
+class Emission:
+    """Milliseconds from sampling to bytes written over ``rows`` rows; and what streaming costs, as
+    the time of the same jobs with viewers over that without."""
+
+    rows: int
+    p50_ms: float
+    p99_ms: float
+    streaming_ratio: float
+
+
+def summary(delays: list[float], streaming_ratio: float) -> Emission:
+    p50, p99 = np.percentile(np.array(delays) * 1000, [50, 99])
+    return Emission(len(delays), float(p50), float(p99), streaming_ratio)

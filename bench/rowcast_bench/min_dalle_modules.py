@@ -1,0 +1,18 @@
+"""min-dalle's modules, imported without what its import changes in torch's global settings."""
+
+import torch
+
+_grad, _threads = torch.is_grad_enabled(), torch.get_num_threads()
+try:
+    from min_dalle.models import DalleBartDecoder, DalleBartEncoder
+except ModuleNotFoundError as error:
+    if error.name != "min_dalle":
+        raise
+    raise ModuleNotFoundError(
+        "the peer is not installed: pip install min-dalle==0.4.11", name="min_dalle"
+    ) from error
+
+torch.set_grad_enabled(_grad)
+torch.set_num_threads(_threads)
+
+__all__ = ["DalleBartDecoder", "DalleBartEncoder"]

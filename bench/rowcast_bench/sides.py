@@ -1,0 +1,180 @@
+"""The two sides of `rowcast bench engine`: min-dalle's own modules and our engine, on one model.
+
+Each draws tokens as it does when it serves: min-dalle through `sample_tokens`, we through `Engine`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.loading import Transformer, load_transformer
+from rowcast_server.models.sources import find_in
+from rowcast_server.models.text import unconditional_ids
+
+from .memory import peak_bytes, resident_bytes
+from .random_model import IMAGE_TOKENS, SIZES, TEXT_TOKENS, build
+
+START_TOKEN: Final = 16_383  # what min-dalle feeds first
+GUIDANCE: Final = 16.0
+PROMPT: Final = "a red house by the sea at night, and two boats"
+WARM_UP: Final = 3
+UNCONDITIONAL: Final = tuple(int(token) for token in unconditional_ids())
+
+
+class MinDalle:
+    """min-dalle 0.4.11 from PyPI, float32 as it runs on a CPU."""
+
+    def __init__(self, folder: Path, size: str, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self._sizes = SIZES[size]
+        before = resident_bytes()
+        encoder, decoder = build(self._sizes)
+        for module, file in ((encoder, "encoder.pt"), (decoder, "decoder.pt")):
+            module.load_state_dict(torch.load(folder / file, weights_only=True), strict=False)
+        self._encoder, self._decoder = encoder, decoder
+        self.loaded_bytes = resident_bytes() - before
+        self._text = load_transformer(find_in(folder), START_TOKEN).tokenizer.encode(PROMPT).ids
+
+    def seconds_per_step(self, images: int, steps: int) -> float:
+        """Of drawing ``images`` pictures together, from the first position on."""
+        run = self._run(images, top_k=256)
+        for _ in range(WARM_UP):
+            next(run)
+        begun = time.perf_counter()
+        for _ in range(steps):
+            next(run)
+        return (time.perf_counter() - begun) / steps
+
+    def greedy(self, count: int) -> list[int]:
+        run = self._run(1, top_k=1)
+        return [next(run) for _ in range(count)]
+
+    def _run(self, images: int, top_k: int) -> Iterator[int]:
+        import torch
+
+        text = torch.from_numpy(np.stack([UNCONDITIONAL, self._text]))
+        pair = [0] * images + [1] * images
+        state = self._encoder.forward(text)[pair]
+        mask = text[pair].not_equal(1)[:, None, None, :]
+        cache = torch.zeros(self._sizes.layers, 4 * images, IMAGE_TOKENS, self._sizes.width)
+        settings = torch.tensor([1.0, float(top_k), GUIDANCE])
+        tokens = torch.full((images, 1), START_TOKEN)
+        for position in range(IMAGE_TOKENS):
+            drawn, cache = self._decoder.sample_tokens(
+                settings,
+                attention_mask=mask,
+                encoder_state=state,
+                attention_state=cache,
+                prev_tokens=tokens,
+                token_index=torch.tensor([position]),
+            )
+            tokens = drawn[:, None]
+            yield int(drawn[0])
+
+    def memory(self) -> dict[str, int]:
+        return {"loaded": self.loaded_bytes, "peak": peak_bytes()}
+
+
+class Ours:
+    """Our engine with the CPU runner; ``int8`` keeps the decoder's matrices in eight bits."""
+
+    def __init__(self, folder: Path, threads: int, slots: int, int8: bool) -> None:
+        before = resident_bytes()
+        self._model = load_transformer(find_in(folder), START_TOKEN)
+        model = self._model
+        self._runner = OnnxRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            UNCONDITIONAL,
+            slots,
+            threads,
+            digest=model.digest,
+            int8=int8,
+        )
+        self._text = tuple(int(token) for token in model.tokenizer.encode(PROMPT).ids)
+        self.loaded_bytes = resident_bytes() - before
+
+    def _request(self, seed: int, stop_row: int, sampling: Sampling) -> PictureRequest:
+        return PictureRequest(self._text, seed, 0, sampling, stop_row)
+
+    def seconds_per_step(self, images: int, steps: int) -> float:
+        """Of drawing ``images`` pictures together, from the first position on."""
+        engine = Engine(self._runner)
+        for seed in range(images):
+            engine.submit(seed, self._request(seed, self._model.grid.rows, Sampling()))
+        for _ in range(WARM_UP):
+            engine.step()
+        begun = time.perf_counter()
+        for _ in range(steps):
+            engine.step()
+        seconds = (time.perf_counter() - begun) / steps
+        engine.fail_all("measured")
+        return seconds
+
+    def tokens_per_second(self, jobs: int, rows: int, seed: int) -> float:
+        """Of single-picture jobs that arrive at random in the time of one row, each of ``rows``
+        rows: all their tokens over all the time, encoding of the texts included."""
+        engine = Engine(self._runner)
+        random = np.random.default_rng(seed)
+        arrivals = np.sort(random.integers(0, self._model.grid.cols, jobs))
+        arrivals[0] = 0
+        submitted = step = 0
+        begun = time.perf_counter()
+        while submitted < jobs or not engine.idle:
+            while submitted < jobs and arrivals[submitted] <= step:
+                request = self._request(seed + submitted, rows, Sampling())
+                engine.submit(submitted, request, client=submitted)
+                submitted += 1
+            engine.step()
+            step += 1
+        return jobs * rows * self._model.grid.cols / (time.perf_counter() - begun)
+
+    def greedy(self, count: int) -> list[int]:
+        rows = -(-count // self._model.grid.cols)
+        engine = Engine(self._runner)
+        engine.submit(0, self._request(0, rows, Sampling(top_k=1, guidance=GUIDANCE)))
+        ids: list[int] = []
+        while not engine.idle:
+            for event in engine.step():
+                if isinstance(event, RowDrawn):
+                    ids += event.ids.tolist()
+        return ids[:count]
+
+    def step_weight_bytes(self) -> int:
+        """What a step must read: the decoder's matrices, in float32."""
+        return 4 * sum(elements for _, elements in step_matrices(self._model))
+
+    def memory(self) -> dict[str, int]:
+        return {"loaded": self.loaded_bytes, "peak": peak_bytes()}
+
+
+def step_matrices(model: Transformer) -> list[tuple[str, int]]:
+    """Names and elements of the matrices that a decoder step multiplies with.
+
+    Not the token tables, of which it takes a row, nor what keys and values of the text are made
+    with, which happens once a picture.
+    """
+    matrices = []
+    for name in model.decoder:
+        shape = model.decoder.shape(name)
+        once = name.startswith("embed_") or "encoder_attn.k_proj" in name
+        if len(shape) != 2 or once or "encoder_attn.v_proj" in name:
+            continue
+        rows = model.grid.codebook_size if name == "lm_head.weight" else shape[0]
+        matrices.append((name, rows * shape[1]))
+    return matrices
+
+
+def text_of(model: Transformer, prompt: str) -> tuple[int, ...]:
+    return tuple(int(token) for token in model.tokenizer.encode(prompt).ids[:TEXT_TOKENS])

@@ -1,0 +1,69 @@
+"""An object that lives in a process of its own, so that sides share neither memory nor threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+
+class Worker:
+    """Makes ``factory(*arguments)`` in a new process; `call` calls its methods, one at a time.
+
+    ``factory`` must be importable there. Raises RuntimeError with what went wrong in the process.
+    """
+
+    def __init__(self, factory: Callable[..., object], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, factory, arguments), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def call(self, method: str, *arguments: object) -> Any:
+        self._pipe.send((method, arguments))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            failure, value = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            raise RuntimeError(f"a benchmark's process ended with exit code {code}") from None
+        if failure is not None:
+            raise RuntimeError(failure)
+        return value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pipe.close()
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(pipe: Connection, factory: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    try:
+        made = factory(*arguments)
+        pipe.send((None, None))
+        while True:
+            method, parameters = pipe.recv()
+            pipe.send((None, getattr(made, method)(*parameters)))
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except Exception as error:
+        pipe.send((f"{type(error).__name__}: {error}", None))

@@ -1,0 +1,49 @@
+"""`rowcast bench engine` measures what it says; the figures themselves are never tested."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rowcast_bench import engine, memory
+from rowcast_bench.worker import Worker
+
+KEYS = {
+    "ours_ms_per_step",
+    "min_dalle_ms_per_step",
+    "single_ratio",
+    "int8_ratio",
+    "batch8_ratio",
+    "memory_ceiling_share",
+    "row_emit_p99_ms",
+}
+
+
+@pytest.mark.timeout(300)
+def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    for name, value in (("ROUNDS", 1), ("STEPS", 4), ("JOB_ROWS", 1)):
+        monkeypatch.setattr(engine, name, value)
+    monkeypatch.setattr(engine, "PROMPTS", engine.PROMPTS[:1])
+    monkeypatch.setattr(memory, "READ_BYTES", 1 << 24)
+    text = io.StringIO()
+    figures = engine.run("small", 1, rows=32, console=Console(file=text, width=120))
+    assert set(figures) >= KEYS
+    assert figures["greedy_tokens_identical"] is True
+    assert figures["row_emit_rows"] >= 32
+    assert figures["int8_same_greedy"] > 0.9
+    assert all(figures[name] > 0 for name in KEYS)
+    assert "are identical" in text.getvalue()
+    assert (own_cache / "bench" / "random-small" / "decoder.pt").is_file()
+
+
+def test_what_goes_wrong_in_a_worker_is_told_here() -> None:
+    with pytest.raises(RuntimeError, match="invalid literal"):
+        Worker(int, "seven")
+    with Worker(int, 7) as worker:
+        assert worker.call("bit_length") == 3
+        with pytest.raises(RuntimeError, match="AttributeError"):
+            worker.call("no_such_method")
