@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .errors import RowcastError
     from .events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
     from .messages import DoneReason, view_key
+    from .mosaic import Mosaic
     from .replay import load_rows, save_rows
     from .sync import SyncClient
     from .sync import connect as connect_sync
@@ -29,6 +30,7 @@ _HOMES = {
     "Detokenizer": "detokenizer",
     "DoneReason": "messages",
     "Event": "events",
+    "Mosaic": "mosaic",
     "Picture": "canvas",
     "PictureAccepted": "events",
     "PictureDone": "events",
@@ -51,6 +53,7 @@ __all__ = [
     "Detokenizer",
     "DoneReason",
     "Event",
+    "Mosaic",
     "Picture",
     "PictureAccepted",
     "PictureDone",

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -23,7 +24,8 @@ from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastErro
 from .events import Event, PictureDone
 from .generation import Generation
 from .messages import CloseCode
-from .painter import Painter, make_event
+from .mosaic import event_maker
+from .painter import Painter
 from .requests import Request, RequestOptions
 from .session import ClientSession
 from .transport import (
@@ -110,17 +112,27 @@ class AsyncClient:
         return None if self._painter is None else self._painter.detokenizer
 
     def generate(
-        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+        self,
+        prompt: str,
+        images: int = 1,
+        *,
+        seamless: bool = False,
+        **options: Unpack[RequestOptions],
     ) -> AsyncGenerator[Event]:
         """Draw pictures: events as their rows arrive, until each has ended.
 
         The options are those of `RequestOptions`; None leaves a choice to the server, also the
         seed, which every event tells. Leaving the loop cancels what has not ended.
 
+        With ``seamless`` the ``image`` of every event is all the pictures so far, joined as one:
+        a `Mosaic`, 4 as 2 rows of 2, 6 as 2 rows of 3, a prime number as one row.
+
         Raises InvalidRequest, RequestRefused, ConnectionLost, ProtocolError; the last three carry
         what was received in ``pictures``.
         """
-        return self._follow(lambda: self.session.start(Request(prompt, images, **options)))
+        return self._follow(
+            lambda: self.session.start(Request(prompt, images, **options)), seamless
+        )
 
     def continue_picture(
         self, picture: Picture, row: int | None = None, *, seed: int | None = None
@@ -132,24 +144,40 @@ class AsyncClient:
         """
         return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
-    def watch(self, view_key: bytes, images: int = 1) -> AsyncGenerator[Event]:
-        """Watch pictures that somebody else started, by their view key, from their first row."""
-        return self._follow(lambda: self.session.watch(view_key, images))
+    def watch(
+        self, view_key: bytes, images: int = 1, *, seamless: bool = False
+    ) -> AsyncGenerator[Event]:
+        """Watch pictures that somebody else started, by their view key, from their first row.
+
+        ``seamless`` joins them, as in `generate`.
+        """
+        return self._follow(lambda: self.session.watch(view_key, images), seamless)
 
     async def pictures(
-        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+        self,
+        prompt: str,
+        images: int = 1,
+        *,
+        seamless: bool = False,
+        **options: Unpack[RequestOptions],
     ) -> list[PictureDone]:
-        """The finished pictures: `generate` for those who do not want to watch."""
+        """The finished pictures: `generate` for those who do not want to watch.
+
+        Where ``seamless``, the ``image`` of each is the finished mosaic.
+        """
         done: dict[int, PictureDone] = {}
-        async for event in self.generate(prompt, images, **options):
+        async for event in self.generate(prompt, images, seamless=seamless, **options):
             if isinstance(event, PictureDone):
                 done[event.index] = event
+        if seamless:
+            return [replace(done[index], image=event.image) for index in sorted(done)]
         return [done[index] for index in sorted(done)]
 
     async def _follow(
-        self, begin: Callable[[], tuple[Generation, list[bytes]]]
+        self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
     ) -> AsyncGenerator[Event]:
         generation, frames = begin()
+        make_event = event_maker(generation, self._painter, seamless)
         news = asyncio.Event()
         generation.wake = news.set
         loop = asyncio.get_running_loop()
@@ -163,9 +191,7 @@ class AsyncClient:
                 notice = generation.take()
                 if notice is not None:
                     # Meanwhile the reader goes on: the next notice is of the newest state.
-                    yield await loop.run_in_executor(
-                        self._decoders, make_event, notice, self._painter
-                    )
+                    yield await loop.run_in_executor(self._decoders, make_event, notice)
                 elif generation.ended:
                     return
                 else:

@@ -21,6 +21,7 @@ from .detokenizer import Detokenizer
 from .errors import InvalidRequest, ReplayError, RowcastError
 from .events import Event, PictureAccepted, PictureQueued, RowsArrived
 from .messages import DoneReason
+from .mosaic import Mosaic
 from .replay import (
     final_image,
     load_rows,
@@ -74,6 +75,8 @@ def generate(arguments: list[str]) -> int:
         parser.error("give a prompt, or a saved picture with --from")
     if options.row is not None and options.source is None:
         parser.error("--row goes with --from")
+    if options.seamless and options.source is not None:
+        parser.error("--seamless joins several pictures; --from draws one")
     for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
@@ -84,6 +87,12 @@ def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> Non
     """The options that `demo` and `generate` share."""
     parser.add_argument("--seed", type=int, metavar="N", help="0 … 4294967295 (default: random)")
     parser.add_argument("--images", type=int, default=1, metavar="N", help="pictures (default: 1)")
+    parser.add_argument(
+        "--seamless",
+        action="store_true",
+        help="join the pictures without seams, and save mosaic.png and mosaic.gif too; 4 are 2 "
+        "rows of 2, 6 are 2 rows of 3, a prime number one row",
+    )
     parser.add_argument("--temperature", type=float, metavar="T", help="higher is more varied")
     parser.add_argument(
         "--top-k", type=int, metavar="K", help="keep the K best tokens; 0 keeps all"
@@ -120,7 +129,7 @@ class _Watch:
     def take(self, event: Event) -> None:
         self.pictures[event.index] = event.picture
         if event.image is not None:
-            self.images[event.index] = event.image
+            self.images[0 if event.seamless else event.index] = event.image
         match event:
             case PictureAccepted() | PictureQueued():
                 self.queue = event.position
@@ -178,6 +187,10 @@ def draw(url: str, options: argparse.Namespace) -> int:
             options.out / _name(options, source, index, picture): picture
             for index, picture in sorted(watch.pictures.items())
         }
+        files = save_pictures(named, client.detokenizer)
+        mosaic: list[str] = []
+        if options.seamless:
+            mosaic = save_mosaic(watch.pictures, options.images, client.detokenizer, options.out)
         report: dict[str, object] = {
             "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
             "images": len(watch.pictures),
@@ -185,11 +198,11 @@ def draw(url: str, options: argparse.Namespace) -> int:
             "first_row_s": _rounded(watch.first_row_s),
             "row_s": _rounded(watch.row_s),
             "total_s": _rounded(total),
-            "files": save_pictures(named, client.detokenizer),
+            "files": files + mosaic,
         }
     if cut := max((picture.text_cut for picture in watch.pictures.values()), default=0):
         console.print(f"the prompt is too long: its last {cut} tokens were not used")
-    _tell(console, report, list(named.items()), problem)
+    _tell(console, report, list(named.items()), mosaic, problem)
     if options.json:
         print(json.dumps(report | ({"error": problem} if problem else {})))
     return code
@@ -203,7 +216,7 @@ def _events(
         return
     names = RequestOptions.__annotations__
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    yield from client.generate(options.prompt, options.images, **given)
+    yield from client.generate(options.prompt, options.images, seamless=options.seamless, **given)
 
 
 def _name(options: argparse.Namespace, source: Picture | None, index: int, picture: Picture) -> str:
@@ -218,6 +231,7 @@ def _tell(
     console: Console,
     report: dict[str, object],
     named: list[tuple[Path, Picture]],
+    mosaic: list[str],
     problem: str,
 ) -> None:
     def say(text: str) -> None:
@@ -232,6 +246,8 @@ def _tell(
         say(" · ".join([*told, f"{report['total_s']} s in all"]))
         first, last = named[0][0], named[-1][0]
         say(f"saved {first}{'' if first == last else f' … {last.name}'} (.rows, .png, .gif)")
+        if mosaic:
+            say(f"saved {' and '.join(mosaic)}: the pictures joined")
     for stem, picture in named:
         if picture.reason == DoneReason.STOP_ROW:
             say(f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
@@ -257,6 +273,25 @@ def save_pictures(named: dict[Path, Picture], detokenizer: Detokenizer | None) -
             save_gif(time_lapse(picture, detokenizer), Path(f"{stem}.gif"))
             files[stem] = [f"{stem}.png", f"{stem}.gif", *files[stem]]
     return [path for paths in files.values() for path in paths]
+
+
+def save_mosaic(
+    pictures: dict[int, Picture], images: int, detokenizer: Detokenizer | None, folder: Path
+) -> list[str]:
+    """Write mosaic.png and mosaic.gif of those of ``images`` pictures that have begun.
+
+    Returns the paths: none without a row or a detokenizer. Raises OSError, naming the file.
+    """
+    mosaic = Mosaic(images)
+    for index, picture in pictures.items():
+        mosaic.place(index, picture)
+    image = None if detokenizer is None else mosaic.paint(detokenizer)
+    if image is None or detokenizer is None:
+        return []
+    png, gif = folder / "mosaic.png", folder / "mosaic.gif"
+    save_png(image, pictures[min(pictures)], png, (mosaic.rows, mosaic.columns))
+    save_gif(mosaic.time_lapse(detokenizer), gif)
+    return [str(png), str(gif)]
 
 
 def replay(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ class Event:
     """Something happened to picture number ``index`` of the request.
 
     ``picture`` holds its ids and recipe, ``image`` the picture so far (None before its first row,
-    or where the client was opened with ``decode=False``).
+    or where the client was opened with ``decode=False``). Of a ``seamless`` request it is all the
+    request's pictures so far, joined as one.
     """
 
     index: int
     picture: Picture
     image: Image | None
+    seamless: bool = field(default=False, kw_only=True)
 
     @property
     def seed(self) -> int:
@@ -53,6 +55,9 @@ class RowsArrived(Event):
 
 @dataclass(frozen=True)
 class PictureDone(Event):
-    """The end of a picture. ``image`` equals a decode of all its rows at once."""
+    """The end of a picture. ``image`` equals a decode of all its rows at once.
+
+    Of a ``seamless`` request the last event's does: of the whole mosaic.
+    """
 
     reason: DoneReason | int

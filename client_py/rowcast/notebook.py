@@ -37,7 +37,7 @@ class NotebookDisplay:
     def update(self, event: Event) -> None:
         """Show what an event brought; events without a picture change nothing."""
         if event.image is not None:
-            self._images[event.index] = event.image
+            self._images[0 if event.seamless else event.index] = event.image
             self._handle.update(contact_sheet(self._images, self._side))
 
 

@@ -54,16 +54,20 @@ class Painter:
         """
         if len(grid) == 0 or self.detokenizer is None:
             return None
-        if picture.recipe.model != self._model:
-            raise DetokenizerError(
-                f"this client paints pictures of {self._model}, not of {picture.recipe.model}; "
-                "open it with decode=False to receive their ids"
-            )
+        self.check(picture)
         rows, image = self._painted.get(picture, (0, None))
         if image is None or rows != len(grid):
             image = Image.fromarray(self.detokenizer.paint(grid, picture.recipe.rows))
             self._painted[picture] = (len(grid), image)
         return image
+
+    def check(self, picture: Picture) -> None:
+        """Raises DetokenizerError for a picture of another model than `load` was given."""
+        if picture.recipe.model != self._model:
+            raise DetokenizerError(
+                f"this client paints pictures of {self._model}, not of {picture.recipe.model}; "
+                "open it with decode=False to receive their ids"
+            )
 
 
 def make_event(notice: Notice, painter: Painter | None) -> Event:

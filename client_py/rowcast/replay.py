@@ -153,8 +153,13 @@ def time_lapse(picture: Picture, detokenizer: Detokenizer) -> Iterator[Image.Ima
         yield Image.fromarray(detokenizer.paint(grid[:held], picture.recipe.rows))
 
 
-def save_png(image: Image.Image, picture: Picture, path: Path) -> None:
-    """Write a PNG that carries its recipe: prompt, seed, image, model, revision, sampling."""
+def save_png(
+    image: Image.Image, picture: Picture, path: Path, mosaic: tuple[int, int] | None = None
+) -> None:
+    """Write a PNG that carries its recipe: prompt, seed, image, model, revision, sampling.
+
+    Of a ``mosaic`` of (rows, columns) of pictures, ``picture`` is the first.
+    """
     recipe, information = picture.recipe, PngInfo()
     sampling = recipe.sampling
     for key, value in {
@@ -171,6 +176,8 @@ def save_png(image: Image.Image, picture: Picture, path: Path) -> None:
         "rows": picture.rows_held,
     }.items():
         information.add_itxt(key, str(value))
+    if mosaic is not None:
+        information.add_itxt("mosaic", f"{mosaic[0]} x {mosaic[1]}")
     with _whole_or_nothing(path) as partial:
         image.save(partial, format="PNG", pnginfo=information)
 

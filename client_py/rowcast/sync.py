@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Generator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -22,7 +23,8 @@ from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastErro
 from .events import Event, PictureDone
 from .generation import Generation
 from .messages import CloseCode
-from .painter import Painter, make_event
+from .mosaic import event_maker
+from .painter import Painter
 from .requests import Request, RequestOptions
 from .session import ClientSession
 from .transport import (
@@ -102,10 +104,17 @@ class SyncClient:
         return None if self._painter is None else self._painter.detokenizer
 
     def generate(
-        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+        self,
+        prompt: str,
+        images: int = 1,
+        *,
+        seamless: bool = False,
+        **options: Unpack[RequestOptions],
     ) -> Generator[Event]:
         """Draw pictures: events as their rows arrive. See `AsyncClient.generate`."""
-        return self._follow(lambda: self.session.start(Request(prompt, images, **options)))
+        return self._follow(
+            lambda: self.session.start(Request(prompt, images, **options)), seamless
+        )
 
     def continue_picture(
         self, picture: Picture, row: int | None = None, *, seed: int | None = None
@@ -113,22 +122,37 @@ class SyncClient:
         """Draw on from the first rows of a picture. See `AsyncClient.continue_picture`."""
         return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
-    def watch(self, view_key: bytes, images: int = 1) -> Generator[Event]:
+    def watch(
+        self, view_key: bytes, images: int = 1, *, seamless: bool = False
+    ) -> Generator[Event]:
         """Watch pictures that somebody else started. See `AsyncClient.watch`."""
-        return self._follow(lambda: self.session.watch(view_key, images))
+        return self._follow(lambda: self.session.watch(view_key, images), seamless)
 
     def pictures(
-        self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]
+        self,
+        prompt: str,
+        images: int = 1,
+        *,
+        seamless: bool = False,
+        **options: Unpack[RequestOptions],
     ) -> list[PictureDone]:
-        """The finished pictures: `generate` for those who do not want to watch."""
+        """The finished pictures: `generate` for those who do not want to watch.
+
+        Where ``seamless``, the ``image`` of each is the finished mosaic.
+        """
         done: dict[int, PictureDone] = {}
-        for event in self.generate(prompt, images, **options):
+        for event in self.generate(prompt, images, seamless=seamless, **options):
             if isinstance(event, PictureDone):
                 done[event.index] = event
+        if seamless:
+            return [replace(done[index], image=event.image) for index in sorted(done)]
         return [done[index] for index in sorted(done)]
 
-    def _follow(self, begin: Callable[[], tuple[Generation, list[bytes]]]) -> Generator[Event]:
+    def _follow(
+        self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
+    ) -> Generator[Event]:
         generation, frames = begin()
+        make_event = event_maker(generation, self._painter, seamless)
         try:
             if self._is_lost:
                 # While nothing was forming, or given up: recovering sends the frames too.
@@ -139,7 +163,7 @@ class SyncClient:
                 self._receive(timeout=0)  # all that is there: the next notice is the newest state
                 notice = generation.take()
                 if notice is not None:
-                    yield make_event(notice, self._painter)
+                    yield make_event(notice)
                 elif generation.ended:
                     return
                 else:

@@ -30,7 +30,7 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
     monkeypatch.setattr(engine, "PROMPTS", engine.PROMPTS[:1])
     monkeypatch.setattr(memory, "READ_BYTES", 1 << 24)
     text = io.StringIO()
-    figures = engine.run("small", 1, rows=32, console=Console(file=text, width=120))
+    figures = engine.run("small", 1, rows=32, console=Console(file=text, width=500))
     assert set(figures) >= KEYS
     assert figures["greedy_tokens_identical"] is True
     assert figures["row_emit_rows"] >= 32

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import rowcast
 from PIL import Image
+from rowcast.artifacts import cached_path
 from rowcast.cli import main
+from rowcast.detokenizer import PAPER
 from rowcast.messages import DoneReason
 from rowcast.replay import load_rows
 from rowcast_server.server import RowcastServer
@@ -138,6 +140,29 @@ def test_a_fork_by_another_seed_leaves_its_source_alone(
     assert source.read_bytes() == before
 
 
+def test_a_seamless_mosaic_is_saved_beside_the_same_files(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    command = ["generate", tiny_server.ws_url, PROMPT, "--seed", 5, "--images", 4]
+    assert run(*command, "--out", out / "apart") == 0
+    capsys.readouterr()
+    assert run(*command, "--out", out / "joined", "--seamless", "--json") == 0
+    answer = report(capsys)
+    mosaic = ["mosaic.gif", "mosaic.png"]
+    assert names(out / "joined") == sorted([*names(out / "apart"), *mosaic])
+    assert sorted(answer["files"][-2:]) == [f"{out}/joined/{name}" for name in mosaic]
+    for name in names(out / "apart"):
+        assert (out / "apart" / name).read_bytes() == (out / "joined" / name).read_bytes()
+    pictures = [load_rows(out / "joined" / f"image-{index}.rows") for index in range(4)]
+    detokenizer = rowcast.Detokenizer(cached_path(pictures[0].recipe.detokenizer_sha256 or b""))
+    with Image.open(out / "joined/mosaic.png") as image:
+        whole = rowcast.Mosaic.of(pictures).paint(detokenizer)
+        assert np.array_equal(np.asarray(image), np.asarray(whole))
+        assert (image.info["mosaic"], image.info["seed"]) == ("2 x 2", "5")
+    with Image.open(out / "joined/mosaic.gif") as gif:
+        assert (gif.size, getattr(gif, "n_frames", 1)) == ((32, 32), 4)
+
+
 def test_a_prompt_that_the_model_cannot_read_to_its_end(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
@@ -187,6 +212,7 @@ def test_a_request_that_cannot_be(
         (["ws://h:1", "--from", "x.rows", "--images", "2"], "--images does not go with --from"),
         (["ws://h:1", "--from", "x.rows", "--stop-row", "2"], "--stop-row does not go with"),
         (["ws://h:1", "--from", "x.rows", "--top-p", "0.5"], "--top-p does not go with --from"),
+        (["ws://h:1", "--from", "x.rows", "--seamless"], "--seamless joins several pictures"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_happens(
@@ -240,6 +266,27 @@ def test_what_had_arrived_is_saved_when_the_server_breaks(
     picture = load_rows(out / "image-0.rows")
     assert (picture.rows_held, picture.reason) == (2, None)
     assert names(out) == ["image-0.gif", "image-0.png", "image-0.rows"]
+
+
+def test_the_mosaic_of_what_had_arrived_is_saved_too(tiny_server: RowcastServer, out: Path) -> None:
+    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
+        model = client.session.model()
+
+    async def script(peer: Peer) -> None:
+        await peer.receive()
+        await peer.send(welcome(model))
+        await peer.receive()
+        await peer.send(accepted(1, revision=model.revision), rows(0, 2, 1), b"garbage")
+        await peer.connection.wait_closed()
+
+    with fake_server(script) as fake:
+        options = ["--images", 2, "--seamless", "--out", out]
+        assert run("generate", fake.url, PROMPT, *options) == 1
+    with Image.open(out / "mosaic.png") as image:
+        paper = (np.asarray(image) == PAPER).all(2)
+    assert paper.shape == (16, 32)
+    assert paper[:, :16].all()
+    assert not paper[:8, 16:].any()
 
 
 # Places that cannot be written

@@ -63,6 +63,17 @@ def test_one_cell_is_updated_with_every_image(handle: Handle) -> None:
     assert second.getpixel((67, 0)) == (0, 0, 255)
 
 
+def test_a_seamless_request_is_shown_as_one_picture(handle: Handle) -> None:
+    display = NotebookDisplay(side=32)
+    for index, colour in enumerate(("red", "blue")):
+        display.update(
+            RowsArrived(index, picture(), solid(colour), 0, picture().grid, seamless=True)
+        )
+    last = handle.shown[-1]
+    assert isinstance(last, Image.Image)
+    assert (last.size, last.getpixel((0, 0))) == ((32, 32), (0, 0, 255))
+
+
 def test_outside_a_notebook_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "IPython", None)
     monkeypatch.setitem(sys.modules, "IPython.display", None)

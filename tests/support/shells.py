@@ -68,8 +68,10 @@ class AsyncShell:
     ) -> Generator[Event]:
         return self._iterate(lambda: self.client.continue_picture(picture, row, seed=seed))
 
-    def watch(self, view_key: bytes, images: int = 1) -> Generator[Event]:
-        return self._iterate(lambda: self.client.watch(view_key, images))
+    def watch(
+        self, view_key: bytes, images: int = 1, *, seamless: bool = False
+    ) -> Generator[Event]:
+        return self._iterate(lambda: self.client.watch(view_key, images, seamless=seamless))
 
     def pictures(self, prompt: str, images: int = 1, **options: Any) -> list[PictureDone]:
         return self._wait(self.client.pictures(prompt, images, **options))
