@@ -1,14 +1,21 @@
-"""The shipped model, over real sockets: ids do not depend on who else is drawing."""
+"""The shipped model, over real sockets and in its engine: ids do not depend on who else draws."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 
+import numpy as np
 import pytest
 import rowcast
+from rich.progress import track
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.models.text import unconditional_ids
 from rowcast_server.server import RowcastServer
 
+from tests.support import company
 from tests.support.servers import running_server
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(1_800)]
@@ -48,4 +55,77 @@ async def test_fifty_trials_among_seven_others_draw_the_same_ids() -> None:
             )
             different += sum(mine != other for mine, other in zip(together, alone, strict=True))
     print(f"{TRIALS} trials of {JOBS} jobs: {different} pictures differ")
+    assert different == 0
+
+
+ENGINE_TRIALS = 200
+DRAFT_WINDOW = 8
+
+
+def make_runner(model: LoadedModel, draft_window: int = 1, int8: bool = False) -> OnnxRunner:
+    free = tuple(unconditional_ids().tolist())
+    return OnnxRunner(
+        model.encoder,
+        model.decoder,
+        model.grid,
+        free,
+        slots=company.JOBS - 2,
+        threads=2,
+        int8=int8,
+        draft_window=draft_window,
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load("postcard")
+
+
+@pytest.fixture(scope="module")
+def requests(model: LoadedModel) -> list[company.PictureRequest]:
+    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    return company.jobs(texts, model.grid.rows, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "bitwise"),
+    [
+        ("float32", {}, True),
+        ("float32, drafting", {"draft_window": DRAFT_WINDOW}, True),
+        ("int8", {"int8": True}, False),
+    ],
+)
+def test_two_hundred_trials_in_the_engine(
+    model: LoadedModel,
+    requests: list[company.PictureRequest],
+    name: str,
+    options: dict[str, int],
+    bitwise: bool,
+) -> None:
+    plain = Engine(make_runner(model, int8=not bitwise))
+    alone = [company.draw(plain, request) for request in requests]
+    count = ENGINE_TRIALS if bitwise else ENGINE_TRIALS // 4
+    steps = iter(track(range(count), name))
+    runner = make_runner(model, **options)  # type: ignore[arg-type]
+    result = company.trials(runner, requests, alone, count, 128, lambda: next(steps, None))
+    share = result.different / result.pictures
+    print(
+        f"{name}: {count} trials, {result.pictures} pictures, {result.different} differ ({share:.2%})"
+    )
+    assert not bitwise or result.different == 0
+    assert share < 0.05
+
+
+@pytest.mark.parametrize("draft_window", [1, DRAFT_WINDOW])
+def test_a_prefix_cut_at_each_row_changes_no_id(
+    model: LoadedModel, requests: list[company.PictureRequest], draft_window: int
+) -> None:
+    engine = Engine(make_runner(model, draft_window))
+    different = 0
+    for request in requests[:4]:
+        whole = company.draw(engine, request)
+        for rows in range(1, model.grid.rows):
+            rest = company.draw(engine, company.replace(request, prefix=whole[:rows]))
+            different += not np.array_equal(rest, whole[rows:])
+    print(f"prefixes at each of 15 rows, draft window {draft_window}: {different} differ")
     assert different == 0

@@ -1,0 +1,59 @@
+"""A picture's ids depend on its request alone: 200 trials among others, prefixes, drafting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.models.text import unconditional_ids
+
+from tests.support.company import JOBS, draw, jobs, trials
+from tests.support.tiny_model import tiny_model
+
+UNCONDITIONAL = tuple(unconditional_ids().tolist())
+PROMPTS = ("a red house", "a blue boat at night", "the sun", "moon over the sea")
+TRIALS = 200
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("model")
+    return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
+
+
+def make_runner(model: LoadedModel, draft_window: int = 1) -> OnnxRunner:
+    return OnnxRunner(
+        model.encoder,
+        model.decoder,
+        model.grid,
+        UNCONDITIONAL,
+        slots=JOBS - 2,  # so that some wait
+        threads=1,
+        draft_window=draft_window,
+    )
+
+
+@pytest.mark.parametrize("draft_window", [1, 6])
+def test_random_company_changes_no_id(model: LoadedModel, draft_window: int) -> None:
+    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    requests = jobs(texts, model.grid.rows, seed=1)
+    plain = Engine(make_runner(model))
+    alone = [draw(plain, request) for request in requests]
+    result = trials(make_runner(model, draft_window), requests, alone, TRIALS // 2, latest=24)
+    assert result.pictures == TRIALS // 2 * (JOBS - 2)
+    assert result.different == 0
+
+
+def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> None:
+    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    for window in (1, 6):
+        engine = Engine(make_runner(model, window))
+        for request in jobs(texts, model.grid.rows, seed=2):
+            whole = draw(engine, request)
+            for rows in range(1, model.grid.rows):
+                rest = draw(engine, replace(request, prefix=whole[:rows]))
+                assert np.array_equal(rest, whole[rows:])
