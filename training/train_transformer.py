@@ -341,7 +341,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.1, help="share of captions dropped")
     parser.add_argument("--reading", type=float, default=0.5, help="weight of the reading losses")
     parser.add_argument(
-        "--hide", type=float, default=0.375, help="share of pictures with hidden input tokens"
+        "--hide", type=float, default=0.25, help="share of pictures with hidden input tokens"
     )
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
