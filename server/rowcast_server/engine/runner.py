@@ -46,15 +46,27 @@ class PendingRow(Protocol):
         """The ids [cols], waited for; NOT_DRAWN where the logits were not finite."""
 
 
+@dataclass(frozen=True)
+class DrawnRow:
+    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
+
+    values: NDArray[np.int64]
+    ready: bool = True
+
+    def ids(self) -> NDArray[np.int64]:
+        return self.values
+
+
 class Runner(Protocol):
     """Keeps the text memory, key/value cache, ids and sampling of each slot; slots are dense from
-    0. What happens in a slot depends on its request alone, never on the others."""
+    0. What happens in a slot depends on its request alone, never on the others; on the torch
+    runner, on the bucket too, by how many there are."""
 
     grid: Grid
     slots: int
 
     def open(self, slot: int, request: PictureRequest) -> None:
-        """Give a slot to a picture: encode its text, note its sampling and the ids of its prefix."""
+        """Give a slot to a picture: encode its text, note its sampling and its prefix."""
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw on in slots 0 … n-1, each from its own position [n]; returns, [n] and at least 1,
@@ -66,11 +78,12 @@ class Runner(Protocol):
     def fill(self, slot: int, first: int, count: int) -> None:
         """Feed the given tokens of positions first … first + count - 1, count <= WINDOW, at once.
 
-        It leaves the slot as ``count`` steps would, to the bit.
+        It leaves the slot as ``count`` steps would: on the CPU runner to the bit, on the torch
+        runner to what rounding leaves.
         """
 
     def row(self, slot: int, row: int) -> PendingRow:
-        """A row whose last token was drawn by a step; what the slot does later does not change it."""
+        """A row whose last token was drawn by a step; later steps do not change it."""
 
     def move(self, source: int, destination: int) -> None:
         """Copy a slot's contents."""

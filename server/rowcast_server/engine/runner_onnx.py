@@ -6,7 +6,6 @@ Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stre
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..models.graph_files import Source, graph_sources
 from ..models.graphs import HEAD_WIDTH, Weights, layer_count
 from ..models.tensors import shape_of
 from .request import PictureRequest
-from .runner import NOT_DRAWN, Grid, PendingRow
+from .runner import NOT_DRAWN, DrawnRow, Grid, PendingRow
 from .sampling import draw
 
 REMEMBERED_TEXTS: Final = 64
@@ -33,17 +32,6 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True)
-class DrawnRow:
-    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
-
-    values: NDArray[np.int64]
-    ready: bool = True
-
-    def ids(self) -> NDArray[np.int64]:
-        return self.values
 
 
 class OnnxRunner:
