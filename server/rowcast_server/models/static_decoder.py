@@ -83,8 +83,9 @@ class _Layer:
 class StaticDecoder:
     """The decoder's weights on a device, and its pass over a batch.
 
-    ``dtype`` is that of weights, caches and products. The last norm and ``lm_head`` are float32:
-    guidance multiplies the difference of two logits, so their rounding must not show.
+    ``dtype`` is that of weights, caches and products. What layers add to, the norms that read it,
+    and ``lm_head`` are float32: guidance multiplies the difference of two logits, so less of it
+    should be rounding; and float16 cannot overflow where all layers are summed.
     Raises KeyError where a tensor is missing.
     """
 
@@ -97,7 +98,7 @@ class StaticDecoder:
         self.layers = layer_count(weights)
         self._embed_tokens = self._read("embed_tokens")
         self._embed_positions = self._read("embed_positions")
-        self._embed_norm = self._norm("layernorm_embedding")
+        self._embed_norm = self._norm("layernorm_embedding", torch.float32)
         # One product gives all layers' keys and values of a text.
         self._cross = torch.empty(
             (self.layers * 2 * self.width, self.width), dtype=dtype, device=device
@@ -134,15 +135,15 @@ class StaticDecoder:
         fill_from(parts[0], self._weights, f"{cross}.k_proj.weight")
         fill_from(parts[1], self._weights, f"{cross}.v_proj.weight")
         return _Layer(
-            before_self=self._norm(f"{name}.pre_self_attn_layer_norm"),
+            before_self=self._norm(f"{name}.pre_self_attn_layer_norm", torch.float32),
             self_in=self._together(f"{own}.q_proj", f"{own}.k_proj", f"{own}.v_proj"),
             self_out=self._read(f"{own}.out_proj"),
             after_self=self._norm(f"{name}.self_attn_layer_norm"),
-            before_cross=self._norm(f"{name}.pre_encoder_attn_layer_norm"),
+            before_cross=self._norm(f"{name}.pre_encoder_attn_layer_norm", torch.float32),
             cross_queries=self._read(f"{cross}.q_proj"),
             cross_out=self._read(f"{cross}.out_proj"),
             after_cross=self._norm(f"{name}.encoder_attn_layer_norm"),
-            before_glu=self._norm(f"{glu}.ln0"),
+            before_glu=self._norm(f"{glu}.ln0", torch.float32),
             glu_in=self._together(f"{glu}.fc0", f"{glu}.fc1"),
             inside_glu=self._norm(f"{glu}.ln1"),
             glu_out=self._read(f"{glu}.fc2"),
@@ -174,36 +175,38 @@ class StaticDecoder:
         return zeros.masked_fill(~attended, NEVER)
 
     def feed(self, tokens: Tensor, positions: Tensor, memory: DecoderMemory) -> Tensor:
-        """Feed ids [rows, n] at positions [rows, n], which are remembered -> states [rows, n,
-        width], of which `logits` makes logits.
+        """Feed ids [rows, n] at positions [rows, n], which are remembered -> float32 states
+        [rows, n, width], of which `logits` makes logits.
 
         A row attends to its positions up to each token's own; those before must be remembered.
         """
         numbers = torch.arange(len(tokens), device=self._device)[:, None]
         bias = self.bias(self._places <= positions[..., None])[:, None]  # [rows, 1, n, positions]
         x = F.embedding(tokens, self._embed_tokens) + F.embedding(positions, self._embed_positions)
-        x = self._embed_norm(x)
+        x = self._embed_norm(x.float())
         for number, layer in enumerate(self._layers):
             keys, values = memory.keys[number], memory.values[number]
-            projected = F.linear(layer.before_self(x), layer.self_in)
+            projected = F.linear(layer.before_self(x).to(self.dtype), layer.self_in)
             queries, new_keys, new_values = self._split(projected, 3)
             keys[numbers, :, positions] = new_keys
             values[numbers, :, positions] = new_values
             attended = self._attend(queries, keys, values, bias)
             x = x + layer.after_self(F.linear(attended, layer.self_out))
 
-            (queries,) = self._split(F.linear(layer.before_cross(x), layer.cross_queries), 1)
+            normed = layer.before_cross(x).to(self.dtype)
+            (queries,) = self._split(F.linear(normed, layer.cross_queries), 1)
             keys, values = memory.cross[number].unbind()
             attended = self._attend(queries, keys, values, memory.text_bias)
             x = x + layer.after_cross(F.linear(attended, layer.cross_out))
 
-            gate, factor = F.linear(layer.before_glu(x), layer.glu_in).chunk(2, dim=-1)
+            normed = layer.before_glu(x).to(self.dtype)
+            gate, factor = F.linear(normed, layer.glu_in).chunk(2, dim=-1)
             x = x + F.linear(layer.inside_glu(F.gelu(gate) * factor), layer.glu_out)
         return x
 
     def logits(self, states: Tensor) -> Tensor:
         """States [..., width] -> float32 logits [..., codebook_size] of what comes next."""
-        return F.linear(self._last_norm(states.float()), self._head)
+        return F.linear(self._last_norm(states), self._head)
 
     def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[rows, n, parts * width] -> as many of [rows, n, heads, 64]."""
