@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast.errors import RowcastError
 from torch import Tensor
 
 from .devices_torch import Device
@@ -52,7 +53,7 @@ class _Parameters(NamedTuple):
 class TorchSampler:
     """Draws for slots 0 … n-1. ``codes`` is the size of the codebook.
 
-    Raises RuntimeError where the device does not compute the noise that numpy does.
+    Raises RowcastError where the device does not compute the noise that numpy does.
     """
 
     def __init__(self, slots: int, codes: int, device: Device) -> None:
@@ -152,7 +153,7 @@ class TorchSampler:
         place = torch.full((1,), position, dtype=torch.int64, device=self._device.torch)
         expected = gumbel(noise_words(seed, image, position, np.arange(self._codes)))
         if not np.array_equal(self.noise(place)[0].cpu().numpy(), expected):
-            raise RuntimeError(
+            raise RowcastError(
                 f"{self._device.torch} computes other noise than numpy, so its pictures would not "
                 "be those of their seeds; serve with --device cpu, and please report it"
             )
