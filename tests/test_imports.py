@@ -48,6 +48,8 @@ ONLY_IN = {
 }
 WITHOUT = {
     "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},
+    "rowcast_server.engine.engine": {"torch", "onnxruntime"},
+    "rowcast_server.engine.runner": {"torch", "onnxruntime"},
     "rowcast_server.engine.scheduler": {"numpy", "torch", "onnxruntime"},
     "rowcast_server.engine.request": {"torch", "onnxruntime"},
     "rowcast_server.session": {"asyncio", "websockets", "threading"},

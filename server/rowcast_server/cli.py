@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rowcast.errors import RowcastError
 
 from .config import ServerConfig
+from .placement import DTYPES, place
 
 if TYPE_CHECKING:
     from .models.loading import LoadedModel
@@ -32,6 +33,7 @@ def serve(arguments: list[str]) -> int:
         epilog="examples:\n"
         "  rowcast serve\n"
         "  rowcast serve --model mini\n"
+        "  rowcast serve --model mega --device cuda --dtype bfloat16\n"
         "  rowcast serve --host 0.0.0.0 --public-url https://pictures.example.org\n"
         "  ROWCAST_TOKENS=secret rowcast serve\n"
         "then, elsewhere:\n"
@@ -77,6 +79,18 @@ def serve(arguments: list[str]) -> int:
         default=default.queue_limit,
         help="that may wait (default: %(default)s)",
     )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:N, mps or auto: CUDA where torch sees it, else the CPU (default: "
+        "%(default)s). Tested on the CPU; cuda and mps have not been run by the project's tests",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="of weights and caches (default: bfloat16 on cuda, else float32; float16 suits cards "
+        "without bfloat16). All but float32 on the CPU needs torch",
+    )
     parser.add_argument("--threads", type=int, default=default.threads, help="default: all cores")
     parser.add_argument("--verbose", action="store_true", help="log every connection")
     options = parser.parse_args(arguments)
@@ -89,8 +103,11 @@ def serve(arguments: list[str]) -> int:
     )
     # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    placement = place(options.device, options.dtype)  # before a download is waited for
     config = replace(
         default,
+        device=placement.device,
+        dtype=placement.dtype,
         host=options.host,
         port=options.port,
         http_port=options.http_port,

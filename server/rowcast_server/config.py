@@ -21,6 +21,8 @@ class ServerConfig:
     tokens: frozenset[str] = frozenset()  # empty: every client is admitted
     slots: int = 16  # pictures drawn at once
     queue_limit: int = 256  # pictures that may wait
+    device: str = "cpu"  # cuda, cuda:N, mps
+    dtype: str = "float32"  # bfloat16, float16: other logits, so another revision
     threads: int = field(default_factory=_default_threads)
     prompt_bytes: int = 2_000
     images: int = 64  # of one start

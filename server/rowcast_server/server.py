@@ -21,11 +21,10 @@ from .auth import token_check
 from .bridge import EngineBridge
 from .config import ServerConfig
 from .engine.engine import Engine
-from .engine.runner_onnx import OnnxRunner
 from .gateway import Gateway
 from .jobs import JobBook
-from .models.loading import LoadedModel
-from .models.text import unconditional_ids
+from .models.loading import LoadedModel, revision_in
+from .runners import make_runner
 from .session import ServerSession
 from .web import WebServer, file_name, make_app
 
@@ -45,7 +44,7 @@ class RowcastServer:
     def __init__(self, model: LoadedModel, config: ServerConfig) -> None:
         self.config = config
         self._model = model
-        self._announcement = announce(model)
+        self._announcement = announce(model, config.dtype)
         self._models = {model.name: ServedModel(self._announcement, model.tokenizer)}
         self._limits = _limits(config, self._announcement)
         self._authorise = token_check(config.tokens)
@@ -62,7 +61,8 @@ class RowcastServer:
         self._http_port = 0
 
     async def start(self) -> None:
-        """Raises OSError where an address cannot be had."""
+        """Raises OSError where an address cannot be had, RowcastError where the device has not
+        the memory."""
         loop = asyncio.get_running_loop()
         self._book = JobBook(
             loop,
@@ -90,17 +90,7 @@ class RowcastServer:
             await self._bridge.close()
 
     def _make_engine(self) -> Engine:
-        model, config = self._model, self.config
-        runner = OnnxRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            tuple(unconditional_ids().tolist()),
-            config.slots,
-            config.threads,
-            digest=model.digest,
-        )
-        return Engine(runner, config.queue_limit)
+        return Engine(make_runner(self._model, self.config), self.config.queue_limit)
 
     def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
         return ServerSession(
@@ -131,12 +121,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def announce(model: LoadedModel) -> Model:
-    """What `welcome` says of a model, with URLs relative to the public URL."""
+def announce(model: LoadedModel, dtype: str = "float32") -> Model:
+    """What `welcome` says of a model drawn in ``dtype``, with URLs relative to the public URL."""
     grid, default = model.grid, model.sampling
     return Model(
         name=model.name,
-        revision=model.revision,
+        revision=revision_in(dtype, model.revision),
         rows=grid.rows,
         cols=grid.cols,
         pixels_per_token=model.pixels_per_token,

@@ -149,6 +149,14 @@ class TestRunning:
                 assert await ended == (0, "", "")
         assert all(tag != GOAWAY for tag in told)
 
+    async def test_another_dtype_is_drawn_by_torch(self, tiny_folder: Path) -> None:
+        with serving(tiny_folder, "--device=cpu", "--dtype=bfloat16", "--slots=2") as server:
+            async with connected(server.ws_url) as client:
+                await client.start(0)
+                picture = await client.picture(0)
+            assert (picture.reason, len(picture.ids)) == (COMPLETE, 4 * 4 * 2)
+            assert await asyncio.to_thread(server.stop) == (0, "", "")
+
     async def test_hostile_connections_leave_no_word_on_the_terminal(
         self, tiny_folder: Path
     ) -> None:
@@ -225,6 +233,19 @@ class TestCannotStart:
 
     def test_an_address_that_is_not_ours_is_one_clear_line(self, tiny_folder: Path) -> None:
         assert "192.0.2.1" in one_line(failing(tiny_folder, "--host=192.0.2.1"))
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--device=cpu", "--dtype=float16"], "on the CPU take bfloat16"),
+            (["--device=tpu"], "choose cpu, cuda, cuda:N, mps or auto"),
+            (["--device=cuda:99"], "--device cuda:99: t"),  # torch sees none, or: there are fewer
+        ],
+    )
+    def test_a_device_that_cannot_be_had_is_one_clear_line(
+        self, tiny_folder: Path, options: list[str], words: str
+    ) -> None:
+        assert words in one_line(failing(tiny_folder, *options))
 
     def test_an_unknown_model_is_named(self, tmp_path: Path) -> None:
         stderr = failing(tmp_path / "no-such-model")

@@ -48,24 +48,20 @@ def philox_torch(counter: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """The same in torch: 32-bit words in int64, [4, …] and [2, …] -> [4, …] int64.
 
     torch has no unsigned 64-bit product; the signed one wraps to the same bits, and the sign that
-    its arithmetic shift drags along is masked off.
+    its arithmetic shift drags along is masked off. On a GPU each operation costs its launch: words
+    go in pairs, and one mask a round cuts all that stands above their 32 bits.
     """
     import torch
 
-    a, b, c, d = counter
-    first, second = key
-    for _ in range(ROUNDS):
-        product_a = a * MULTIPLIERS[0]
-        product_c = c * MULTIPLIERS[1]
-        a, b, c, d = (
-            ((product_c >> 32) & LOW) ^ b ^ first,
-            product_c & LOW,
-            ((product_a >> 32) & LOW) ^ d ^ second,
-            product_a & LOW,
-        )
-        first = (first + WEYL[0]) & LOW
-        second = (second + WEYL[1]) & LOW
-    return torch.stack([a, b, c, d])
+    left, right = counter[0::2], counter[1::2]
+    turns = torch.arange(ROUNDS, device=key.device).view(-1, *[1] * (key.dim() - 1))
+    keys = torch.stack([key[word] + turns * WEYL[word] for word in (0, 1)], dim=1)
+    for turn in range(ROUNDS):
+        product = torch.stack([left[1] * MULTIPLIERS[1], left[0] * MULTIPLIERS[0]])
+        left = ((product >> 32) ^ right ^ keys[turn]) & LOW
+        right = product  # its low words
+    right = right & LOW
+    return torch.stack([left[0], right[0], left[1], right[1]])
 
 
 def noise_words(

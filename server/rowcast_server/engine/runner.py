@@ -46,9 +46,21 @@ class PendingRow(Protocol):
         """The ids [cols], waited for; NOT_DRAWN where the logits were not finite."""
 
 
+@dataclass(frozen=True)
+class DrawnRow:
+    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
+
+    values: NDArray[np.int64]
+    ready: bool = True
+
+    def ids(self) -> NDArray[np.int64]:
+        return self.values
+
+
 class Runner(Protocol):
     """Keeps the text memory, key/value cache, ids and sampling of each slot; slots are dense from
-    0. What happens in a slot depends on its request alone, never on the others."""
+    0. What happens in a slot depends on its request alone, never on the others; on the torch
+    runner, on the bucket too, by how many there are."""
 
     grid: Grid
     slots: int
@@ -66,11 +78,12 @@ class Runner(Protocol):
     def fill(self, slot: int, first: int, count: int) -> None:
         """Feed the given tokens of positions first … first + count - 1, count <= WINDOW, at once.
 
-        It leaves the slot as ``count`` steps would, to the bit.
+        It leaves the slot as ``count`` steps would: on the CPU runner to the bit, on the torch
+        runner to what rounding leaves.
         """
 
     def row(self, slot: int, row: int) -> PendingRow:
-        """A row whose last token was drawn; what the slot does later does not change it."""
+        """A row whose last token was drawn by a step; later steps do not change it."""
 
     def move(self, source: int, destination: int) -> None:
         """Copy a slot's contents."""

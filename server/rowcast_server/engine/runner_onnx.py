@@ -6,7 +6,6 @@ Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stre
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..models.graphs import PAD_TOKEN
 from ..models.tensors import shape_of
 from .drafting import Draft
 from .request import PictureRequest
-from .runner import NOT_DRAWN, WINDOW, Grid, PendingRow
+from .runner import NOT_DRAWN, WINDOW, DrawnRow, Grid, PendingRow
 from .sampling import draw
 
 REMEMBERED_TEXTS: Final = 64
@@ -35,17 +34,6 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True)
-class DrawnRow:
-    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
-
-    values: NDArray[np.int64]
-    ready: bool = True
-
-    def ids(self) -> NDArray[np.int64]:
-        return self.values
 
 
 class OnnxRunner:
@@ -122,10 +110,18 @@ class OnnxRunner:
                 self._texts.popitem(last=False)
         for name, array in memory.items():
             self._memory[name][2 * slot] = array[0]
+        if (self._ids[slot] == NOT_DRAWN).any():
+            self._forget(slot)
         self._requests[slot] = request
         self._drafts[slot] = Draft(self.grid.cols)
         if request.prefix is not None:
             self._ids[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
+
+    def _forget(self, slot: int) -> None:
+        """After broken logits: a masked NaN in the cache would still reach the next picture."""
+        self._ids[slot] = self.grid.start_token
+        for buffer in (*self._keys, *self._values):
+            buffer[2 * slot : 2 * slot + 2] = 0
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         if len(positions) == 1 and self._draft_window > 1:

@@ -28,7 +28,7 @@ from .sources import ModelFiles, find
 from .tensors import Tensors
 from .text import TextTokenizer
 
-__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer"]
+__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer", "revision_in"]
 
 # The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
 # ids beyond are never drawn.
@@ -47,7 +47,7 @@ class Transformer:
     grid: Grid
     sampling: Sampling
     digest: bytes  # over the weights, whatever files they came from
-    revision: bytes  # 8 bytes over weights, vocabulary, start token and sampler
+    revision: bytes  # 8 bytes over weights, vocabulary, start token and sampler, in float32
 
 
 @dataclass(frozen=True)
@@ -180,3 +180,11 @@ def _revision(files: ModelFiles, digest: bytes, grid: Grid) -> bytes:
     for part in (digest, file_sha256(files.vocabulary), file_sha256(files.merges)):
         revision.update(part)
     return revision.digest()[:REVISION_BYTES]
+
+
+def revision_in(dtype: str, revision: bytes) -> bytes:
+    """The revision of a model that is drawn in another dtype than float32: with its other logits it
+    draws other pictures."""
+    if dtype == "float32":
+        return revision
+    return hashlib.sha256(revision + dtype.encode()).digest()[:REVISION_BYTES]

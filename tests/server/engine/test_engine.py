@@ -15,8 +15,7 @@ from rowcast_server.engine.request import (
     RowDrawn,
     Sampling,
 )
-from rowcast_server.engine.runner import NOT_DRAWN, Grid, PendingRow
-from rowcast_server.engine.runner_onnx import DrawnRow
+from rowcast_server.engine.runner import NOT_DRAWN, DrawnRow, Grid, PendingRow
 from rowcast_server.engine.scheduler import QueueFull
 
 GRID = Grid(rows=3, cols=2, codebook_size=50, start_token=50)

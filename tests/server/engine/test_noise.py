@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +22,9 @@ KNOWN = [
      "d16cfe09 94fdcceb 5001e420 24126ea1"),
 ]  # fmt: skip
 
+VECTORS = Path(__file__).parents[2] / "vectors" / "noise.json"
+CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text("utf-8"))["cases"]
+
 
 def _words(text: str) -> NDArray[np.uint64]:
     return np.array([[int(word, 16)] for word in text.split()], np.uint64)
@@ -28,6 +35,19 @@ def test_philox_gives_the_published_answers(counter: str, key: str, expected: st
     assert (philox(_words(counter), _words(key)) == _words(expected)).all()
 
 
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
+def test_philox_in_torch_gives_them_too(counter: str, key: str, expected: str) -> None:
+    as_torch = [torch.from_numpy(_words(text).astype(np.int64)) for text in (counter, key)]
+    assert (philox_torch(*as_torch).numpy() == _words(expected)).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"seed {case['seed']}")
+def test_golden_words(case: dict[str, Any]) -> None:
+    codes = np.array(case["codes"])
+    words = noise_words(case["seed"], case["image"], case["position"], codes)
+    assert [f"{word:08x}" for word in words] == case["words"]
+
+
 def test_torch_gives_the_same_integers_as_numpy() -> None:
     random = np.random.default_rng(0)
     counter = random.integers(0, 2**32, (4, 1_000), dtype=np.uint64)
@@ -36,6 +56,15 @@ def test_torch_gives_the_same_integers_as_numpy() -> None:
         torch.from_numpy(counter.astype(np.int64)), torch.from_numpy(key.astype(np.int64))
     )
     assert (in_torch.numpy() == philox(counter, key)).all()
+
+
+def test_torch_takes_a_key_for_each_row() -> None:
+    counter = torch.arange(4 * 3 * 5).view(4, 3, 5)
+    key = torch.tensor([[1, 2, 2**32 - 1], [3, 4, 5]])
+    together = philox_torch(counter, key[:, :, None])
+    for row in range(3):
+        alone = philox_torch(counter[:, row], key[:, row, None].expand(2, 5))
+        assert (together[:, row] == alone).all()
 
 
 def test_a_code_has_the_same_noise_whatever_the_other_candidates() -> None:

@@ -1,0 +1,117 @@
+"""Where tensors live, and how work and rows go there and back: at once, or on CUDA's own time.
+
+Knows nothing of models or sampling. What differs between devices is here and nowhere else, so that
+all other code of the torch runner is the same on every device and tested on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .runner import DrawnRow, PendingRow
+
+Work = Callable[[], None]
+
+
+class Device:
+    """The CPU or MPS: a copy to the host waits, and work is done by calling it."""
+
+    def __init__(self, name: str) -> None:
+        self.torch = torch.device(name)
+
+    def upload(self, values: NDArray[Any], destination: Tensor) -> None:
+        """Write an array over a tensor of the same shape and dtype."""
+        destination.copy_(torch.from_numpy(values))
+
+    def download(self, tensor: Tensor) -> PendingRow:
+        """The ids [n] as they are after the work asked for so far."""
+        return DrawnRow(tensor.to("cpu", copy=True).numpy())
+
+    def prepared(self, work: Work) -> Work:
+        """Work that will be asked for again and again, run once already, so that the first time is
+        not slower. It must read and write tensors that stay where they are, and no values."""
+        work()
+        return work
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done inside may run beside what follows, until `join`."""
+        yield
+
+    def join(self) -> None:
+        """Wait on the device, not on the host, for what was done aside."""
+
+
+@dataclass(frozen=True)
+class CopiedRow:
+    """A row on its way into pinned memory."""
+
+    host: Tensor
+    copied: torch.cuda.Event
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.copied.query())  # type: ignore[no-untyped-call]
+
+    def ids(self) -> NDArray[np.int64]:
+        self.copied.synchronize()
+        ids: NDArray[np.int64] = self.host.numpy()
+        return ids
+
+
+class CudaDevice(Device):
+    """CUDA: the host only asks. Prepared work is a CUDA graph, and no copy is waited for but in
+    `CopiedRow.ids`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._side = torch.cuda.Stream(self.torch)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()  # graphs never run at once: one memory for all
+
+    def upload(self, values: NDArray[Any], destination: Tensor) -> None:
+        # torch's allocator gives pinned memory away again only after the copies out of it.
+        destination.copy_(torch.from_numpy(values).pin_memory(), non_blocking=True)
+
+    def download(self, tensor: Tensor) -> PendingRow:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record(torch.cuda.current_stream(self.torch))
+        return CopiedRow(host, copied)
+
+    def prepared(self, work: Work) -> Work:
+        with torch.cuda.device(self.torch):
+            # cuBLAS takes its memory in the first runs, which must not be captured.
+            warm_up = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            warm_up.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(warm_up):
+                for _ in range(2):
+                    work()
+            torch.cuda.current_stream().wait_stream(warm_up)
+            graph = torch.cuda.CUDAGraph()
+            # Another thread may use CUDA meanwhile: only what this one does is captured.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                work()
+        return graph.replay
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._side.wait_stream(torch.cuda.current_stream(self.torch))
+        with torch.cuda.stream(self._side):
+            yield
+
+    def join(self) -> None:
+        torch.cuda.current_stream(self.torch).wait_stream(self._side)
+
+
+def device_of(name: str) -> Device:
+    """``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises RuntimeError where torch knows no such."""
+    return CudaDevice(name) if name.startswith("cuda") else Device(name)

@@ -1,0 +1,188 @@
+"""The torch runner: a step with its sampler runs wholly on the device, on CUDA as one graph.
+
+Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stream of slot i. The
+bits of logits may depend on a batch's shape, so shapes are few and fixed: n pictures are drawn as
+the smallest bucket of at least n slots. What the surplus rows compute goes into slots that nobody
+has, and nobody reads it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..models.dalle_bart import PAD, DalleBartEncoder, TransformerShape
+from ..models.device_weights import load_module
+from ..models.graphs import Weights, layer_count
+from ..models.static_decoder import StaticDecoder
+from ..models.tensors import shape_of
+from .devices_torch import Device
+from .request import PictureRequest
+from .runner import Grid, PendingRow
+from .sampling_torch import TorchSampler
+
+REMEMBERED_TEXTS: Final = 64
+
+
+def powers_of_two(slots: int) -> tuple[int, ...]:
+    """1, 2, 4, … and ``slots``, whatever it is."""
+    return (*(1 << power for power in range((slots - 1).bit_length())), slots)
+
+
+def _encoder(weights: Weights, device: torch.device, dtype: torch.dtype) -> DalleBartEncoder:
+    vocabulary, width = shape_of(weights, "embed_tokens.weight")
+    shape = TransformerShape(
+        vocabulary=vocabulary,
+        positions=shape_of(weights, "embed_positions.weight")[0],
+        width=width,
+        glu_width=shape_of(weights, "layers.0.glu.fc0.weight")[0],
+        layers=layer_count(weights),
+    )
+    with torch.device("meta"):
+        module = DalleBartEncoder(shape)
+    return load_module(module, weights, device, dtype)
+
+
+class TorchRunner:
+    """Draws with models/static_decoder.py.
+
+    ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
+    prompt. ``slots`` pictures are drawn at once; all memory is taken here, all graphs are made
+    here. ``buckets`` are the batch sizes, ascending, the last one ``slots``; with that one alone,
+    all steps are of one shape.
+    """
+
+    def __init__(
+        self,
+        encoder: Weights,
+        decoder: Weights,
+        grid: Grid,
+        unconditional: tuple[int, ...],
+        slots: int,
+        device: Device,
+        dtype: torch.dtype,
+        buckets: Sequence[int] | None = None,
+    ) -> None:
+        self.grid = grid
+        self.slots = slots
+        self._device = device
+        self._encoder = _encoder(encoder, device.torch, dtype)
+        self._decoder = StaticDecoder(decoder, grid.codebook_size, device.torch, dtype)
+        self._memory = self._decoder.memory(2 * slots)
+        self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
+        self._listen(slice(1, None, 2), unconditional)
+        self._sampler = TorchSampler(slots, grid.codebook_size, device)
+        self._positions = self._integers(slots)
+        # Behind the start token, so that what is fed at a position stands at its index.
+        self._ids = self._integers(slots, self._decoder.positions + 1)
+        self._ids[:, 0] = grid.start_token
+        self._given = self._integers(slots)  # tokens of the prefix
+        self._buckets = tuple(buckets or powers_of_two(slots))
+        assert self._buckets[-1] == slots
+        self._steps = {
+            (bucket, sort): device.prepared(partial(self._draw_on, bucket, sort))
+            for bucket in reversed(self._buckets)  # the largest first: the others fit its memory
+            for sort in (False, True)
+        }
+
+    def _integers(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=self._device.torch)
+
+    def _encode(self, text_ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The encoder's states [text, width] and the bias [text] of attention to them."""
+        ids = self._integers(len(text_ids))
+        self._device.upload(np.array(text_ids, np.int64), ids)
+        return self._encoder(ids[None])[0], self._decoder.bias(ids != PAD)
+
+    def _listen(self, rows: int | slice, text_ids: tuple[int, ...]) -> None:
+        """Give batch rows the text that they attend to. Of texts, what the encoder made is
+        remembered, not keys and values: those of Mega are 48 times as large."""
+        text = self._texts.get(text_ids)
+        if text is None:
+            text = self._texts[text_ids] = self._encode(text_ids)
+            if len(self._texts) > REMEMBERED_TEXTS:
+                self._texts.popitem(last=False)
+        states, bias = text
+        cross = self._decoder.read_text(states)
+        self._memory.cross[:, :, rows] = cross[:, :, None] if isinstance(rows, slice) else cross
+        self._memory.text_bias[rows] = bias
+
+    def open(self, slot: int, request: PictureRequest) -> None:
+        self._memory.rows(2 * slot, 2 * slot + 2).forget()
+        self._listen(2 * slot, request.text_ids)
+        self._sampler.open(slot, request)
+        given = 0
+        if request.prefix is not None:
+            given = request.prefix.size
+            prefix = np.ascontiguousarray(request.prefix.reshape(-1), np.int64)
+            self._device.upload(prefix, self._ids[slot, 1 : 1 + given])
+        self._device.upload(np.array(given), self._given[slot])
+
+    def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        bucket = self._place(positions)
+        self._steps[bucket, self._sampler.must_sort(len(positions))]()
+        return np.ones(len(positions), np.int64)
+
+    def _place(self, positions: NDArray[np.int64]) -> int:
+        """Tell the device the positions; returns the bucket that holds them."""
+        bucket = next(size for size in self._buckets if size >= len(positions))
+        padded = np.zeros(bucket, np.int64)
+        padded[: len(positions)] = positions
+        self._device.upload(padded, self._positions[:bucket])
+        return bucket
+
+    def _draw_on(self, bucket: int, sort: bool) -> None:
+        """One step of the first ``bucket`` slots: reads and writes tensors of this runner alone."""
+        positions = self._positions[:bucket]
+        with self._device.aside():
+            noise = self._sampler.noise(positions)
+        ids, place = self._ids[:bucket], positions[:, None]
+        fed = ids.gather(1, place).clamp_min(0)  # after broken logits, anything will do
+        logits = self._logits(fed, bucket)
+        self._device.join()
+        drawn = self._sampler.draw(logits, noise, sort)[:, None]
+        is_given = place < self._given[:bucket, None]
+        ids.scatter_(1, place + 1, torch.where(is_given, ids.gather(1, place + 1), drawn))
+
+    def _logits(self, fed: Tensor, bucket: int) -> Tensor:
+        """Feed [bucket, 1] ids at the positions told -> [bucket, 2, codes]."""
+        both = self._positions[:bucket, None].expand(-1, 2).reshape(-1, 1)
+        tokens = fed.expand(-1, 2).reshape(-1, 1)
+        states = self._decoder.feed(tokens, both, self._memory.rows(0, 2 * bucket))
+        return self._decoder.logits(states).view(bucket, 2, -1)
+
+    def logits(
+        self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Feed tokens [n] at positions [n] to slots 0 … n-1, and wait for the conditional and the
+        unconditional logits of what comes next, each [n, codebook_size] float32."""
+        bucket = self._place(positions)
+        padded = np.zeros((bucket, 1), np.int64)
+        padded[: len(tokens), 0] = tokens
+        fed = self._integers(bucket, 1)
+        self._device.upload(padded, fed)
+        logits: NDArray[np.float32] = self._logits(fed, bucket)[: len(tokens)].cpu().numpy()
+        return logits[:, 0], logits[:, 1]
+
+    def fill(self, slot: int, first: int, count: int) -> None:
+        tokens = self._ids[slot, first : first + count].expand(2, -1)
+        positions = torch.arange(first, first + count, device=self._device.torch).expand(2, -1)
+        self._decoder.feed(tokens, positions, self._memory.rows(2 * slot, 2 * slot + 2))
+
+    def row(self, slot: int, row: int) -> PendingRow:
+        first = 1 + row * self.grid.cols
+        return self._device.download(self._ids[slot, first : first + self.grid.cols])
+
+    def move(self, source: int, destination: int) -> None:
+        rows = [self._memory.rows(2 * slot, 2 * slot + 2) for slot in (destination, source)]
+        rows[0].copy_from(rows[1])
+        self._ids[destination] = self._ids[source]
+        self._given[destination] = self._given[source]
+        self._sampler.move(source, destination)

@@ -1,0 +1,159 @@
+"""`sampling.draw` on a device, for many slots at once, each with parameters of its own.
+
+The same float32 logits give the same id as there: each operation is one IEEE operation, and noise
+comes from a table of numpy's own values. top-p alone sums in another order: where a sum of
+probabilities meets top_p within its rounding, the last candidate may be in or out.
+It must not know where logits come from, and never reads a value of the device.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rowcast.errors import RowcastError
+from torch import Tensor
+
+from .devices_torch import Device
+from .noise import gumbel, noise_words, philox_torch
+from .request import PictureRequest
+from .runner import NOT_DRAWN
+
+# Up to here the k-th best logit is found without sorting all; DALL-E Mini's own k.
+LARGEST_QUICK_TOP_K: Final = 256
+NEVER: Final = float("-inf")
+WORD_BITS, NOISE_BITS = 32, 23
+
+
+def gumbel_table() -> NDArray[np.float32]:
+    """The noise of every word, [2^23] float32 by the word's upper 23 bits: 34 MB.
+
+    torch's log and numpy's differ in the last bit of 32 % of these values, and a GPU's from both.
+    """
+    size = 1 << NOISE_BITS
+    table = np.empty(size, np.float32)
+    for first in range(0, size, 1 << 20):  # in pieces: `gumbel` needs several times their size
+        upper = np.arange(first, first + (1 << 20), dtype=np.uint32)
+        table[upper] = gumbel(upper << np.uint32(WORD_BITS - NOISE_BITS))
+    return table
+
+
+class _Parameters(NamedTuple):
+    """Of each slot, one entry a slot."""
+
+    temperature: Tensor
+    guidance: Tensor
+    top_p: Tensor  # infinite where all are kept
+    top_k: Tensor  # 0 where all are kept
+    key: Tensor  # [slots, 2]: seed, image
+
+
+class TorchSampler:
+    """Draws for slots 0 … n-1. ``codes`` is the size of the codebook.
+
+    Raises RowcastError where the device does not compute the noise that numpy does.
+    """
+
+    def __init__(self, slots: int, codes: int, device: Device) -> None:
+        self._device, self._codes = device, codes
+
+        def floats() -> Tensor:
+            return torch.ones(slots, dtype=torch.float32, device=device.torch)
+
+        def integers(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int64, device=device.torch)
+
+        self._parameters = _Parameters(
+            floats(), floats(), floats(), integers(slots), integers(slots, 2)
+        )
+        self._to_be_sorted = np.zeros(slots, np.bool_)
+        self._all_codes = torch.arange(codes, device=device.torch)
+        self._table = torch.empty(1 << NOISE_BITS, dtype=torch.float32, device=device.torch)
+        device.upload(gumbel_table(), self._table)
+        self._check_noise()
+
+    def open(self, slot: int, request: PictureRequest) -> None:
+        sampling = request.sampling
+        top_k = sampling.top_k if 0 < sampling.top_k < self._codes else 0
+        top_p = sampling.top_p if sampling.top_p < 1.0 else np.inf
+        values: tuple[NDArray[np.generic], ...] = (
+            np.array(sampling.temperature, np.float32),
+            np.array(sampling.guidance, np.float32),
+            np.array(top_p, np.float32),
+            np.array(top_k, np.int64),
+            np.array([request.seed, request.image], np.int64),
+        )
+        for value, tensor in zip(values, self._parameters, strict=True):
+            self._device.upload(value, tensor[slot])
+        self._to_be_sorted[slot] = top_k > LARGEST_QUICK_TOP_K or sampling.top_p < 1.0
+
+    def move(self, source: int, destination: int) -> None:
+        for tensor in self._parameters:
+            tensor[destination] = tensor[source]
+        self._to_be_sorted[destination] = self._to_be_sorted[source]
+
+    def must_sort(self, slots: int) -> bool:
+        """Whether one of slots 0 … slots - 1 asks for what `draw` can do with ``sort`` alone."""
+        return bool(self._to_be_sorted[:slots].any())
+
+    def noise(self, positions: Tensor) -> Tensor:
+        """Gumbel noise of all codes at positions [n] of slots 0 … n-1, [n, codes] float32."""
+        rows = len(positions)
+        place = positions[:, None].expand(rows, self._codes)
+        codes = self._all_codes.expand(rows, -1)
+        zeros = torch.zeros_like(codes)
+        key = self._parameters.key[:rows].T[:, :, None]  # [2, n, 1]
+        words = philox_torch(torch.stack([codes, place, zeros, zeros]), key)[0]
+        return self._table[words >> (WORD_BITS - NOISE_BITS)]
+
+    def draw(self, logits: Tensor, noise: Tensor, sort: bool) -> Tensor:
+        """Ids [n] of slots 0 … n-1, NOT_DRAWN where logits are not finite.
+
+        ``logits`` [n, 2, codes] float32 are those of the conditional and the unconditional stream;
+        ``noise`` is [n, codes]. Without ``sort``, `must_sort` must be False for all n.
+        """
+        of = self._parameters
+        rows = len(logits)
+        conditional, unconditional = logits.unbind(1)
+        guided = unconditional + of.guidance[:rows, None] * (conditional - unconditional)
+        kept = guided >= self._threshold(guided, sort)
+        best = guided.amax(-1, keepdim=True)
+        scaled = (guided - best) / of.temperature[:rows, None]
+        if sort:
+            kept = kept & self._in_top_p(scaled.masked_fill(~kept, NEVER))
+        # Candidates alone compete; of equals the first wins, as in numpy.
+        drawn = (scaled + noise).masked_fill(~kept, NEVER).argmax(-1)
+        return drawn.masked_fill(~torch.isfinite(guided).all(-1), NOT_DRAWN)
+
+    def _threshold(self, guided: Tensor, sort: bool) -> Tensor:
+        """The logit of the k-th best code of each slot, [n, 1]; -inf where all are kept."""
+        top_k = self._parameters.top_k[: len(guided), None]
+        if sort:
+            ordered = guided.sort(-1, descending=True).values
+        else:
+            ordered = guided.topk(min(LARGEST_QUICK_TOP_K, self._codes)).values
+        kth = ordered.gather(1, (top_k - 1).clamp(0, ordered.shape[1] - 1))
+        return kth.masked_fill(top_k == 0, NEVER)
+
+    def _in_top_p(self, scaled: Tensor) -> Tensor:
+        """The first codes whose probability together reaches top_p, bool [n, codes]."""
+        ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
+        probabilities = ordered.exp()
+        reached = probabilities.cumsum(-1) / probabilities.sum(-1, keepdim=True)
+        kept = torch.ones_like(reached, dtype=torch.bool)
+        kept[:, 1:] = reached[:, :-1] < self._parameters.top_p[: len(scaled), None]
+        return torch.zeros_like(kept).scatter(1, order, kept)
+
+    def _check_noise(self) -> None:
+        """Against numpy on this very device: a picture's noise is part of its revision."""
+        seed, image, position = 0xFFFF_FFFF, 65_535, 4_095
+        self._device.upload(np.array([seed, image], np.int64), self._parameters.key[0])
+        place = torch.full((1,), position, dtype=torch.int64, device=self._device.torch)
+        expected = gumbel(noise_words(seed, image, position, np.arange(self._codes)))
+        if not np.array_equal(self.noise(place)[0].cpu().numpy(), expected):
+            raise RowcastError(
+                f"{self._device.torch} computes other noise than numpy, so its pictures would not "
+                "be those of their seeds; serve with --device cpu, and please report it"
+            )

@@ -1,0 +1,219 @@
+"""DalleBart's decoder over caches of fixed size: every shape is known before the first token.
+
+The fast path of `dalle_bart.py`, which is its reference. Each row of a batch is at a position of
+its own; nothing here depends on values, so a step can be captured as a CUDA graph. Products of the
+same input are one product. It must not know about guidance, sampling, slots or requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .dalle_bart import HEAD_WIDTH, TEXT_POSITIONS
+from .device_weights import fill_from, read
+from .graphs import LAYER_NORM_EPSILON, Weights, layer_count
+from .tensors import shape_of
+
+NEVER: Final = float("-inf")
+
+
+@dataclass
+class DecoderMemory:
+    """What rows of a batch remember: their own tokens, and the text that they attend to.
+
+    A view of some rows shares the tensors of the whole.
+    """
+
+    keys: Tensor  # [layers, rows, heads, positions, 64]
+    values: Tensor  # [layers, rows, heads, positions, 64]
+    cross: Tensor  # [layers, 2, rows, heads, text, 64]: keys and values of the text
+    text_bias: Tensor  # [rows, 1, 1, text]: 0 or -inf
+
+    def rows(self, first: int, end: int) -> DecoderMemory:
+        return DecoderMemory(
+            self.keys[:, first:end],
+            self.values[:, first:end],
+            self.cross[:, :, first:end],
+            self.text_bias[first:end],
+        )
+
+    def copy_from(self, other: DecoderMemory) -> None:
+        self.keys.copy_(other.keys)
+        self.values.copy_(other.values)
+        self.cross.copy_(other.cross)
+        self.text_bias.copy_(other.text_bias)
+
+    def forget(self) -> None:
+        """Not for the positions, which are masked: for a NaN, which no mask keeps away, as 0 times
+        NaN is NaN."""
+        self.keys.zero_()
+        self.values.zero_()
+
+
+@dataclass(frozen=True)
+class _Norm:
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, LAYER_NORM_EPSILON)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    before_self: _Norm
+    self_in: Tensor  # [3 width, width]: queries, keys, values
+    self_out: Tensor
+    after_self: _Norm
+    before_cross: _Norm
+    cross_queries: Tensor
+    cross_out: Tensor
+    after_cross: _Norm
+    before_glu: _Norm
+    glu_in: Tensor  # [2 glu width, width]: what passes through GELU, what it is multiplied by
+    inside_glu: _Norm
+    glu_out: Tensor
+
+
+class StaticDecoder:
+    """The decoder's weights on a device, and its pass over a batch.
+
+    ``dtype`` is that of weights, caches and products. What layers add to, the norms that read it,
+    and ``lm_head`` are float32: guidance multiplies the difference of two logits, so less of it
+    should be rounding; and float16 cannot overflow where all layers are summed.
+    Raises KeyError where a tensor is missing.
+    """
+
+    def __init__(
+        self, weights: Weights, codebook_size: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._weights, self._device, self.dtype = weights, device, dtype
+        self.positions, self.width = shape_of(weights, "embed_positions.weight")
+        self.heads = self.width // HEAD_WIDTH
+        self.layers = layer_count(weights)
+        self._embed_tokens = self._read("embed_tokens")
+        self._embed_positions = self._read("embed_positions")
+        self._embed_norm = self._norm("layernorm_embedding", torch.float32)
+        # One product gives all layers' keys and values of a text.
+        self._cross = torch.empty(
+            (self.layers * 2 * self.width, self.width), dtype=dtype, device=device
+        )
+        self._layers = [self._layer(number) for number in range(self.layers)]
+        self._last_norm = self._norm("final_ln", torch.float32)
+        self._head = read(weights, "lm_head.weight", device, torch.float32, rows=codebook_size)
+        self._places = torch.arange(self.positions, device=device)
+        del self._weights  # the file can be closed
+
+    def _read(self, name: str) -> Tensor:
+        return read(self._weights, f"{name}.weight", self._device, self.dtype)
+
+    def _norm(self, name: str, dtype: torch.dtype | None = None) -> _Norm:
+        """Scales that the files leave out are 1."""
+        bias = read(self._weights, f"{name}.bias", self._device, dtype or self.dtype)
+        weight = torch.ones_like(bias)
+        if f"{name}.weight" in self._weights:
+            fill_from(weight, self._weights, f"{name}.weight")
+        return _Norm(weight, bias)
+
+    def _together(self, *names: str) -> Tensor:
+        """Weights [out, in] of the same input below one another."""
+        height, width = shape_of(self._weights, f"{names[0]}.weight")
+        together = torch.empty((len(names) * height, width), dtype=self.dtype, device=self._device)
+        for part, name in zip(together.chunk(len(names)), names, strict=True):
+            fill_from(part, self._weights, f"{name}.weight")
+        return together
+
+    def _layer(self, number: int) -> _Layer:
+        name = f"layers.{number}"
+        own, cross, glu = f"{name}.self_attn", f"{name}.encoder_attn", f"{name}.glu"
+        parts = self._cross.view(self.layers, 2, self.width, self.width)[number]
+        fill_from(parts[0], self._weights, f"{cross}.k_proj.weight")
+        fill_from(parts[1], self._weights, f"{cross}.v_proj.weight")
+        return _Layer(
+            before_self=self._norm(f"{name}.pre_self_attn_layer_norm", torch.float32),
+            self_in=self._together(f"{own}.q_proj", f"{own}.k_proj", f"{own}.v_proj"),
+            self_out=self._read(f"{own}.out_proj"),
+            after_self=self._norm(f"{name}.self_attn_layer_norm"),
+            before_cross=self._norm(f"{name}.pre_encoder_attn_layer_norm", torch.float32),
+            cross_queries=self._read(f"{cross}.q_proj"),
+            cross_out=self._read(f"{cross}.out_proj"),
+            after_cross=self._norm(f"{name}.encoder_attn_layer_norm"),
+            before_glu=self._norm(f"{glu}.ln0", torch.float32),
+            glu_in=self._together(f"{glu}.fc0", f"{glu}.fc1"),
+            inside_glu=self._norm(f"{glu}.ln1"),
+            glu_out=self._read(f"{glu}.fc2"),
+        )
+
+    def memory(self, rows: int) -> DecoderMemory:
+        """Empty caches of ``rows`` rows."""
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=self.dtype, device=self._device)
+
+        own = (self.layers, rows, self.heads, self.positions, HEAD_WIDTH)
+        return DecoderMemory(
+            keys=zeros(*own),
+            values=zeros(*own),
+            cross=zeros(self.layers, 2, rows, self.heads, TEXT_POSITIONS, HEAD_WIDTH),
+            text_bias=zeros(rows, 1, 1, TEXT_POSITIONS),
+        )
+
+    def read_text(self, states: Tensor) -> Tensor:
+        """The encoder's states [text, width] -> keys and values [layers, 2, heads, text, 64]."""
+        products = F.linear(states, self._cross)
+        split = products.view(-1, self.layers, 2, self.heads, HEAD_WIDTH)
+        return split.permute(1, 2, 3, 0, 4)
+
+    def bias(self, attended: Tensor) -> Tensor:
+        """What is added to attention's scores: 0 where ``attended``, else -inf."""
+        zeros = torch.zeros(attended.shape, dtype=self.dtype, device=attended.device)
+        return zeros.masked_fill(~attended, NEVER)
+
+    def feed(self, tokens: Tensor, positions: Tensor, memory: DecoderMemory) -> Tensor:
+        """Feed ids [rows, n] at positions [rows, n], which are remembered -> float32 states
+        [rows, n, width], of which `logits` makes logits.
+
+        A row attends to its positions up to each token's own; those before must be remembered.
+        """
+        numbers = torch.arange(len(tokens), device=self._device)[:, None]
+        bias = self.bias(self._places <= positions[..., None])[:, None]  # [rows, 1, n, positions]
+        x = F.embedding(tokens, self._embed_tokens) + F.embedding(positions, self._embed_positions)
+        x = self._embed_norm(x.float())
+        for number, layer in enumerate(self._layers):
+            keys, values = memory.keys[number], memory.values[number]
+            projected = F.linear(layer.before_self(x).to(self.dtype), layer.self_in)
+            queries, new_keys, new_values = self._split(projected, 3)
+            keys[numbers, :, positions] = new_keys
+            values[numbers, :, positions] = new_values
+            attended = self._attend(queries, keys, values, bias)
+            x = x + layer.after_self(F.linear(attended, layer.self_out))
+
+            normed = layer.before_cross(x).to(self.dtype)
+            (queries,) = self._split(F.linear(normed, layer.cross_queries), 1)
+            keys, values = memory.cross[number].unbind()
+            attended = self._attend(queries, keys, values, memory.text_bias)
+            x = x + layer.after_cross(F.linear(attended, layer.cross_out))
+
+            normed = layer.before_glu(x).to(self.dtype)
+            gate, factor = F.linear(normed, layer.glu_in).chunk(2, dim=-1)
+            x = x + F.linear(layer.inside_glu(F.gelu(gate) * factor), layer.glu_out)
+        return x
+
+    def logits(self, states: Tensor) -> Tensor:
+        """States [..., width] -> float32 logits [..., codebook_size] of what comes next."""
+        return F.linear(self._last_norm(states), self._head)
+
+    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """[rows, n, parts * width] -> as many of [rows, n, heads, 64]."""
+        rows, count, _ = projected.shape
+        return projected.view(rows, count, parts, self.heads, HEAD_WIDTH).unbind(2)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Queries [rows, n, heads, 64] -> [rows, n, width]."""
+        mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), keys, values, bias)
+        return mixed.transpose(1, 2).flatten(2)

@@ -1,0 +1,101 @@
+"""Which device draws, in which dtype. torch is imported where it is asked about its devices."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from rowcast.errors import RowcastError
+
+DTYPES: Final = ("float32", "bfloat16", "float16")
+DEFAULT_DTYPES: Final = {"cpu": "float32", "cuda": "bfloat16", "mps": "float32"}
+INSTALL: Final = "pip install 'rowcast[server,torch]'"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device (``cpu``, ``cuda``, ``cuda:N``, ``mps``) that is there, and a dtype it can do."""
+
+    device: str
+    dtype: str
+
+    @property
+    def by_onnx(self) -> bool:
+        """Whether ONNX Runtime draws there; all else is torch's."""
+        return (self.device, self.dtype) == ("cpu", "float32")
+
+
+def place(device: str = "auto", dtype: str | None = None) -> Placement:
+    """``auto`` is CUDA where torch sees it, else the CPU; without ``dtype``, the device's own.
+
+    Raises RowcastError, which says what to do, where that cannot be had.
+    """
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is None:
+        raise RowcastError(f"--device {device}: choose cpu, cuda, cuda:N, mps or auto")
+    if dtype not in (None, *DTYPES):
+        raise RowcastError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}")
+    if device == "auto":
+        device = "cuda" if _cuda_can_be_used() else "cpu"
+    placement = Placement(device, dtype or DEFAULT_DTYPES[device.partition(":")[0]])
+    if placement.by_onnx:
+        return placement
+    if importlib.util.find_spec("torch") is None:
+        raise RowcastError(
+            f"--device {device} --dtype {placement.dtype} needs torch: {INSTALL}; "
+            "--device cpu --dtype float32 does without"
+        )
+    if device == "cpu" and dtype == "float16":
+        raise RowcastError("--dtype float16 is for cuda and mps; on the CPU take bfloat16")
+    if device.startswith("cuda"):
+        _check_cuda(device)
+    elif device == "mps":
+        _check_mps()
+    return placement
+
+
+def _cuda_can_be_used() -> bool:
+    """torch is imported, which takes a second, only where the driver has a device to show."""
+    if importlib.util.find_spec("torch") is None or not _driver_has_devices():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _driver_has_devices(load: Callable[[str], ctypes.CDLL] = ctypes.CDLL) -> bool:
+    try:
+        driver = load("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return False
+    return count.value > 0
+
+
+def _check_cuda(device: str) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        why = "sees no CUDA device; is the driver loaded (nvidia-smi)?"
+        if torch.version.cuda is None:
+            why = "was built without CUDA; https://pytorch.org/get-started has the one with it"
+        raise RowcastError(f"--device {device}: torch {torch.__version__} {why}")
+    number, count = int(device.partition(":")[2] or 0), torch.cuda.device_count()
+    if number >= count:
+        raise RowcastError(f"--device {device}: there are {count}, the last is cuda:{count - 1}")
+
+
+def _check_mps() -> None:
+    import torch
+
+    if not torch.backends.mps.is_available():
+        raise RowcastError(
+            f"--device mps: torch {torch.__version__} finds no Metal device; it needs a Mac with "
+            "Apple silicon"
+        )

@@ -1,0 +1,50 @@
+"""The runner for a model on the device that was chosen. torch is imported for its own alone."""
+
+from __future__ import annotations
+
+from rowcast.errors import RowcastError
+
+from .config import ServerConfig
+from .engine.runner import Runner
+from .engine.runner_onnx import OnnxRunner
+from .models.loading import Transformer
+from .models.text import unconditional_ids
+from .placement import Placement
+
+
+def make_runner(model: Transformer, config: ServerConfig) -> Runner:
+    """The runner of ``config.device`` and ``config.dtype``. Raises RowcastError where the model
+    does not fit into the device's memory."""
+    unconditional = tuple(unconditional_ids().tolist())
+    if Placement(config.device, config.dtype).by_onnx:
+        return OnnxRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            unconditional,
+            config.slots,
+            config.threads,
+            digest=model.digest,
+        )
+    import torch
+
+    from .engine.devices_torch import device_of
+    from .engine.runner_torch import TorchRunner
+
+    if config.device == "cpu":
+        torch.set_num_threads(config.threads)
+    try:
+        return TorchRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            unconditional,
+            config.slots,
+            device_of(config.device),
+            getattr(torch, config.dtype),
+        )
+    except torch.OutOfMemoryError as error:
+        raise RowcastError(
+            f"{model.name} with {config.slots} slots in {config.dtype} does not fit into the "
+            f"memory of {config.device}: try fewer --slots, or --dtype bfloat16 ({error})"
+        ) from error

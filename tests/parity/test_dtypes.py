@@ -1,0 +1,94 @@
+"""What a dtype changes of postcard's ids: the share of draws that stay those of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from rowcast_server.engine.devices_torch import Device
+from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.runner_torch import TorchRunner
+from rowcast_server.engine.sampling import draw, guide
+from rowcast_server.models.loading import LoadedModel, load
+
+from tests.support.drawing import UNCONDITIONAL
+
+pytestmark = pytest.mark.parity
+
+PROMPTS = [
+    "sunset over the sea, a boat with a red sail",
+    "the meadow by day, a red house on the left, two round trees",
+    "dawn over the desert, a blue balloon in the middle",
+    "a clear night over the mountains, a full moon on the left",
+]
+PICTURES = len(PROMPTS)
+# The least share of float32's draws, by guidance.
+LEAST = {
+    torch.bfloat16: {2.0: 0.98, 16.0: 0.9},
+    torch.float16: {2.0: 0.99, 16.0: 0.98},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load("postcard")
+
+
+def make_runner(model: LoadedModel, dtype: torch.dtype) -> TorchRunner:
+    return TorchRunner(
+        model.encoder,
+        model.decoder,
+        model.grid,
+        UNCONDITIONAL,
+        PICTURES,
+        Device("cpu"),
+        dtype,
+        buckets=(PICTURES,),
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("guidance", [2.0, 16.0])
+@pytest.mark.parametrize("dtype", LEAST, ids=["bfloat16", "float16"])
+def test_most_draws_are_float32s(model: LoadedModel, dtype: torch.dtype, guidance: float) -> None:
+    """Both are fed with float32's ids, so that one other draw does not count for all after it."""
+    exact, rounded = make_runner(model, torch.float32), make_runner(model, dtype)
+    sampling = Sampling(temperature=0.8, top_k=16, top_p=1.0, guidance=guidance)
+    for slot, prompt in enumerate(PROMPTS):
+        text = tuple(model.tokenizer.encode(prompt).ids.tolist())
+        for runner in (exact, rounded):
+            runner.open(slot, PictureRequest(text, 77 * slot, 0, sampling, model.grid.rows))
+    fed = np.full(PICTURES, model.grid.start_token)
+    same, errors = 0, []
+    for position in range(model.grid.tokens):
+        pairs = [runner.logits(fed, np.full(PICTURES, position)) for runner in (exact, rounded)]
+        expected, actual = (
+            np.array(
+                [
+                    draw(conditional, unconditional, sampling, 77 * slot, 0, position)
+                    for slot, (conditional, unconditional) in enumerate(zip(*pair, strict=True))
+                ]
+            )
+            for pair in pairs
+        )
+        truth, ours = (guide(*pair, guidance) for pair in pairs)
+        errors.append(np.abs(ours - truth).max() / truth.std())
+        same += int((actual == expected).sum())
+        fed = expected
+    share = same / (PICTURES * model.grid.tokens)
+    print(
+        f"postcard in {dtype}, guidance {guidance:g}: {share:.1%} of {PICTURES} x "
+        f"{model.grid.tokens} draws are float32's; the largest error of a guided logit is "
+        f"{np.median(errors):.3f} of their standard deviation (median over positions)"
+    )
+    assert share >= LEAST[dtype][guidance]

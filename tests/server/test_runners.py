@@ -1,0 +1,92 @@
+"""The runner that a server's settings ask for, and what its clients are told of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rowcast.errors import RowcastError
+from rowcast_server.config import ServerConfig
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.runner_torch import TorchRunner
+from rowcast_server.models.loading import load, revision_in
+from rowcast_server.runners import make_runner
+from rowcast_server.server import announce
+
+from tests.support.raw_client import COMPLETE, connected
+from tests.support.servers import running_server
+
+
+def test_float32_on_the_cpu_is_onnx_runtimes(tiny_folder: Path) -> None:
+    assert isinstance(make_runner(load(str(tiny_folder)), ServerConfig(threads=1)), OnnxRunner)
+
+
+def test_any_other_dtype_is_torchs_with_the_threads_asked_for(tiny_folder: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        config = ServerConfig(device="cpu", dtype="bfloat16", slots=2, threads=1)
+        runner = make_runner(load(str(tiny_folder)), config)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(runner, TorchRunner)
+    assert runner._memory.keys.dtype == torch.bfloat16
+
+
+def test_a_model_too_large_for_the_device_says_what_to_change(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> TorchRunner:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("rowcast_server.engine.runner_torch.TorchRunner.__init__", full)
+    config = ServerConfig(dtype="bfloat16", threads=torch.get_num_threads())
+    with pytest.raises(RowcastError, match=r"tiny with 16 slots in bfloat16 .* fewer --slots"):
+        make_runner(load(str(tiny_folder)), config)
+
+
+def test_drawing_by_onnx_imports_no_torch(tiny_folder: Path) -> None:
+    code = (
+        "import sys\n"
+        "from rowcast_server.config import ServerConfig\n"
+        "from rowcast_server.models.loading import load\n"
+        "from rowcast_server.runners import make_runner\n"
+        f"make_runner(load({str(tiny_folder)!r}), ServerConfig(threads=1))\n"
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.strip() == "False"
+
+
+def test_each_dtype_has_a_revision_of_its_own_and_float32_the_models(tiny_folder: Path) -> None:
+    model = load(str(tiny_folder))
+    revisions = {dtype: announce(model, dtype).revision for dtype in ("bfloat16", "float16")}
+    assert announce(model).revision == model.revision == revision_in("float32", model.revision)
+    assert len({model.revision, *revisions.values()}) == 3
+    assert {len(revision) for revision in revisions.values()} == {len(model.revision)}
+
+
+async def test_a_server_in_bfloat16_tells_its_revision_and_draws_whole_pictures(
+    tiny_folder: Path,
+) -> None:
+    threads = torch.get_num_threads()
+    try:
+        with running_server(tiny_folder, dtype="bfloat16") as server:
+            async with connected(server.ws_url) as client:
+                await client.start(0, images=3)
+                pictures = [await client.picture(stream) for stream in range(3)]
+    finally:
+        torch.set_num_threads(threads)
+    revision = revision_in("bfloat16", load(str(tiny_folder)).revision)
+    for picture in pictures:
+        assert picture.accepted is not None
+        assert picture.accepted[2] == revision
+        assert picture.reason == COMPLETE
+        assert len(picture.ids) == 4 * 4 * 2
+    assert len({picture.ids for picture in pictures}) == 3

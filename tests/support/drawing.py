@@ -1,0 +1,80 @@
+"""Pictures drawn through an engine, and the slow reference: what all runners are held to."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.runner import Runner
+from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
+from rowcast_server.models.loading import LoadedModel
+from rowcast_server.models.text import unconditional_ids
+
+UNCONDITIONAL = tuple(unconditional_ids().tolist())
+JOBS = 8
+
+
+def text(model: LoadedModel, prompt: str) -> tuple[int, ...]:
+    return tuple(model.tokenizer.encode(prompt).ids.tolist())
+
+
+def reference_logits(
+    model: LoadedModel, texts: list[tuple[int, ...]], tokens: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Teacher-forced torch logits, [texts, positions, codes], from the slow reference."""
+    encoder = DalleBartEncoder.from_state_dict(
+        {name: torch.from_numpy(array) for name, array in model.encoder.items()}
+    )
+    decoder = DalleBartDecoder.from_state_dict(
+        {name: torch.from_numpy(array) for name, array in model.decoder.items()}
+    )
+    ids = torch.tensor(texts)
+    with torch.no_grad():
+        state = encoder(ids)
+        previous = torch.from_numpy(tokens)[None].repeat(len(texts), 1)
+        logits = decoder(previous, state, text_mask(ids))
+    codes: NDArray[np.float32] = logits[..., : model.grid.codebook_size].numpy()
+    return codes
+
+
+def ids_alone(runner: Runner, request: PictureRequest) -> NDArray[np.int64]:
+    return draw_all(Engine(runner), {0: (0, request)})[0]
+
+
+def draw_all(
+    engine: Engine, starts: dict[int, tuple[int, PictureRequest]]
+) -> dict[int, NDArray[np.int64]]:
+    """Pictures by number, each submitted at its step."""
+    rows: dict[int, list[NDArray[np.int64]]] = {number: [] for number in starts}
+    step = 0
+    while not engine.idle or step <= max(start for start, _ in starts.values()):
+        for number, (start, request) in starts.items():
+            if start == step:
+                engine.submit(number, request, client=number)
+        for event in engine.step():
+            if isinstance(event, RowDrawn):
+                rows[event.picture].append(event.ids)
+        step += 1
+    return {number: np.stack(drawn) for number, drawn in rows.items()}
+
+
+def requests(model: LoadedModel) -> list[PictureRequest]:
+    """Jobs that differ in text, seed, image and sampling."""
+    prompts = ["a red house", "a blue boat at night", "the sun", "moon over the sea"]
+    return [
+        PictureRequest(
+            text(model, prompts[number % 4]),
+            seed=number * 1_000_003,
+            image=number % 3,
+            sampling=Sampling(
+                temperature=0.5 + 0.25 * number,
+                top_k=(0, 16, 64)[number % 3],
+                top_p=(1.0, 0.9)[number % 2],
+                guidance=float(number),
+            ),
+            stop_row=model.grid.rows,
+        )
+        for number in range(JOBS)
+    ]
