@@ -113,8 +113,15 @@ def test_in_what_serves_and_draws_torch_is_known_here_alone() -> None:
     }
     assert users == {
         "rowcast_export.formats.torch_files",
+        "rowcast_server.engine.devices_torch",
         "rowcast_server.engine.noise",
+        "rowcast_server.engine.runner_torch",
+        "rowcast_server.engine.sampling_torch",
         "rowcast_server.models.dalle_bart",
+        "rowcast_server.models.device_weights",
+        "rowcast_server.models.static_decoder",
+        "rowcast_server.placement",
+        "rowcast_server.runners",
     }
 
 

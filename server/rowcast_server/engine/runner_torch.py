@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..models.dalle_bart import PAD, DalleBartEncoder, TransformerShape
 from ..models.device_weights import load_module
-from ..models.graphs import Weights, layer_count
+from ..models.graph_builder import Weights, layer_count
 from ..models.static_decoder import StaticDecoder
 from ..models.tensors import shape_of
 from .devices_torch import Device

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .graphs import Weights
+from .graph_builder import Weights
 from .tensors import Array, as_stored, blocks, shape_of
 
 Module = TypeVar("Module", bound=nn.Module)

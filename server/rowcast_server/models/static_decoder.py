@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .dalle_bart import HEAD_WIDTH, TEXT_POSITIONS
 from .device_weights import fill_from, read
-from .graphs import LAYER_NORM_EPSILON, Weights, layer_count
+from .graph_builder import LAYER_NORM_EPSILON, Weights, layer_count
 from .tensors import shape_of
 
 NEVER: Final = float("-inf")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest
+from rowcast_server.engine.request import EngineEvent, PictureEnded, PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import LoadedModel, load
 
@@ -182,3 +182,21 @@ def test_more_texts_than_are_remembered_are_encoded_again(model: LoadedModel) ->
 def test_weights_of_a_real_folder_load_in_float32(tmp_path: Path) -> None:
     model = load(str(tiny_model(tmp_path)))
     assert {array.dtype for array in model.encoder.values()} == {np.dtype(np.float32)}
+
+
+def test_broken_logits_leave_nothing_behind_for_the_next_picture(model: LoadedModel) -> None:
+    runner = make_runner(model, slots=1)
+    job = requests(model)[2]
+    expected = ids_alone(runner, job)
+    for buffer in runner._keys:
+        buffer[:] = np.nan  # as weights that overflow leave it
+    engine = Engine(runner)
+    engine.submit(0, job)
+    events: list[EngineEvent] = []
+    while not engine.idle:
+        events += engine.step()
+        for buffer in (*runner._keys, *runner._values):
+            buffer[:] = np.nan
+    assert isinstance(events[-1], PictureEnded)
+    assert "not finite" in events[-1].text
+    assert (ids_alone(runner, job) == expected).all()
