@@ -1,6 +1,8 @@
 """How each thing in a scene is drawn: flat colours, smooth edges, large and simple shapes.
 
 Coordinates are scene pixels, 0..128 from the top left; `y` of a standing thing is its foot.
+Named colours fill whole tokens: walls, sails and gores share no square of 8x8 pixels with what is
+behind them, so a colour looks the same, and has the same codes, before any sky and land.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 WHITE = (255, 255, 255)
 WOOD = (122, 74, 44)
+SLATE = (72, 66, 88)
 # Three constellations to choose from: few stars, in places that repeat, so that they can be learnt.
 STARS = (
     ((12, 12), (44, 8), (84, 16), (116, 10), (40, 44), (86, 50)),
@@ -155,11 +158,10 @@ def snow(painter: Painter, shift: int) -> None:
 
 
 def house(painter: Painter, colour: Colour, x: float, y: float) -> None:
-    """A house with a slate roof, 34 pixels wide and 42 high; lit windows at night."""
-    walls, roof = colour, (72, 66, 88)
+    """A house with a slate roof, 32 pixels wide and 42 high; lit windows at night."""
     painter.box(x + 7, y - 40, x + 12, y - 26, (150, 84, 66))
-    painter.box(x - 15, y - 25, x + 15, y, walls)
-    painter.polygon([(x - 19, y - 24), (x, y - 42), (x + 19, y - 24)], roof)
+    painter.box(x - 16, y - 24, x + 16, y, colour)
+    painter.polygon([(x - 20, y - 24), (x, y - 42), (x + 20, y - 24)], SLATE)
     glass = (255, 226, 120) if painter.time in ("night", "sunset") else (150, 206, 236)
     for left in (x - 11, x + 4):
         painter.box(left - 1, y - 20, left + 8, y - 11, (252, 250, 244))
@@ -198,28 +200,25 @@ def palm(painter: Painter, x: float, y: float) -> None:
 
 
 def boat(painter: Painter, colour: Colour, x: float, y: float) -> None:
-    """A sailing boat, 34 pixels wide, its sail 30 high."""
-    sail = colour
+    """A boat with a square sail, 36 pixels wide, the sail 32 wide and 24 high."""
     painter.box(x - 1, y - 36, x + 1, y - 5, WOOD)
-    painter.polygon([(x - 2, y - 36), (x - 2, y - 8), (x - 17, y - 8)], _shade(sail, 0.86))
-    painter.polygon([(x + 2, y - 34), (x + 2, y - 8), (x + 16, y - 8)], sail)
+    painter.box(x - 16, y - 32, x, y - 8, _shade(colour, 0.86))
+    painter.box(x, y - 32, x + 16, y - 8, colour)
+    painter.box(x - 1, y - 32, x + 1, y - 8, WOOD)
     hull = [(x - 18, y - 6), (x + 18, y - 6), (x + 12, y + 3), (x - 12, y + 3)]
     painter.polygon(hull, (110, 58, 40))
     painter.box(x - 17.5, y - 6, x + 17.5, y - 4, (240, 232, 216))
 
 
 def balloon(painter: Painter, colour: Colour, x: float, y: float) -> None:
-    """A hot-air balloon, 32 pixels wide and 48 high, with darker and lighter gores."""
-    middle = colour
-    dark, light = _shade(middle, 0.84), _tint(middle, 0.18)
+    """A hot-air balloon, 32 pixels wide and 48 high: gores in its colour in a slate envelope."""
     rope = (96, 70, 56)
     painter.polygon([(x - 9, y + 10), (x - 8, y + 10), (x - 3, y + 24), (x - 4, y + 24)], rope)
     painter.polygon([(x + 9, y + 10), (x + 8, y + 10), (x + 3, y + 24), (x + 4, y + 24)], rope)
-    for half, shade in ((16.0, dark), (11.0, middle), (5.0, light)):
-        painter.ellipse(x, y - 4, half, 16, shade)
-        foot = half * 0.34
-        skirt = [(x - half * 0.9, y + 3), (x + half * 0.9, y + 3), (x + foot, y + 17)]
-        painter.polygon([*skirt, (x - foot, y + 17)], shade)
+    painter.ellipse(x, y - 4, 16, 16, SLATE)
+    painter.polygon([(x - 14, y + 3), (x + 14, y + 3), (x + 5, y + 17), (x - 5, y + 17)], SLATE)
+    for half, shade in ((8, _shade(colour, 0.84)), (5, colour), (2, _tint(colour, 0.18))):
+        painter.box(x - half, y - 16, x + half, y + 8, shade)
     painter.box(x - 4.5, y + 22, x + 4.5, y + 28, (146, 92, 50))
     painter.box(x - 4.5, y + 22, x + 4.5, y + 23.5, (100, 60, 34))
 
