@@ -78,7 +78,7 @@ class StampedServer:
             self._model,
             ServerConfig(port=0, http_port=0, threads=self._threads, slots=JOBS, deadline=86_400),
         )
-        server._make_engine = self._make_engine  # type: ignore[method-assign]
+        server._make_engines = self._make_engines  # type: ignore[method-assign]
         original = watchdog.send_within
 
         async def timed(connection: ServerConnection, frame: bytes, timeout: float) -> None:
@@ -91,7 +91,7 @@ class StampedServer:
         ready.set()
         self._loop.run_forever()
 
-    def _make_engine(self) -> Engine:
+    def _make_engines(self) -> list[Engine]:
         model = self._model
         self._runner = _StampedRunner(
             model.encoder,
@@ -103,7 +103,7 @@ class StampedServer:
             digest=model.digest,
         )
         self._runner.stamp()
-        return Engine(self._runner)
+        return [Engine(self._runner)]
 
     def _note(self, frame: bytes, written: float) -> None:
         message = decode_server(frame)

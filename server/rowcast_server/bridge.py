@@ -46,6 +46,15 @@ class EngineBridge:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def outstanding_count(self) -> int:
+        """How many pictures are drawn or wait."""
+        return len(self._outstanding)
+
+    def holds(self, picture: int) -> bool:
+        """Whether the picture is drawn here, or waits."""
+        return picture in self._outstanding
+
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         """Queue a picture. Raises Refused (busy) when the engine's queue is full."""
         if len(self._outstanding) >= self._engine.capacity:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from rowcast.errors import RowcastError
 
 from .config import ServerConfig
-from .placement import DTYPES, place
+from .engine.runner import WINDOW
+from .placement import DTYPES, place_all
 
 if TYPE_CHECKING:
     from .models.loading import LoadedModel
@@ -83,13 +84,23 @@ def serve(arguments: list[str]) -> int:
         "--device",
         default="auto",
         help="cpu, cuda, cuda:N, mps or auto: CUDA where torch sees it, else the CPU (default: "
-        "%(default)s). Tested on the CPU; cuda and mps have not been run by the project's tests",
+        "%(default)s). Several, as cuda:0,cuda:1 or cuda:all, get an engine each. Tested on the "
+        "CPU; cuda and mps have not been run by the project's tests",
     )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         help="of weights and caches (default: bfloat16 on cuda, else float32; float16 suits cards "
-        "without bfloat16). All but float32 on the CPU needs torch",
+        "without bfloat16; int8 is the CPU's fastest, and draws slightly other pictures). All but "
+        "float32 and int8 on the CPU needs torch",
+    )
+    parser.add_argument(
+        "--draft-window",
+        type=int,
+        default=default.draft_window,
+        metavar="N",
+        help=f"on the CPU, guess N tokens at once (2 to {WINDOW}) of a picture that is alone: the "
+        "same picture, sooner where guesses are often right (default: %(default)s, no guessing)",
     )
     parser.add_argument("--threads", type=int, default=default.threads, help="default: all cores")
     parser.add_argument("--verbose", action="store_true", help="log every connection")
@@ -103,11 +114,16 @@ def serve(arguments: list[str]) -> int:
     )
     # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
-    placement = place(options.device, options.dtype)  # before a download is waited for
+    if not 1 <= options.draft_window <= WINDOW:
+        parser.error(f"--draft-window must be 1 to {WINDOW}")
+    placements = place_all(options.device, options.dtype)  # before a download is waited for
+    if options.draft_window > 1 and not placements[0].by_onnx:
+        parser.error("--draft-window is for the CPU, in float32 or int8")
     config = replace(
         default,
-        device=placement.device,
-        dtype=placement.dtype,
+        devices=tuple(placement.device for placement in placements),
+        dtype=placements[0].dtype,
+        draft_window=options.draft_window,
         host=options.host,
         port=options.port,
         http_port=options.http_port,

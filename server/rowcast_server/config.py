@@ -19,10 +19,11 @@ class ServerConfig:
     http_port: int = 8766
     public_url: str | None = None  # where clients reach the HTTP side; default: by the same host
     tokens: frozenset[str] = frozenset()  # empty: every client is admitted
-    slots: int = 16  # pictures drawn at once
+    slots: int = 16  # pictures drawn at once on each device
     queue_limit: int = 256  # pictures that may wait
-    device: str = "cpu"  # cuda, cuda:N, mps
-    dtype: str = "float32"  # bfloat16, float16: other logits, so another revision
+    devices: tuple[str, ...] = ("cpu",)  # cuda, cuda:N, mps: an engine on each
+    dtype: str = "float32"  # int8, bfloat16, float16: other logits, so another revision
+    draft_window: int = 1  # tokens guessed at once on the CPU where a picture is alone; 1: none
     threads: int = field(default_factory=_default_threads)
     prompt_bytes: int = 2_000
     images: int = 64  # of one start

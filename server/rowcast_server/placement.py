@@ -12,7 +12,8 @@ from typing import Final
 
 from rowcast.errors import RowcastError
 
-DTYPES: Final = ("float32", "bfloat16", "float16")
+DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
+ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with
 DEFAULT_DTYPES: Final = {"cpu": "float32", "cuda": "bfloat16", "mps": "float32"}
 INSTALL: Final = "pip install 'rowcast[server,torch]'"
 
@@ -27,7 +28,31 @@ class Placement:
     @property
     def by_onnx(self) -> bool:
         """Whether ONNX Runtime draws there; all else is torch's."""
-        return (self.device, self.dtype) == ("cpu", "float32")
+        return self.device == "cpu" and self.dtype in ONNX_DTYPES
+
+
+def place_all(devices: str = "auto", dtype: str | None = None) -> list[Placement]:
+    """One placement for each of ``devices``, separated by commas; ``cuda:all`` is every CUDA one.
+
+    Raises RowcastError, also where the devices would not draw the same pictures.
+    """
+    names = []
+    for name in devices.split(","):
+        names += _every_cuda() if name == "cuda:all" else [name]
+    placements = [place(name, dtype) for name in names]
+    if len({(placement.dtype, placement.by_onnx) for placement in placements}) > 1:
+        raise RowcastError(
+            f"--device {devices}: they draw in different dtypes, and so different pictures; "
+            "give one --dtype that they share, or serve them apart"
+        )
+    return placements
+
+
+def _every_cuda() -> list[str]:
+    _check_cuda("cuda")
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
 def place(device: str = "auto", dtype: str | None = None) -> Placement:
@@ -44,6 +69,8 @@ def place(device: str = "auto", dtype: str | None = None) -> Placement:
     placement = Placement(device, dtype or DEFAULT_DTYPES[device.partition(":")[0]])
     if placement.by_onnx:
         return placement
+    if placement.dtype == "int8":
+        raise RowcastError("--dtype int8 is for the CPU; a GPU is faster in bfloat16")
     if importlib.util.find_spec("torch") is None:
         raise RowcastError(
             f"--device {device} --dtype {placement.dtype} needs torch: {INSTALL}; "

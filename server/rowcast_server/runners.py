@@ -7,16 +7,18 @@ from rowcast.errors import RowcastError
 from .config import ServerConfig
 from .engine.runner import Runner
 from .engine.runner_onnx import OnnxRunner
+from .memory import check_memory
 from .models.loading import Transformer
 from .models.text import unconditional_ids
 from .placement import Placement
 
 
-def make_runner(model: Transformer, config: ServerConfig) -> Runner:
-    """The runner of ``config.device`` and ``config.dtype``. Raises RowcastError where the model
-    does not fit into the device's memory."""
+def make_runner(model: Transformer, config: ServerConfig, device: str) -> Runner:
+    """The runner of ``device`` in ``config.dtype``. Raises RowcastError where the model and its
+    slots do not fit into the device's memory."""
     unconditional = tuple(unconditional_ids().tolist())
-    if Placement(config.device, config.dtype).by_onnx:
+    check_memory(model.decoder, config.slots, device, config.dtype)
+    if Placement(device, config.dtype).by_onnx:
         return OnnxRunner(
             model.encoder,
             model.decoder,
@@ -25,13 +27,15 @@ def make_runner(model: Transformer, config: ServerConfig) -> Runner:
             config.slots,
             config.threads,
             digest=model.digest,
+            int8=config.dtype == "int8",
+            draft_window=config.draft_window,
         )
     import torch
 
     from .engine.devices_torch import device_of
     from .engine.runner_torch import TorchRunner
 
-    if config.device == "cpu":
+    if device == "cpu":
         torch.set_num_threads(config.threads)
     try:
         return TorchRunner(
@@ -40,11 +44,11 @@ def make_runner(model: Transformer, config: ServerConfig) -> Runner:
             model.grid,
             unconditional,
             config.slots,
-            device_of(config.device),
+            device_of(device),
             getattr(torch, config.dtype),
         )
     except torch.OutOfMemoryError as error:
         raise RowcastError(
             f"{model.name} with {config.slots} slots in {config.dtype} does not fit into the "
-            f"memory of {config.device}: try fewer --slots, or --dtype bfloat16 ({error})"
+            f"memory of {device}: try fewer --slots, or --dtype bfloat16 ({error})"
         ) from error

@@ -21,6 +21,7 @@ from .auth import token_check
 from .bridge import EngineBridge
 from .config import ServerConfig
 from .engine.engine import Engine
+from .fleet import Fleet
 from .gateway import Gateway
 from .jobs import JobBook
 from .models.loading import LoadedModel, revision_in
@@ -55,7 +56,7 @@ class RowcastServer:
             config.http_port,
         )
         self._ready = False
-        self._bridge: EngineBridge | None = None
+        self._fleet = Fleet([])
         self.ws_url = ""
         self.http_url = ""
         self._http_port = 0
@@ -70,12 +71,13 @@ class RowcastServer:
             keep=self.config.keep,
             deadline=self.config.deadline,
         )
-        engine = await asyncio.to_thread(self._make_engine)
-        self._bridge = EngineBridge(engine, self._book.deliver, loop)
-        self._book.add_drawer(self._model.name, self._bridge)
+        engines = await asyncio.to_thread(self._make_engines)
+        bridges = [EngineBridge(engine, self._book.deliver, loop) for engine in engines]
+        self._fleet = Fleet(bridges)
+        self._book.add_drawer(self._model.name, self._fleet)
         self._http_port = await self._web.start()
         port = await self._gateway.start()
-        self._bridge.start()
+        self._fleet.start()
         host = self.config.host
         self.ws_url = f"ws://{_bracketed(host)}:{port}"
         self.http_url = (self.config.public_url or _http_url(host, self._http_port)).rstrip("/")
@@ -86,11 +88,12 @@ class RowcastServer:
         self._ready = False
         await self._gateway.close(notice)
         await self._web.close()
-        if self._bridge is not None:
-            await self._bridge.close()
+        await self._fleet.close()
 
-    def _make_engine(self) -> Engine:
-        return Engine(make_runner(self._model, self.config), self.config.queue_limit)
+    def _make_engines(self) -> list[Engine]:
+        model, config = self._model, self.config
+        runners = [make_runner(model, config, device) for device in config.devices]
+        return [Engine(runner, config.queue_limit) for runner in runners]
 
     def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
         return ServerSession(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rowcast.errors import RowcastError
 from rowcast_server import placement
-from rowcast_server.placement import Placement, place
+from rowcast_server.placement import Placement, place, place_all
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cuda:1", None, Placement("cuda:1", "bfloat16")),
         ("cpu", None, Placement("cpu", "float32")),
         ("cpu", "bfloat16", Placement("cpu", "bfloat16")),
+        ("cpu", "int8", Placement("cpu", "int8")),
     ],
 )
 def test_a_device_brings_its_own_dtype(device: str, dtype: str | None, expected: Placement) -> None:
@@ -100,12 +101,27 @@ def test_mps_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cpu", "float16", "on the CPU take bfloat16"),
         ("gpu", None, "--device gpu: choose cpu, cuda, cuda:N, mps or auto"),
         ("cuda:x", None, "choose cpu"),
-        ("cpu", "int8", "--dtype int8: choose one of float32, bfloat16, float16"),
+        ("cpu", "int4", "--dtype int4: choose one of float32, int8, bfloat16, float16"),
+        ("mps", "int8", "int8 is for the CPU"),
     ],
 )
 def test_what_cannot_be_is_told(device: str, dtype: str | None, words: str) -> None:
     with pytest.raises(RowcastError, match=words):
         place(device, dtype)
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_several_devices_are_named_or_counted() -> None:
+    both = [Placement("cuda:0", "bfloat16"), Placement("cuda:1", "bfloat16")]
+    assert place_all("cuda:all") == place_all("cuda:0,cuda:1") == both
+    assert place_all("cpu,cpu") == [Placement("cpu", "float32")] * 2
+
+
+@pytest.mark.usefixtures("with_cuda")
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_devices_that_draw_different_pictures_are_not_served_together(dtype: str | None) -> None:
+    with pytest.raises(RowcastError, match="different pictures"):
+        place_all("cuda:0,cpu", dtype)
 
 
 class FakeDriver:

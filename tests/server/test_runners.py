@@ -22,14 +22,16 @@ from tests.support.servers import running_server
 
 
 def test_float32_on_the_cpu_is_onnx_runtimes(tiny_folder: Path) -> None:
-    assert isinstance(make_runner(load(str(tiny_folder)), ServerConfig(threads=1)), OnnxRunner)
+    assert isinstance(
+        make_runner(load(str(tiny_folder)), ServerConfig(threads=1), "cpu"), OnnxRunner
+    )
 
 
 def test_any_other_dtype_is_torchs_with_the_threads_asked_for(tiny_folder: Path) -> None:
     before = torch.get_num_threads()
     try:
-        config = ServerConfig(device="cpu", dtype="bfloat16", slots=2, threads=1)
-        runner = make_runner(load(str(tiny_folder)), config)
+        config = ServerConfig(dtype="bfloat16", slots=2, threads=1)
+        runner = make_runner(load(str(tiny_folder)), config, "cpu")
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -46,7 +48,7 @@ def test_a_model_too_large_for_the_device_says_what_to_change(
     monkeypatch.setattr("rowcast_server.engine.runner_torch.TorchRunner.__init__", full)
     config = ServerConfig(dtype="bfloat16", threads=torch.get_num_threads())
     with pytest.raises(RowcastError, match=r"tiny with 16 slots in bfloat16 .* fewer --slots"):
-        make_runner(load(str(tiny_folder)), config)
+        make_runner(load(str(tiny_folder)), config, "cpu")
 
 
 def test_drawing_by_onnx_imports_no_torch(tiny_folder: Path) -> None:
@@ -55,7 +57,7 @@ def test_drawing_by_onnx_imports_no_torch(tiny_folder: Path) -> None:
         "from rowcast_server.config import ServerConfig\n"
         "from rowcast_server.models.loading import load\n"
         "from rowcast_server.runners import make_runner\n"
-        f"make_runner(load({str(tiny_folder)!r}), ServerConfig(threads=1))\n"
+        f"make_runner(load({str(tiny_folder)!r}), ServerConfig(threads=1), 'cpu')\n"
         "print('torch' in sys.modules)"
     )
     run = subprocess.run(

@@ -115,3 +115,9 @@ class CudaDevice(Device):
 def device_of(name: str) -> Device:
     """``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises RuntimeError where torch knows no such."""
     return CudaDevice(name) if name.startswith("cuda") else Device(name)
+
+
+def free_bytes(device: str) -> int:
+    """What a CUDA device has free."""
+    free: int = torch.cuda.mem_get_info(torch.device(device))[0]
+    return free

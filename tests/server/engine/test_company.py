@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.text import unconditional_ids
@@ -57,3 +59,23 @@ def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> Non
             for rows in range(1, model.grid.rows):
                 rest = draw(engine, replace(request, prefix=whole[:rows]))
                 assert np.array_equal(rest, whole[rows:])
+
+
+def test_a_thousand_jobs_leave_nothing_behind(model: LoadedModel) -> None:
+    """What a job takes is given back at its end: the engine's lists are empty, memory is flat."""
+    engine = Engine(make_runner(model))
+    random = np.random.default_rng(0)
+    process = psutil.Process()
+    settled = 0
+    for number in range(1_000):
+        text = (0, *random.integers(4, 10, 6).tolist(), 2, *[1] * 56)
+        engine.submit(number, PictureRequest(text, number, 0, Sampling(top_k=8), 4))
+        while len(engine._drawings) >= JOBS:
+            engine.step()
+        if number == 300:
+            settled = process.memory_info().rss
+    while not engine.idle:
+        engine.step()
+    left = (engine._drawings, engine._rows, engine._scheduler.running)
+    assert not any(left)
+    assert process.memory_info().rss - settled < 4 << 20

@@ -1,0 +1,38 @@
+"""Several engines of one model, one a device: each picture goes to the emptiest.
+
+Since a picture's ids depend on its request alone, it does not matter which one draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from .bridge import EngineBridge
+from .engine.request import PictureRequest
+
+
+class Fleet:
+    """The bridges as one `jobs.Drawer`. For the event loop's thread."""
+
+    def __init__(self, bridges: Sequence[EngineBridge]) -> None:
+        self._bridges = bridges
+
+    def start(self) -> None:
+        for bridge in self._bridges:
+            bridge.start()
+
+    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
+        """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""
+        emptiest = min(self._bridges, key=lambda bridge: bridge.outstanding_count)
+        emptiest.submit(picture, request, client)
+
+    def cancel(self, picture: int) -> None:
+        """End a picture, wherever it is; nothing happens to one that has ended."""
+        for bridge in self._bridges:
+            if bridge.holds(picture):
+                bridge.cancel(picture)
+
+    async def close(self) -> None:
+        """Stop every engine after the step in hand."""
+        for bridge in self._bridges:
+            await bridge.close()

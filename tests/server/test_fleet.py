@@ -1,0 +1,60 @@
+"""Several engines of one model: pictures go to the emptiest, and are the same on each."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import rowcast
+from rowcast_server.fleet import Fleet
+
+from tests.support.servers import running_server
+
+
+class FakeBridge:
+    def __init__(self) -> None:
+        self.pictures: list[int] = []
+
+    @property
+    def outstanding_count(self) -> int:
+        return len(self.pictures)
+
+    def holds(self, picture: int) -> bool:
+        return picture in self.pictures
+
+    def submit(self, picture: int, request: object, client: object) -> None:
+        self.pictures.append(picture)
+
+    def cancel(self, picture: int) -> None:
+        self.pictures.remove(picture)
+
+
+def test_a_picture_goes_where_the_fewest_are_and_is_cancelled_there() -> None:
+    bridges = [FakeBridge(), FakeBridge(), FakeBridge()]
+    fleet = Fleet(bridges)  # type: ignore[arg-type]
+    for picture in range(7):
+        fleet.submit(picture, None, None)  # type: ignore[arg-type]
+    assert [bridge.outstanding_count for bridge in bridges] == [3, 2, 2]
+    fleet.cancel(3)
+    fleet.cancel(0)
+    fleet.cancel(99)
+    assert [bridge.pictures for bridge in bridges] == [[6], [1, 4], [2, 5]]
+    fleet.submit(7, None, None)  # type: ignore[arg-type]
+    assert bridges[0].pictures == [6, 7]
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+async def test_pictures_are_the_same_on_one_engine_and_on_two(
+    tiny_folder: Path, devices: tuple[str, ...]
+) -> None:
+    with running_server(tiny_folder, devices=devices, slots=2, threads=1) as server:
+        async with rowcast.connect(server.ws_url, decode=False) as client:
+            alone = [
+                (await client.pictures("a red house", seed=seed))[0].picture.held_bytes
+                for seed in range(5)
+            ]
+            together = await asyncio.gather(
+                *(client.pictures("a red house", seed=seed) for seed in range(5))
+            )
+    assert [pictures[0].picture.held_bytes for pictures in together] == alone
