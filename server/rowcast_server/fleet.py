@@ -15,24 +15,24 @@ class Fleet:
     """The bridges as one `jobs.Drawer`. For the event loop's thread."""
 
     def __init__(self, bridges: Sequence[EngineBridge]) -> None:
-        self._bridges = bridges
+        self.bridges = bridges
 
     def start(self) -> None:
-        for bridge in self._bridges:
+        for bridge in self.bridges:
             bridge.start()
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""
-        emptiest = min(self._bridges, key=lambda bridge: bridge.outstanding_count)
+        emptiest = min(self.bridges, key=lambda bridge: bridge.outstanding_count)
         emptiest.submit(picture, request, client)
 
     def cancel(self, picture: int) -> None:
         """End a picture, wherever it is; nothing happens to one that has ended."""
-        for bridge in self._bridges:
+        for bridge in self.bridges:
             if bridge.holds(picture):
                 bridge.cancel(picture)
 
     async def close(self) -> None:
         """Stop every engine after the step in hand."""
-        for bridge in self._bridges:
+        for bridge in self.bridges:
             await bridge.close()

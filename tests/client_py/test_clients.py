@@ -169,13 +169,16 @@ def test_a_fork_keeps_its_first_rows_and_draws_other_ones_below(
     assert fork.seed == 99
 
 
-def test_somebody_else_watches_by_the_view_key(
-    connect: Connect, tiny_server: RowcastServer
-) -> None:
-    with connect(tiny_server.ws_url) as owner, connect(tiny_server.ws_url) as viewer:
+def test_somebody_else_watches_by_the_view_key(connect: Connect, tiny_folder: Path) -> None:
+    with (
+        paced_server(tiny_folder) as (server, gate),
+        connect(server.ws_url) as owner,
+        connect(server.ws_url) as viewer,
+    ):
         events = owner.generate(PROMPT, 2, seed=5)
         next(events)
-        key = view_key(owner.session.active[0].key)
+        key = view_key(owner.session.active[0].key)  # while both are being drawn
+        gate.open()
         *_, end = events
         seen = [event for event in viewer.watch(key, 2) if isinstance(event, PictureDone)]
         assert str(ids(end)) in {str(ids(event)) for event in seen}

@@ -59,8 +59,8 @@ class Brake:
     """Lets the engine draw one token at a time, so that a test is in the middle of a picture."""
 
     def __init__(self, server: RowcastServer) -> None:
-        assert server._bridge is not None
-        self._engine = server._bridge._engine
+        (bridge,) = server._fleet.bridges
+        self._engine = bridge._engine
         self._step = self._engine.step
         self._may = threading.Semaphore(0)
         self._engine.step = self._braked  # type: ignore[method-assign]
@@ -103,8 +103,7 @@ def assert_whole(picture: Received) -> None:
 async def assert_nobody_is_left(server: RowcastServer) -> None:
     """No session, no viewer, no picture still being drawn or counted as such."""
     await until(lambda: not server._gateway._sessions)
-    book, bridge = server._book, server._bridge
-    assert bridge is not None
+    book, (bridge,) = server._book, server._fleet.bridges
     for picture in list(book._by_number.values()):  # what was left alone would be drawn for nobody
         assert picture.viewers == set()
     await until(lambda: not book._by_number and not bridge._outstanding)
@@ -511,7 +510,7 @@ class TestBadInput:
             await self.before_hello(server)
             await self.floods(server)
             await assert_nobody_is_left(server)
-            assert len(server._book) == 0
+            await until(lambda: len(server._book) == 0)
             after = await draw(server)
             assert_whole(after)
             assert after.ids == before.ids
@@ -590,8 +589,7 @@ class TestMemory:
             await asyncio.gather(*map(client_of, range(10)))
             await assert_nobody_is_left(server)
             await until(lambda: len(server._book) == 0)
-            assert server._bridge is not None
-            assert server._bridge._engine.idle
+            assert all(bridge._engine.idle for bridge in server._fleet.bridges)
 
 
 class TestAddresses:

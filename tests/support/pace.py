@@ -54,7 +54,7 @@ def paced_server(model: Path, **settings: Any) -> Iterator[tuple[RowcastServer, 
 
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("rowcast_server.server.OnnxRunner", PacedRunner)
+            patch.setattr("rowcast_server.runners.OnnxRunner", PacedRunner)
             server = stack.enter_context(running_server(model, **settings))
         stack.callback(gate.open)
         yield server, gate
