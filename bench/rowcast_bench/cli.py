@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
+from rowcast_server.placement import DTYPES
 
 
 def bench(arguments: list[str]) -> int:
@@ -47,6 +48,10 @@ def bench(arguments: list[str]) -> int:
     engine.add_argument(
         "--against", metavar="REVISION", help="a git revision of this repository to compare with"
     )
+    engine.add_argument(
+        "--device", default="cpu", help="cuda draws whole pictures there (default: %(default)s)"
+    )
+    engine.add_argument("--dtype", choices=DTYPES, help="with --device (default: the device's)")
     options = parser.parse_args(arguments)
     for name in ("pictures", "threads"):
         if getattr(options, name, 1) < 1:
@@ -71,6 +76,11 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         from . import revisions
 
         return revisions.run(options.against, options.size, options.threads, console)
+    if (options.device, options.dtype) != ("cpu", None):
+        from . import gpu
+
+        where = options.device, options.dtype
+        return gpu.run(options.size, *where, options.threads, console)
     from . import engine
 
     return engine.run(options.size, options.threads, options.rows, console)

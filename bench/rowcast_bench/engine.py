@@ -71,8 +71,8 @@ def _sides(folder: Path, size: str, threads: int, tell: Callable[[str], object])
     tell("loading min-dalle, our engine, our engine in int8")
     with (
         Worker(MinDalle, folder, size, threads) as theirs,
-        Worker(Ours, folder, threads, SLOTS, False) as ours,
-        Worker(Ours, folder, threads, SLOTS, True) as small,
+        Worker(Ours, folder, threads, SLOTS) as ours,
+        Worker(Ours, folder, threads, SLOTS, "cpu", "int8") as small,
     ):
         names = {"min_dalle": theirs, "ours": ours, "int8": small}
         single: dict[str, list[float]] = {name: [] for name in names}

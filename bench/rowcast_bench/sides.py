@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
-from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.models.text import unconditional_ids
+from rowcast_server.runners import make_runner
 
 from .memory import peak_bytes, resident_bytes
 from .random_model import IMAGE_TOKENS, SIZES, TEXT_TOKENS, build
@@ -29,18 +30,30 @@ UNCONDITIONAL: Final = tuple(int(token) for token in unconditional_ids())
 
 
 class MinDalle:
-    """min-dalle 0.4.11 from PyPI, float32 as it runs on a CPU."""
+    """min-dalle 0.4.11 from PyPI, in other dtypes than float32 under autocast, as it does."""
 
-    def __init__(self, folder: Path, size: str, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        size: str,
+        threads: int,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
         import torch
 
         torch.set_num_threads(threads)
+        self._device, self._dtype = device, getattr(torch, dtype)
         torch.set_grad_enabled(False)
         self._sizes = SIZES[size]
         before = resident_bytes()
         encoder, decoder = build(self._sizes)
         for module, file in ((encoder, "encoder.pt"), (decoder, "decoder.pt")):
             module.load_state_dict(torch.load(folder / file, weights_only=True), strict=False)
+            module.to(device=device, dtype=self._dtype)
+            for part in module.modules():  # its tables of positions are no buffers
+                if hasattr(part, "token_indices"):
+                    part.token_indices = part.token_indices.to(device)
         self._encoder, self._decoder = encoder, decoder
         self.loaded_bytes = resident_bytes() - before
         self._text = load_transformer(find_in(folder), START_TOKEN).tokenizer.encode(PROMPT).ids
@@ -55,6 +68,13 @@ class MinDalle:
             next(run)
         return (time.perf_counter() - begun) / steps
 
+    def seconds_per_picture(self, images: int) -> float:
+        """Of ``images`` whole pictures drawn together, until the last token is on the host."""
+        begun = time.perf_counter()
+        for _ in self._run(images, top_k=256):
+            pass
+        return time.perf_counter() - begun
+
     def greedy(self, count: int) -> list[int]:
         run = self._run(1, top_k=1)
         return [next(run) for _ in range(count)]
@@ -62,47 +82,48 @@ class MinDalle:
     def _run(self, images: int, top_k: int) -> Iterator[int]:
         import torch
 
-        text = torch.from_numpy(np.stack([UNCONDITIONAL, self._text]))
+        device = self._device
+        text = torch.from_numpy(np.stack([UNCONDITIONAL, self._text])).to(device)
         pair = [0] * images + [1] * images
-        state = self._encoder.forward(text)[pair]
+        places = torch.arange(IMAGE_TOKENS, device=device)
+        size = (self._sizes.layers, 4 * images, IMAGE_TOKENS, self._sizes.width)
+        cache = torch.zeros(size, device=device)
+        settings = torch.tensor([1.0, float(top_k), GUIDANCE], device=device)
+        tokens = torch.full((images, 1), START_TOKEN, device=device)
+        kind, exact = device.partition(":")[0], self._dtype == torch.float32
+        in_dtype = torch.autocast(kind, torch.bfloat16 if exact else self._dtype, enabled=not exact)
+        with in_dtype:
+            state = self._encoder.forward(text)[pair]
         mask = text[pair].not_equal(1)[:, None, None, :]
-        cache = torch.zeros(self._sizes.layers, 4 * images, IMAGE_TOKENS, self._sizes.width)
-        settings = torch.tensor([1.0, float(top_k), GUIDANCE])
-        tokens = torch.full((images, 1), START_TOKEN)
         for position in range(IMAGE_TOKENS):
-            drawn, cache = self._decoder.sample_tokens(
-                settings,
-                attention_mask=mask,
-                encoder_state=state,
-                attention_state=cache,
-                prev_tokens=tokens,
-                token_index=torch.tensor([position]),
-            )
+            torch.cuda.empty_cache()  # as it does; nothing where there is no CUDA
+            with in_dtype:
+                drawn, cache = self._decoder.sample_tokens(
+                    settings,
+                    attention_mask=mask,
+                    encoder_state=state,
+                    attention_state=cache,
+                    prev_tokens=tokens,
+                    token_index=places[[position]],
+                )
             tokens = drawn[:, None]
-            yield int(drawn[0])
+            yield int(drawn[0]) if device == "cpu" or position + 1 == IMAGE_TOKENS else 0
 
     def memory(self) -> dict[str, int]:
         return {"loaded": self.loaded_bytes, "peak": peak_bytes()}
 
 
 class Ours:
-    """Our engine with the CPU runner; ``int8`` keeps the decoder's matrices in eight bits."""
+    """Our engine, with the runner that a server on this device would have."""
 
-    def __init__(self, folder: Path, threads: int, slots: int, int8: bool) -> None:
+    def __init__(
+        self, folder: Path, threads: int, slots: int, device: str = "cpu", dtype: str = "float32"
+    ) -> None:
         before = resident_bytes()
         self._model = load_transformer(find_in(folder), START_TOKEN)
-        model = self._model
-        self._runner = OnnxRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            UNCONDITIONAL,
-            slots,
-            threads,
-            digest=model.digest,
-            int8=int8,
-        )
-        self._text = tuple(int(token) for token in model.tokenizer.encode(PROMPT).ids)
+        config = ServerConfig(threads=threads, slots=slots, devices=(device,), dtype=dtype)
+        self._runner = make_runner(self._model, config, device)
+        self._text = text_of(self._model, PROMPT)
         self.loaded_bytes = resident_bytes() - before
 
     def _request(self, seed: int, stop_row: int, sampling: Sampling) -> PictureRequest:
@@ -121,6 +142,18 @@ class Ours:
         seconds = (time.perf_counter() - begun) / steps
         engine.fail_all("measured")
         return seconds
+
+    def seconds_per_picture(self, images: int) -> tuple[float, float]:
+        """Until the first row, and all, of ``images`` whole pictures are on the host."""
+        engine = Engine(self._runner)
+        begun, first = time.perf_counter(), 0.0
+        for seed in range(images):
+            engine.submit(seed, self._request(seed, self._model.grid.rows, Sampling()))
+        while not engine.idle:
+            rows = [event for event in engine.step() if isinstance(event, RowDrawn)]
+            if rows and not first:
+                first = time.perf_counter() - begun
+        return first, time.perf_counter() - begun
 
     def tokens_per_second(self, jobs: int, rows: int, seed: int) -> float:
         """Of single-picture jobs that arrive at random in the time of one row, each of ``rows``

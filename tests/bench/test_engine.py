@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rowcast_bench import engine, memory
+from rowcast_bench import engine, gpu, memory
 from rowcast_bench.worker import Worker
 
 KEYS = {
@@ -47,3 +47,16 @@ def test_what_goes_wrong_in_a_worker_is_told_here() -> None:
         assert worker.call("bit_length") == 3
         with pytest.raises(RuntimeError, match="AttributeError"):
             worker.call("no_such_method")
+
+
+@pytest.mark.timeout(300)
+def test_whole_pictures_by_the_torch_runner_are_measured_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `--device cuda` runs, on the device that every machine has."""
+    for name, value in (("ROUNDS", 1), ("MANY", 2)):
+        monkeypatch.setattr(gpu, name, value)
+    figures = gpu.run("small", "cpu", "bfloat16", 1, Console(file=io.StringIO()))
+    assert figures["ours_picture_s"] > figures["ours_first_row_ms"] / 1e3 > 0
+    assert figures["min_dalle_picture_s"] > 0
+    assert figures["batch32_ratio"] > 0
