@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check parity format bench clean
+.PHONY: help demo test lint check parity format bench figures clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,12 @@ format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-server  ## the benchmarks
+bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second
 	$(BIN)/rowcast bench wire
+	$(BIN)/rowcast bench engine
+
+figures: $(VENV)/installed-test  ## run what the README's figures come from, and write them there
+	$(BIN)/python docs/make_figures.py
 
 clean:  ## remove everything made here
 	rm -rf $(VENV) build dist demo-output

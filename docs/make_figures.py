@@ -1,0 +1,137 @@
+"""Write the figures of the README: each block stands between comments and comes from a command.
+
+python docs/make_figures.py                 # all of them, about 15 minutes on two cores
+python docs/make_figures.py wire model      # some
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "training/results.json"
+DEMO_RUNS = 7
+PROMPT = "a red house and two pine trees in a meadow at sunset, a yellow balloon"
+Figures = dict[str, Any]
+
+
+def last_line_of(*arguments: str) -> Figures:
+    """Run a `rowcast` command; what its last line of output says."""
+    command = [sys.executable, "-m", "rowcast", *arguments]
+    print("running: rowcast", *arguments, file=sys.stderr)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: Figures = json.loads(run.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def wire() -> str:
+    figures = last_line_of("bench", "wire")
+    return f"""\
+`rowcast bench wire` (2 cores, 8 pictures of 128x128):
+
+| a picture | bytes |
+|---|---|
+| ours, all frames from `accepted` to `done` | {figures["picture_bytes"]} |
+| 8 JPEGs, one every second row: the way of previews sent as pictures \
+| {figures["eight_jpegs_bytes"]} |
+| one JPEG at the end, no preview | {figures["final_jpeg_bytes"]} |
+
+A row is a frame of {figures["row_frame_bytes"]} bytes. TCP/IP adds 40-52 a packet and TLS 22: a lone row is
+at most {figures["lone_row_on_the_network_bytes"]} on the network."""
+
+
+def demo() -> str:
+    """The median of some runs: start-up is not counted, the rest is from `start`."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            last_line_of("demo", PROMPT, "--seed", str(seed), "--out", folder, "--json")
+            for seed in range(DEMO_RUNS)
+        ]
+    runs.sort(key=lambda run: float(run["total_s"]))
+    middle = runs[len(runs) // 2]
+    shares = sorted(run["first_row_s"] / run["total_s"] for run in runs)
+    return f"""\
+`rowcast demo --json`, the median of {DEMO_RUNS} runs: a picture takes {middle["total_s"]:.2f} s from `start`,
+its first row is on the canvas after {middle["first_row_s"] * 1000:.0f} ms ({shares[0]:.1%} to \
+{shares[-1]:.1%} of the time), and {middle["bytes_received"]}
+bytes are received."""
+
+
+def engine() -> str:
+    figures = last_line_of("bench", "engine")
+    return f"""\
+`rowcast bench engine` (DALL·E Mini's size, random weights, {figures["threads"]} cores, min-dalle 0.4.11 \
+from PyPI and
+ours in turn, in one run):
+
+| | min-dalle | ours, float32 | ours, int8 |
+|---|---|---|---|
+| a step of one picture | {figures["min_dalle_ms_per_step"]} ms | {figures["ours_ms_per_step"]} ms \
+| {figures["int8_ms_per_step"]} ms |
+| times as fast | 1 | **{figures["single_ratio"]}** | **{figures["int8_ratio"]}** |
+| 4 pictures together, times as fast | 1 | {figures["four_ratio"]} | |
+| tokens a second of 8 and of 16 jobs, over its one | 1 | {figures["batch8_ratio"]}, \
+{figures["batch16_ratio"]} | |
+| pictures a minute, 16 jobs (min-dalle: one) | {figures["min_dalle_pictures_per_minute"]} \
+| {figures["ours_pictures_per_minute_16_jobs"]} | |
+| most memory | {figures["min_dalle_peak_gb"]} GB | {figures["ours_peak_gb"]} GB \
+| {figures["int8_peak_gb"]} GB |
+
+Weights are read at {figures["memory_read_gb_s"]} GB/s, {figures["memory_ceiling_share"]:.0%} of what these \
+cores can read. Greedy tokens
+{"are the same" if figures["greedy_tokens_identical"] else "DIFFER"}; int8 keeps \
+{figures["int8_same_greedy"]:.1%} of postcard's, KL {figures["int8_mean_kl"]} nats. From the sampling of a \
+row's last
+token to its bytes written, 16 jobs, {figures["row_emit_rows"]} rows: {figures["row_emit_p50_ms"]} ms \
+(median), {figures["row_emit_p99_ms"]} ms (p99); with viewers
+the jobs take {figures["streaming_ratio"]} times as long as without. No GPU was at hand: the same for one is
+`rowcast bench engine --size mega --device cuda`."""
+
+
+def model() -> str:
+    """From what `python -m training.evaluate` wrote."""
+    results = json.loads(RESULTS.read_text("utf-8"))
+    return f"""\
+`python -m training.evaluate`: {results["prompts"]} prompts of combinations that no training picture has, \
+read by a
+classifier trained on renders ({results["classifier"]["mean"]:.1%} right there): {results["overall"]:.1%} of \
+the named attributes are in the
+picture, of the worst kind ({results["worst_kind"]}) {results["worst"]:.1%}; the tokenizer alone keeps \
+{results["vqgan_psnr"]:.1f} dB."""
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "wire": wire,
+    "demo": demo,
+    "engine": engine,
+    "model": model,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", choices=[*BLOCKS, []], help="default: all")
+    options = parser.parse_args()
+    for name in options.names or BLOCKS:
+        written = BLOCKS[name]()
+        text = README.read_text("utf-8")
+        block = re.search(rf"(?<=<!-- figures: {name} -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
+        if block is None:
+            raise SystemExit(f"README.md has no block of the name {name}")
+        README.write_text(f"{text[: block.start()]}{written}\n{text[block.end() :]}", "utf-8")
+        print(f"{name}: written", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
