@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
     if error.name != "min_dalle":
         raise
     raise ModuleNotFoundError(
-        "the peer is not installed: pip install min-dalle==0.4.11", name="min_dalle"
+        "the peer is not installed: pip install 'rowcast[peer]'", name="min_dalle"
     ) from error
 
 torch.set_grad_enabled(_grad)

@@ -8,11 +8,13 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from rowcast.errors import RowcastError
+
 
 class Worker:
     """Makes ``factory(*arguments)`` in a new process; `call` calls its methods, one at a time.
 
-    ``factory`` must be importable there. Raises RuntimeError with what went wrong in the process.
+    ``factory`` must be importable there. Raises RowcastError with what went wrong in the process.
     """
 
     def __init__(self, factory: Callable[..., object], *arguments: object) -> None:
@@ -35,9 +37,9 @@ class Worker:
         except EOFError:
             self._process.join()
             code = self._process.exitcode
-            raise RuntimeError(f"a benchmark's process ended with exit code {code}") from None
+            raise RowcastError(f"a benchmark's process ended with exit code {code}") from None
         if failure is not None:
-            raise RuntimeError(failure)
+            raise RowcastError(failure)
         return value
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rowcast.errors import RowcastError
 from rowcast_bench import engine, gpu, memory
 from rowcast_bench.worker import Worker
 
@@ -41,11 +42,11 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
 
 
 def test_what_goes_wrong_in_a_worker_is_told_here() -> None:
-    with pytest.raises(RuntimeError, match="invalid literal"):
+    with pytest.raises(RowcastError, match="invalid literal"):
         Worker(int, "seven")
     with Worker(int, 7) as worker:
         assert worker.call("bit_length") == 3
-        with pytest.raises(RuntimeError, match="AttributeError"):
+        with pytest.raises(RowcastError, match="AttributeError"):
             worker.call("no_such_method")
 
 
