@@ -36,26 +36,26 @@ STREAMING_ROWS: Final = 4  # of each job, where streaming is compared with drawi
 
 
 class _StampedRunner(OnnxRunner):
-    """Notes when each slot's last token was sampled."""
+    """Notes when the last tokens were sampled."""
 
     def stamp(self) -> None:
-        self.sampled = [0.0] * self.slots
+        self.sampled = 0.0
         self.rows: dict[bytes, float] = {}
 
-    def _drawn(
+    def _sample(
         self,
-        slot: int,
+        slots: NDArray[np.int64],
         conditional: NDArray[np.float32],
         unconditional: NDArray[np.float32],
-        position: int,
-    ) -> int:
-        token = super()._drawn(slot, conditional, unconditional, position)
-        self.sampled[slot] = time.perf_counter()
-        return token
+        positions: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        tokens = super()._sample(slots, conditional, unconditional, positions)
+        self.sampled = time.perf_counter()
+        return tokens
 
     def row(self, slot: int, row: int) -> PendingRow:
         pending = super().row(slot, row)
-        self.rows[pending.ids().astype("<u2").tobytes()] = self.sampled[slot]
+        self.rows[pending.ids().astype("<u2").tobytes()] = self.sampled
         return pending
 
 

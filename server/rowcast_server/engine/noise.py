@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -65,15 +65,19 @@ def philox_torch(counter: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
 
 
 def noise_words(
-    seed: int, image: int, position: int, codes: NDArray[np.int64]
+    seed: ArrayLike, image: ArrayLike, position: ArrayLike, codes: NDArray[np.int64]
 ) -> NDArray[np.uint32]:
     """One 32-bit word for each candidate code: key (seed, image), counter (code, position, 0, 0).
 
-    ``codes`` [candidates]; returns [candidates] uint32.
+    ``codes`` [candidates], the others of that shape too, or one for all; returns [candidates]
+    uint32.
     """
     zeros = np.zeros(codes.shape, np.uint64)
-    counter = np.stack([codes.astype(np.uint64), zeros + np.uint64(position), zeros, zeros])
-    key = np.stack([zeros + np.uint64(seed), zeros + np.uint64(image)])
+    seeds, images, positions = (
+        zeros + np.asarray(value, np.uint64) for value in (seed, image, position)
+    )
+    counter = np.stack([codes.astype(np.uint64), positions, zeros, zeros])
+    key = np.stack([seeds, images])
     words: NDArray[np.uint32] = philox(counter, key)[0]
     return words
 

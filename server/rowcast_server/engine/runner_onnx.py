@@ -129,12 +129,24 @@ class OnnxRunner:
         slots = np.arange(len(positions))
         fed = np.maximum(self._ids[slots, positions], 0)  # after broken logits, anything will do
         conditional, unconditional = self.logits(fed, positions)
-        for slot, position in enumerate(positions.tolist()):
-            if position >= self._given(slot):
-                self._ids[slot, position + 1] = self._drawn(
-                    slot, conditional[slot], unconditional[slot], position
-                )
+        free = np.flatnonzero(positions >= [self._given(slot) for slot in range(len(positions))])
+        self._ids[free, positions[free] + 1] = self._sample(
+            free, conditional[free], unconditional[free], positions[free]
+        )
         return np.ones(len(positions), np.int64)
+
+    def _sample(
+        self,
+        slots: NDArray[np.int64],
+        conditional: NDArray[np.float32],
+        unconditional: NDArray[np.float32],
+        positions: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The token of each row of logits, of the picture in its slot."""
+        requests = [self._requests[slot] for slot in slots]
+        known = [request for request in requests if request is not None]
+        assert len(known) == len(requests), "a slot that draws was opened"
+        return draw(conditional, unconditional, known, positions.tolist())
 
     def _given(self, slot: int) -> int:
         """How many tokens of the slot's picture its prefix gives."""
@@ -153,12 +165,13 @@ class OnnxRunner:
         fed = np.concatenate([self._ids[0, first : first + 1], guessed[:-1]])
         conditional, unconditional = self._window(0, np.maximum(fed, 0), first)
         drawn = guessed.copy()
-        for index in range(given, count):
-            drawn[index] = self._drawn(0, conditional[index], unconditional[index], first + index)
-            if index + 1 < count and drawn[index] == NOT_DRAWN:
-                count = index + 1
-                break
-        kept = draft.accept(guessed[:count], drawn[:count], first)
+        drawn[given:] = self._sample(
+            np.zeros(count - given, np.int64),
+            conditional[given:],
+            unconditional[given:],
+            np.arange(first + given, first + count),
+        )
+        kept = draft.accept(guessed, drawn, first)
         ids[first : first + kept] = drawn[:kept]
         return kept
 
@@ -222,19 +235,3 @@ class OnnxRunner:
         self._ids[destination] = self._ids[source]
         self._requests[destination] = self._requests[source]
         self._drafts[destination] = self._drafts[source]
-
-    def _drawn(
-        self,
-        slot: int,
-        conditional: NDArray[np.float32],
-        unconditional: NDArray[np.float32],
-        position: int,
-    ) -> int:
-        request = self._requests[slot]
-        assert request is not None
-        try:
-            return draw(
-                conditional, unconditional, request.sampling, request.seed, request.image, position
-            )
-        except FloatingPointError:
-            return NOT_DRAWN

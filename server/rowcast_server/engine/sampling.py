@@ -1,16 +1,19 @@
 """From logits to a token: guidance, top-k, temperature, top-p, then Gumbel noise. All float32.
 
-The order is min-dalle's (guidance, top-k with ties kept, temperature), with top-p after it. One
-picture is sampled by itself, so its tokens cannot depend on its company.
+The order is min-dalle's (guidance, top-k with ties kept, temperature), with top-p after it. Each
+row is filtered by itself, and its noise is given by its key: company changes no token.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .noise import gumbel, noise_words
-from .request import Sampling
+from .request import PictureRequest, Sampling
+from .runner import NOT_DRAWN
 
 # Part of a model's revision: raise it when the ids for the same logits change.
 SAMPLER_VERSION = 1
@@ -46,20 +49,29 @@ def candidates(
 def draw(
     conditional: NDArray[np.float32],
     unconditional: NDArray[np.float32],
-    sampling: Sampling,
-    seed: int,
-    image: int,
-    position: int,
-) -> int:
-    """One token: the Gumbel-max sample of the guided, filtered logits [codes].
+    requests: Sequence[PictureRequest],
+    positions: Sequence[int],
+) -> NDArray[np.int64]:
+    """A token for each row of logits [rows, codes]: the Gumbel-max sample of what is guided and
+    filtered, int64 [rows].
 
-    Raises FloatingPointError where the logits are not finite (broken weights): such a picture is
-    failed rather than drawn from garbage.
+    NOT_DRAWN where the logits are not finite (broken weights): such a picture is failed rather than
+    drawn from garbage. The rows' noise is made in one piece, which takes a fifth of the time.
     """
-    with np.errstate(all="ignore"):
-        logits = guide(conditional, unconditional, sampling.guidance)
-    if not np.isfinite(logits).all():
-        raise FloatingPointError("the model's logits are not finite; are its weights damaged?")
-    codes, scaled = candidates(logits, sampling)
-    noise = gumbel(noise_words(seed, image, position, codes))
-    return int(codes[np.argmax(scaled + noise)])
+    drawn = np.full(len(requests), NOT_DRAWN, np.int64)
+    kept: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
+    for row, request in enumerate(requests):
+        with np.errstate(all="ignore"):
+            logits = guide(conditional[row], unconditional[row], request.sampling.guidance)
+        if np.isfinite(logits).all():
+            kept.append((row, *candidates(logits, request.sampling)))
+    if not kept:
+        return drawn
+    counts = [len(codes) for _, codes, _ in kept]
+    keys = [(requests[row].seed, requests[row].image, positions[row]) for row, _, _ in kept]
+    seed, image, position = np.repeat(np.array(keys, np.uint64).T, counts, axis=1)
+    words = noise_words(seed, image, position, np.concatenate([codes for _, codes, _ in kept]))
+    noises = np.split(gumbel(words), np.cumsum(counts)[:-1])
+    for (row, codes, scaled), noise in zip(kept, noises, strict=True):
+        drawn[row] = codes[np.argmax(scaled + noise)]
+    return drawn

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast_server.engine.request import Sampling
+from numpy.typing import NDArray
+from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.runner import NOT_DRAWN
 from rowcast_server.engine.sampling import candidates, draw, guide
 
 LOGITS = np.array([0.0, 3.0, 1.0, 3.0, 2.0, -1.0], np.float32)
@@ -43,29 +45,64 @@ def test_top_p_keeps_the_smallest_set_of_that_probability(top_p: float, kept: in
     assert len(scaled) == kept
 
 
+def draws(
+    logits: NDArray[np.float32], sampling: Sampling, keys: list[tuple[int, int, int]]
+) -> list[int]:
+    """A token for each (seed, image, position), from the same logits."""
+    rows = np.repeat(logits[None], len(keys), axis=0)
+    requests = [PictureRequest((), seed, image, sampling, 1) for seed, image, _ in keys]
+    return draw(rows, rows, requests, [position for *_, position in keys]).tolist()
+
+
 def test_draws_follow_the_probabilities() -> None:
     expected = np.exp(LOGITS) / np.exp(LOGITS).sum()
-    drawn = [draw(LOGITS, LOGITS, OPEN, seed, 0, 5) for seed in range(6_000)]
+    drawn = draws(LOGITS, OPEN, [(seed, 0, 5) for seed in range(6_000)])
     shares = np.bincount(drawn, minlength=6) / len(drawn)
     assert np.abs(shares - expected).max() < 0.02
 
 
 def test_a_draw_repeats_and_other_positions_differ() -> None:
-    first = [draw(LOGITS, LOGITS, OPEN, 3, 1, position) for position in range(60)]
-    again = [draw(LOGITS, LOGITS, OPEN, 3, 1, position) for position in range(60)]
-    other = [draw(LOGITS, LOGITS, OPEN, 3, 2, position) for position in range(60)]
+    keys = [(3, 1, position) for position in range(60)]
+    first, again = draws(LOGITS, OPEN, keys), draws(LOGITS, OPEN, keys)
     assert first == again
-    assert first != other
+    assert first != draws(LOGITS, OPEN, [(3, 2, position) for position in range(60)])
+
+
+def test_a_row_draws_the_same_alone_and_among_others() -> None:
+    random = np.random.default_rng(0)
+    conditional, unconditional = random.standard_normal((2, 40, 300)).astype(np.float32)
+    requests = [
+        PictureRequest(
+            (),
+            seed=int(random.integers(2**32)),
+            image=row % 5,
+            sampling=Sampling(
+                0.5 + row / 20, (0, 1, 8, 299)[row % 4], (1.0, 0.7)[row % 2], row / 4
+            ),
+            stop_row=1,
+        )
+        for row in range(40)
+    ]
+    positions = random.integers(0, 256, 40).tolist()
+    together = draw(conditional, unconditional, requests, positions)
+    for row in range(40):
+        one = slice(row, row + 1)
+        alone = draw(conditional[one], unconditional[one], requests[one], positions[one])
+        assert alone[0] == together[row]
 
 
 def test_a_low_temperature_draws_the_best() -> None:
     logits = np.array([0.0, 1.0, 0.5], np.float32)
     cold = Sampling(temperature=0.01, top_k=0)
-    assert {draw(logits, logits, cold, seed, 0, 0) for seed in range(50)} == {1}
+    assert set(draws(logits, cold, [(seed, 0, 0) for seed in range(50)])) == {1}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_not_finite_are_refused(bad: float) -> None:
-    logits = np.array([0.0, bad], np.float32)
-    with pytest.raises(FloatingPointError, match="not finite"):
-        draw(logits, logits, OPEN, 0, 0, 0)
+def test_where_logits_are_not_finite_nothing_is_drawn_and_others_are(bad: float) -> None:
+    broken, whole = np.array([0.0, bad], np.float32), np.array([0.0, 1.0], np.float32)
+    rows = np.stack([broken, whole, broken])
+    requests = [PictureRequest((), seed, 0, OPEN, 1) for seed in range(3)]
+    first, second, third = draw(rows, rows, requests, [0, 0, 0])
+    assert first == third == NOT_DRAWN
+    assert [second] == draws(whole, OPEN, [(1, 0, 0)])
+    assert draw(rows[:1], rows[:1], requests[:1], [0]).tolist() == [NOT_DRAWN]

@@ -66,10 +66,7 @@ def drawn(
 def expected(
     requests: list[PictureRequest], logits: NDArray[np.float32], positions: NDArray[np.int64]
 ) -> list[int]:
-    return [
-        draw(*pair, request.sampling, request.seed, request.image, int(position))
-        for request, pair, position in zip(requests, logits, positions, strict=True)
-    ]
+    return draw(logits[:, 0], logits[:, 1], requests, positions.tolist()).tolist()
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "tied"])
