@@ -46,7 +46,8 @@ from training.train_vqgan import as_pixels, load_autoencoder, psnr
 RESULTS = Path("training/results.json")
 CARD = Path("training/MODEL_CARD.md")
 SHEET = Path("docs/postcard-sheet.png")
-TOKENIZER_RUNS, TRANSFORMER_RUNS = "vqgan*/checkpoint.pt", "transformer*/checkpoint.pt"
+TOKENIZER_RUNS = ("vqgan*/checkpoint.pt", "detokenizer*/checkpoint.pt")
+TRANSFORMER_RUNS = "transformer*/checkpoint.pt"
 BARS = {"overall": 0.90, "worst kind": 0.75, "classifier": 0.98, "psnr": 27.0}
 OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
 
@@ -152,7 +153,11 @@ def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return sum(value.numel() for state in states for value in state.values())
 
     # Runs that the last one began with count too: training/runs/vqgan, vqgan_groupnorm and so on.
-    tokenizer_runs = [load_checkpoint(path) for path in VQGAN_RUN.parent.glob(TOKENIZER_RUNS)]
+    tokenizer_runs = [
+        load_checkpoint(path)
+        for pattern in TOKENIZER_RUNS
+        for path in VQGAN_RUN.parent.glob(pattern)
+    ]
     transformer_runs = [load_checkpoint(path) for path in VQGAN_RUN.parent.glob(TRANSFORMER_RUNS)]
     return {
         **settings,
