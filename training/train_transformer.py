@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
+from training.binding import binding_loss, look_around, noun_sites
 from training.captions import caption, write_vocabulary
 from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
 from training.networks import CODEBOOK_SIZE, DIMENSIONS, LEVELS
@@ -88,6 +89,7 @@ class CaptionToTokens(nn.Module):
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
         nn.init.normal_(self.decoder.lm_head.weight, std=0.02)
+        look_around(self.encoder)
         with torch.no_grad():
             self.decoder.embed_positions.weight.copy_(0.07 * grid_waves(SIDE, encoder_shape.width))
         for table in (self.decoder.embed_tokens, self.decoder.lm_head):
@@ -104,8 +106,9 @@ class CaptionToTokens(nn.Module):
         """Mean cross-entropy in nats, [batch], of tokens [batch, 256] given text ids [batch, n].
 
         Where `hidden` [batch, 256] is true the decoder does not see the token before. With
-        `readers`, also their logits: [batch, attributes] of the encoder's state of `<s>`, and
-        [batch, 256, attributes] of the decoder's states after the layer READ_AFTER.
+        `readers`, also their logits: [batch, attributes] of the encoder's state of `<s>`,
+        [batch, 256, attributes] of the decoder's states after the layer READ_AFTER, and
+        [batch, n, attributes] of all of the encoder's states.
         """
         start = torch.full_like(tokens[:, :1], START_TOKEN)
         previous = torch.cat([start, tokens[:, :-1]], dim=1)
@@ -117,7 +120,7 @@ class CaptionToTokens(nn.Module):
         for index, layer in enumerate(self.decoder.layers):
             states = layer(states, layer.encoder_attn.keys_values(memory), mask)
             if readers is not None and index == READ_AFTER:
-                read = (readers[0](memory[:, 0]), readers[1](states))
+                read = (readers[0](memory[:, 0]), readers[1](states), readers[2](memory))
         logits = self.decoder.lm_head(self.decoder.final_ln(states))
         losses = F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none")
         return losses.reshape(tokens.shape).mean(dim=1), read
@@ -167,7 +170,7 @@ def attribute_readers(width: int) -> nn.ModuleList:
     """
     count = sum(len(values) for values in HEADS.values())
     return nn.ModuleList(
-        nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count)) for _ in range(2)
+        nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count)) for _ in range(3)
     )
 
 
@@ -240,6 +243,8 @@ def train(arguments: argparse.Namespace) -> None:
     model = CaptionToTokens(len(tokenizer.vocab))
     if arguments.start_from is not None:
         model.load_state_dict(load_checkpoint(arguments.start_from / "checkpoint.pt")["average"])
+    if arguments.text_encoder is not None:
+        model.encoder.load_state_dict(load_checkpoint(arguments.text_encoder)["encoder"])
     average = Average(model, arguments.average)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -266,6 +271,7 @@ def train(arguments: argparse.Namespace) -> None:
     held_scenes = load_scenes(arguments.tokens / "validation.jsonl")[:256]
     held_text, _ = Captioner(tokenizer, 0.0)(held_scenes, np.random.default_rng(1))
     captioner = Captioner(tokenizer, arguments.dropout)
+    sites = noun_sites(tokenizer)
     generator = np.random.default_rng(arguments.seed + schedule.step)
     count = sum(value.numel() for part in model.plain_state() for value in part.values())
     print(f"{count} parameters, {len(scenes)} scenes, step {schedule.step}", flush=True)
@@ -283,7 +289,8 @@ def train(arguments: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             losses, read = run(text, grids, readers, hidden)
         loss = (losses * weights).mean()
-        heard = [reading_loss(logits, targets) for logits in read]
+        heard = [reading_loss(logits, targets) for logits in read[:2]]
+        heard.append(binding_loss(read[2], text, sites, targets))
         (loss + arguments.reading * torch.stack(heard).sum()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -331,6 +338,9 @@ def main() -> None:
     )
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of the checkpoint")
     parser.add_argument("--start-from", type=Path, help="begin with the weights of this other run")
+    parser.add_argument(
+        "--text-encoder", type=Path, help="then take the encoder from this file of train_text"
+    )
     parser.add_argument("--tokens", type=Path, default=DEFAULT_TOKENS, help="from tokenize_scenes")
     parser.add_argument("--text", type=Path, default=DEFAULT_TEXT, help="where the BPE goes")
     parser.add_argument("--minutes", type=float, default=60, help="wall-clock budget (default 60)")
