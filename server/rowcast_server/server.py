@@ -145,7 +145,7 @@ def announce(model: LoadedModel, dtype: str = "float32") -> Model:
             DetokenizerFile(
                 kind=file.kind,
                 precision=file.precision,
-                bytes=file.bytes,
+                bytes=file.size,
                 sha256=file.sha256,
                 url=file_name(file.sha256, file.path.suffix),
             )

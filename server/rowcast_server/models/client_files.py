@@ -34,7 +34,7 @@ class ClientFile:
     path: Path
     kind: str
     precision: str
-    bytes: int
+    size: int  # bytes
     sha256: bytes
 
 
