@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urljoin, urlsplit
@@ -129,6 +129,8 @@ def _keep(
                 os.replace(part, path)
             except BaseException as error:
                 # What is right so far is left for the next time, unless it fills the disk.
+                with suppress(OSError, ValueError):
+                    sink.flush()
                 if isinstance(error, FileRefused | OSError) or not os.path.getsize(part):
                     part.unlink(missing_ok=True)
                 raise

@@ -123,7 +123,8 @@ class Download:
                     return False
             elif answer.status_code != 200:
                 raise DetokenizerError(f"{self._url} answered with status {answer.status_code}")
-            for chunk in answer.iter_raw(CHUNK_BYTES):
+            # As it comes: gathered into chunks of a size, the last would be lost in a cut.
+            for chunk in answer.iter_raw():
                 self._take(chunk)
         return True
 
