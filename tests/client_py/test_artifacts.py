@@ -249,7 +249,7 @@ def test_the_file_is_of_the_kind_and_the_first_precision_that_there_is() -> None
 
 def test_kinds_and_precisions_that_we_do_not_know_are_told() -> None:
     file = DetokenizerFile("full", "fp4", 1, SHA256, "x")
-    with pytest.raises(DetokenizerError, match="offers no full detokenizer .*: full fp4"):
+    with pytest.raises(DetokenizerError, match=r"offers no full detokenizer .*: full fp4"):
         choose_file(replace(MODEL, files=[file]))
     with pytest.raises(DetokenizerError, match="none"):
         choose_file(MODEL)

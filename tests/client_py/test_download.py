@@ -153,11 +153,16 @@ def test_a_beginning_that_is_all_needs_no_server(part: Path) -> None:
     assert web.requests == 0
 
 
-async def test_our_own_server_answers_ranges(part: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def begun(part: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(CONTENT)
+    part.write_bytes(CONTENT[:70_000])
+
+
+@pytest.mark.usefixtures("begun")
+async def test_our_own_server_answers_ranges(tmp_path: Path) -> None:
     server = WebServer(make_app({SHA256: tmp_path / "model.onnx"}, lambda: True), "127.0.0.1", 0)
     port = await server.start()
-    part.write_bytes(CONTENT[:70_000])
     told: list[int] = []
     with site(sends(b"")) as web:  # for the announcement alone
         file = web.file(f"http://127.0.0.1:{port}/{file_name(SHA256)}")
