@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .errors import RowcastError
+from .errors import ConnectionLost, RowcastError
 from .events import (
     Event,
     PictureAccepted,
@@ -134,7 +134,10 @@ class Easel:
 
     def _take_notice(self) -> Notice | None:
         if self._generation.turn or not self._waiting or self._is_closed:
-            return self._generation.take()
+            notice = self._generation.take()
+            if notice is None and self._waiting:
+                raise ConnectionLost("the client was closed before the picture was painted")
+            return notice
         return None  # a failure is told after the pictures that had ended before it
 
     def _is_ready(self, notice: Notice) -> bool:

@@ -88,7 +88,7 @@ class Painter:
     def stop(self) -> None:
         """Begin to end: no more is fetched, and nobody waits for what is not there."""
         self.is_closed = True
-        self._listeners.clear()
+        self._notify()
 
     def close(self) -> None:
         """End. What was being fetched is left to be taken up the next time. May take a moment."""
@@ -142,8 +142,7 @@ class Painter:
     def add(self, tier: Tier) -> None:
         """Use one more tier from now on; pictures that it paints better are painted anew."""
         self._tiers = self._tiers | {tier.name: tier}
-        for listener in [*self._listeners]:
-            listener()
+        self._notify()
 
     def check(self, picture: Picture) -> None:
         """Raises DetokenizerError for a picture of another model than `load` was given."""
@@ -172,6 +171,10 @@ class Painter:
 
         return end
 
+    def _notify(self) -> None:
+        for listener in [*self._listeners]:
+            listener()
+
     def _load_rest(self) -> None:
         while self._missing and not self.is_closed:
             file = self._missing[0]
@@ -184,8 +187,7 @@ class Painter:
                     error = DetokenizerError(f"{file.url} cannot be loaded: {error!r}")
                 if file.kind == self._last:
                     self._failure = error
-                    for listener in [*self._listeners]:
-                        listener()
+                    self._notify()
                     return
                 logger.warning("%s; going on without the %s", error, file.kind)
                 self._missing.remove(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from rowcast.errors import DetokenizerError, ProtocolError
+from rowcast.errors import ConnectionLost, DetokenizerError, ProtocolError
 from rowcast.events import (
     Event,
     PictureAccepted,
@@ -356,9 +356,11 @@ def test_nobody_waits_for_pixels_once_the_client_is_closed(has_palette: bool) ->
     table.receive(accepted(), rows(0, 4), done())
     table.settle()
     painter.stop()
+    assert table.woken > 0
     table.session.close()
-    while (event := table.easel.next_event()) is not None:
-        assert not isinstance(event, PictureDone)
+    with pytest.raises(ConnectionLost, match="closed before the picture was painted") as caught:
+        table.settle()
+    assert caught.value.pictures[0].complete
     assert table.easel.next_decode() is None
 
 
