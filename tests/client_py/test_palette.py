@@ -1,18 +1,15 @@
-"""The palette: a table of pixels, checked byte by byte, and rows that are painted at once."""
+"""The palette: a table of pixels, checked byte by byte."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import random
-import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from rowcast.detokenizer import Detokenizer
 from rowcast.errors import DetokenizerError
 from rowcast.messages import MAX_PALETTE_BYTES
@@ -22,7 +19,6 @@ from rowcast_server.models.loading import load
 from tests.support.tiny_model import tiny_palette
 
 CODES, SIDE = 96, 4  # of the model: codes, pixels a token
-PIXELS_OF_REAL_SIZE = 16
 
 
 def content_of(table: NDArray[np.generic], version: tuple[int, int] = (1, 0)) -> bytes:
@@ -82,24 +78,10 @@ def test_the_shipped_palette_looks_like_the_shipped_decoder() -> None:
     assert apart < 0.75 * swapped
 
 
-# A row on the canvas at once, and a small file
-
-
-def test_sixteen_thousand_codes_fit_and_a_row_is_painted_in_less_than_a_millisecond() -> None:
-    codes, cols, side = 16_384, 16, PIXELS_OF_REAL_SIZE
-    content = content_of(table_of(codes, 4))
+def test_sixteen_thousand_codes_of_4_x_4_pixels_fit() -> None:
+    content = content_of(table_of(16_384, 4))
     assert len(content) <= 800_000
-    palette = Palette(content, codes, side)
-    canvas = np.zeros((16 * side, cols * side, 3), np.uint8)
-    rows = np.random.default_rng(0).integers(0, codes, (200, 1, cols))
-    taken = []
-    for number, row in enumerate(rows):
-        begun = time.thread_time()  # of this thread: others may have the machine meanwhile
-        first = number % 16 * side
-        canvas[first : first + side] = palette.decode(row[None])[0]
-        Image.fromarray(canvas)
-        taken.append(time.thread_time() - begun)
-    assert statistics.median(taken) <= 0.001
+    assert Palette(content, 16_384, 16).table.shape == (16_384, 4, 4, 3)
 
 
 # Files that are none

@@ -11,6 +11,7 @@ from rowcast.canvas import Picture
 from rowcast.easel import Easel
 from rowcast.events import Event
 from rowcast.generation import Generation
+from rowcast.messages import Model
 from rowcast.painter import Painter
 from rowcast.requests import Request
 from rowcast.session import ClientSession
@@ -71,10 +72,16 @@ def plain_painter(*tiers: PlainTier, last: str = "full") -> Painter:
 class Table:
     """A request to a server that a test plays, and the easel of its pictures."""
 
-    def __init__(self, painter: Painter | None, images: int = 1, seamless: bool = False) -> None:
+    def __init__(
+        self,
+        painter: Painter | None,
+        images: int = 1,
+        seamless: bool = False,
+        model: Model = MODEL,
+    ) -> None:
         self.session = ClientSession()
         self.session.hello()
-        self.session.receive(welcome())
+        self.session.receive(welcome(model))
         self.generation: Generation = self.session.start(Request("a red boat", images))[0]
         self.woken = 0
         self.easel = Easel(self.generation, painter, seamless, self._wake)
