@@ -16,7 +16,7 @@ from .artifacts import Progress, choose_file, obtain
 from .canvas import Picture
 from .devices import check_providers, precisions, usable
 from .errors import DetokenizerError, InvalidRequest, RowcastError
-from .messages import DetokenizerFile, Model
+from .messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from .session import ClientSession, detokenizer_file
 from .tiers import ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load_tier
 
@@ -195,6 +195,11 @@ class Painter:
     def _load_next(self) -> None:
         assert self._model is not None
         file = self._missing[0]
+        if file.kind == "palette" and file.bytes > MAX_PALETTE_BYTES:
+            raise DetokenizerError(
+                f"{file.url} is announced with {file.bytes} bytes; a palette has at most "
+                f"{MAX_PALETTE_BYTES}"
+            )
         content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
         if self.is_closed:
             raise _Closed

@@ -216,6 +216,14 @@ def test_a_file_of_another_family_is_refused_with_its_name_and_checksums(
     assert f"sha256 {digest}, announced {digest}" in str(caught.value)
 
 
+def test_a_palette_announced_too_large_is_not_fetched(shop: Shop) -> None:
+    model = shop.model("palette")
+    huge = replace(model, files=[replace(model.files[0], bytes=2**40)])
+    with pytest.raises(DetokenizerError, match="palette has at most 1048576"):
+        Painter(SERVER, quality="palette").load(huge)
+    assert shop.asked == []
+
+
 def test_a_cache_that_takes_nothing_is_done_without(
     shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
