@@ -18,7 +18,7 @@ from .devices import check_providers, precisions, usable
 from .errors import DetokenizerError, InvalidRequest, RowcastError
 from .messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from .session import ClientSession, detokenizer_file
-from .tiers import ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load_tier
+from .tiers import FETCHED, ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Painter:
 
     def load(self, model: Model) -> None:
         """Fetch and load the first file, and begin with the others. Raises DetokenizerError."""
-        kinds = QUALITIES[: QUALITIES.index(self._quality) + 1]
+        kinds = FETCHED[: FETCHED.index(self._quality) + 1]
         found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
         self._missing = [file for file in found if file is not None]
         if found[-1] is None and (not self._missing or self._quality == "full"):

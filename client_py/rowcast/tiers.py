@@ -24,7 +24,9 @@ from .palette import Palette
 ORDER: Final = ("palette", "preview", "incremental", "full")
 # What paints a picture while it forms, the first that is there; the palette paints before it.
 WHILE_FORMING: Final = ("incremental", "preview", "full")
-# The file kinds in the order in which they are fetched, and so what `quality` may be.
+# The file kinds that `load_tier` reads, in the order in which they are fetched; others are ignored.
+FETCHED: Final = ("palette", "preview", "full")
+# What `quality` may be: the last kind that is fetched.
 QUALITIES: Final = ("palette", "preview", "full")
 
 
