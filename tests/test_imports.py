@@ -43,7 +43,7 @@ ONLY_IN = {
         "rowcast_server.watchdog",
     },
     "aiohttp": {"rowcast_server.web"},
-    "httpx": {"rowcast.artifacts"},
+    "httpx": {"rowcast.download"},
     "huggingface_hub": {"rowcast_server.models.hub"},
 }
 WITHOUT = {

@@ -145,6 +145,7 @@ def _with_any_detokenizer(folder: Path) -> LoadedModel:
         pixels_per_token=embedded.pixels_per_token,
         detokenizer=embedded.detokenizer,
         detokenizer_sha256=embedded.detokenizer_sha256,
+        files=embedded.files,
     )
 
 

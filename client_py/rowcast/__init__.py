@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from .canvas import Picture, Recipe, Sampling
     from .detokenizer import Detokenizer
     from .errors import RowcastError
-    from .events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
+    from .events import (
+        Event,
+        PictureAccepted,
+        PictureDone,
+        PictureQueued,
+        PictureRepainted,
+        RowsArrived,
+    )
     from .messages import DoneReason, view_key
     from .mosaic import Mosaic
     from .replay import load_rows, save_rows
@@ -35,6 +42,7 @@ _HOMES = {
     "PictureAccepted": "events",
     "PictureDone": "events",
     "PictureQueued": "events",
+    "PictureRepainted": "events",
     "Recipe": "canvas",
     "RowcastError": "errors",
     "RowsArrived": "events",
@@ -58,6 +66,7 @@ __all__ = [
     "PictureAccepted",
     "PictureDone",
     "PictureQueued",
+    "PictureRepainted",
     "Recipe",
     "RowcastError",
     "RowsArrived",

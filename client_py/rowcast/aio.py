@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +19,15 @@ from websockets.exceptions import ConnectionClosed
 
 from .artifacts import Progress
 from .canvas import Picture
-from .detokenizer import Detokenizer
+from .easel import Easel
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
 from .generation import Generation
 from .messages import CloseCode
-from .mosaic import event_maker
-from .painter import Painter
+from .painter import Painter, make_session
 from .requests import Request, RequestOptions
 from .session import ClientSession
+from .tiers import Decoder
 from .transport import (
     Patience,
     check_subprotocol,
@@ -52,18 +52,30 @@ def connect(
     threads: int = 1,
     open_timeout: float = 10.0,
     reconnect: float = 30.0,
+    quality: str = "full",
+    providers: Sequence[str] = ("cpu",),
 ) -> AsyncClient:
     """A client for the server at ``url`` (``ws://host:port``); use it with ``async with``.
 
     ``decode=False`` leaves pixels out: events carry ids alone and no detokenizer is fetched.
     ``cache`` is where detokenizer files are kept; ``allowed_hosts`` are hosts beside the server's
-    own that they may come from; ``progress`` is called with bytes received and announced;
-    ``threads`` bounds a decode. A broken link is taken up again for ``reconnect`` seconds.
+    own that they may come from; ``progress`` is called, from any thread, with the bytes received
+    and announced of the file that is being fetched. A broken link is taken up again for
+    ``reconnect`` seconds.
 
-    Raises, on entering: ConnectionFailed, DetokenizerError, ProtocolError.
+    ``quality`` is the best that pictures are painted with: ``palette`` fetches a small table and
+    nothing else, ``preview`` a small decoder too where the server has one, ``full`` the detokenizer
+    as well. What is there paints at once; the rest is fetched in the background. ``threads`` bounds
+    a decode; ``providers`` (cpu, cuda, coreml, directml) are where it may run, the best first, and
+    decide the precision that is fetched: `AsyncClient.tiers` says which it is.
+
+    Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
     """
-    painter = Painter(url, cache, allowed_hosts, progress, threads) if decode else None
-    return AsyncClient(url, ClientSession(token), painter, open_timeout, reconnect)
+    painter = None
+    if decode:
+        painter = Painter(url, cache, allowed_hosts, progress, threads, quality, providers)
+    session = make_session(token, painter)
+    return AsyncClient(url, session, painter, open_timeout, reconnect)
 
 
 class AsyncClient:
@@ -107,9 +119,15 @@ class AsyncClient:
         await self._shut()
 
     @property
-    def detokenizer(self) -> Detokenizer | None:
-        """What the pictures are painted with; None with ``decode=False``."""
+    def detokenizer(self) -> Decoder | None:
+        """What finished pictures are painted with: None until it is there, as it is at the end of
+        the first picture, and with ``decode=False``."""
         return None if self._painter is None else self._painter.detokenizer
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """What there is to paint with by now, the best last: ``full fp32 on cpu``."""
+        return () if self._painter is None else self._painter.descriptions
 
     def generate(
         self,
@@ -177,10 +195,15 @@ class AsyncClient:
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
     ) -> AsyncGenerator[Event]:
         generation, frames = begin()
-        make_event = event_maker(generation, self._painter, seamless)
         news = asyncio.Event()
         generation.wake = news.set
         loop = asyncio.get_running_loop()
+
+        def wake() -> None:  # from any thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(news.set)
+
+        easel = Easel(generation, self._painter, seamless, wake)
         try:
             if self._reader is not None and self._reader.done():
                 # Lost while nothing was forming, or given up: recovering sends the frames too.
@@ -188,16 +211,20 @@ class AsyncClient:
             else:
                 await self._send(frames)
             while True:
-                notice = generation.take()
-                if notice is not None:
-                    # Meanwhile the reader goes on: the next notice is of the newest state.
-                    yield await loop.run_in_executor(self._decoders, make_event, notice)
-                elif generation.ended:
+                event = easel.next_event()
+                decode = easel.next_decode()
+                if decode is not None:
+                    # Meanwhile the reader goes on: the next decode is of the newest state.
+                    loop.run_in_executor(self._decoders, decode)
+                if event is not None:
+                    yield event
+                elif easel.ended:
                     return
                 else:
                     await news.wait()
                     news.clear()
         finally:
+            easel.close()
             cancels = self.session.cancel(generation)
             self.session.abandon(generation)
             with contextlib.suppress(RowcastError):
@@ -271,6 +298,8 @@ class AsyncClient:
         return self.session.receive(frame)
 
     async def _shut(self) -> None:
+        if self._painter is not None:
+            self._painter.stop()  # first: who waits for pixels is not to wait any longer
         cancels = self.session.close()
         with contextlib.suppress(RowcastError):
             await self._send(cancels)
@@ -283,3 +312,5 @@ class AsyncClient:
             await self._socket.close()
             self._socket = None
         self._decoders.shutdown(wait=False, cancel_futures=True)
+        if self._painter is not None:
+            await asyncio.to_thread(self._painter.close)

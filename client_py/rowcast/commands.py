@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,7 +16,7 @@ from tempfile import TemporaryFile
 from PIL import Image
 from rich.console import Console
 
-from .artifacts import cached_path
+from .artifacts import Progress, cached_path
 from .canvas import Picture
 from .cli import INTERRUPTED
 from .detokenizer import Detokenizer
@@ -33,6 +35,7 @@ from .replay import (
 from .requests import RequestOptions
 from .sync import SyncClient, connect
 from .terminal import download_bar, painting
+from .tiers import QUALITIES, Decoder
 
 DEFAULT_OUT = Path("rowcast-pictures")
 SAMPLING = ("temperature", "top_k", "top_p", "guidance")
@@ -110,8 +113,42 @@ def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> Non
         metavar="DIR",
         help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT}/)",
     )
+    parser.add_argument(
+        "--quality",
+        choices=QUALITIES,
+        default=QUALITIES[-1],
+        help="the best that pictures are painted and saved with: palette fetches a small table and "
+        "nothing else, preview a small decoder too, full the detokenizer (default: full)",
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
     parser.set_defaults(source=None, row=None, token=None, allow_host=[])
+
+
+class _Fetching:
+    """A file's progress: a bar while nothing else is shown, then words beside the pictures.
+
+    Called from the thread that fetches.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+        self._text = ""
+        self._lock = threading.Lock()
+
+    def __call__(self, received: int, announced: int) -> None:
+        with self._lock:
+            if self.bar is not None:
+                self.bar(received, announced)
+            is_done = received == announced
+            self._text = "" if is_done else f", {received / 1e6:.1f} of {announced / 1e6:.1f} MB"
+
+    def __str__(self) -> str:
+        return self._text
+
+    def leave_bar(self) -> None:
+        """A terminal shows one thing at a time: the pictures take the place of the bar."""
+        with self._lock:
+            self.bar = None
 
 
 @dataclass
@@ -119,6 +156,7 @@ class _Watch:
     """What is seen while pictures form: the newest images and the times that matter."""
 
     started: float
+    fetching: _Fetching
     images: dict[int, Image.Image] = field(default_factory=dict)
     pictures: dict[int, Picture] = field(default_factory=dict)
     first_row_s: float | None = None
@@ -152,7 +190,9 @@ class _Watch:
             return f"waiting, place {self.queue} in the queue"
         rows = sum(picture.rows_held for picture in self.pictures.values())
         total = sum(picture.recipe.rows for picture in self.pictures.values())
-        return f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s"
+        return (
+            f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s{self.fetching}"
+        )
 
 
 def draw(url: str, options: argparse.Namespace) -> int:
@@ -162,14 +202,22 @@ def draw(url: str, options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=options.out):
         pass  # else OSError: what could not be saved is not drawn
-    with (
-        download_bar(console) as progress,
-        connect(
-            url, token=options.token, allowed_hosts=options.allow_host, progress=progress
-        ) as client,
-    ):
+    fetching = _Fetching()
+    with ExitStack() as opened:
+        with download_bar(console) as bar:
+            fetching.bar = bar
+            client = opened.enter_context(
+                connect(
+                    url,
+                    token=options.token,
+                    allowed_hosts=options.allow_host,
+                    progress=fetching,
+                    quality=options.quality,
+                )
+            )
+            fetching.leave_bar()
         before = client.bytes_received
-        watch = _Watch(time.perf_counter())
+        watch = _Watch(time.perf_counter(), fetching)
         code, problem = 0, ""
         try:
             with painting(console) as paint:
@@ -198,6 +246,7 @@ def draw(url: str, options: argparse.Namespace) -> int:
             "first_row_s": _rounded(watch.first_row_s),
             "row_s": _rounded(watch.row_s),
             "total_s": _rounded(total),
+            "painted_by": client.tiers[-1] if client.tiers else None,
             "files": files + mosaic,
         }
     if cut := max((picture.text_cut for picture in watch.pictures.values()), default=0):
@@ -258,7 +307,7 @@ def _tell(
             print("rowcast: the rows that had arrived are saved", file=sys.stderr)
 
 
-def save_pictures(named: dict[Path, Picture], detokenizer: Detokenizer | None) -> list[str]:
+def save_pictures(named: dict[Path, Picture], detokenizer: Decoder | None) -> list[str]:
     """Write .rows, .png and .gif of each picture, under its name; returns the paths.
 
     All .rows files are written first: they cannot be made again. Without a row or a detokenizer
@@ -276,7 +325,7 @@ def save_pictures(named: dict[Path, Picture], detokenizer: Detokenizer | None) -
 
 
 def save_mosaic(
-    pictures: dict[int, Picture], images: int, detokenizer: Detokenizer | None, folder: Path
+    pictures: dict[int, Picture], images: int, detokenizer: Decoder | None, folder: Path
 ) -> list[str]:
     """Write mosaic.png and mosaic.gif of those of ``images`` pictures that have begun.
 

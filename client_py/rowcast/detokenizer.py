@@ -8,59 +8,99 @@ it paints.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from .devices import CPU, PROVIDERS, usable
 from .errors import DetokenizerError
+from .palette import PAPER as PAPER
+
+logger = logging.getLogger(__name__)
 
 FORMAT: Final = "1"
-# What is not drawn yet is shown in this colour, 0..255.
-PAPER: Final = (236, 233, 226)
+# What the largest layers of a VQGAN decoder hold at once for each pixel of a picture: some four
+# maps of 128 channels in float32. Decodes of several pictures are cut so that they fit.
+BYTES_PER_PIXEL: Final = 4 * 128 * 4
+MEMORY_BUDGET_BYTES: Final = 512 * 2**20
 
 
 class Detokenizer:
-    """A loaded detokenizer file. Raises DetokenizerError for a file that is not one.
+    """A loaded detokenizer file, or its bytes. Raises DetokenizerError for one that is none.
 
     ``threads`` bounds what a decode takes of the machine, so that the host program stays
-    responsive.
+    responsive. ``providers`` (cpu, cuda, coreml, directml) are tried in turn: those that ONNX
+    Runtime does not offer here, or that fail the file's self-test, are passed over. ``provider``
+    says which it is, ``precision`` and ``kind`` what the file is.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        source: Path | str | bytes,
+        threads: int = 1,
+        *,
+        providers: Sequence[str] = (CPU,),
+        name: str | None = None,
+    ) -> None:
+        self.path = Path(name or "a detokenizer") if isinstance(source, bytes) else Path(source)
+        candidates = usable(providers)
+        for provider in candidates:
+            try:
+                self._load(source, threads, provider)
+                return
+            except DetokenizerError as error:
+                if provider == candidates[-1]:
+                    raise
+                logger.warning("%s cannot run %s, trying the next: %s", provider, self.path, error)
+
+    def _load(self, source: Path | str | bytes, threads: int, provider: str) -> None:
+        import onnxruntime  # here, so that whoever only shows a palette does not wait for it
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # failures are raised, and told in our own words
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            self._session: Any = onnxruntime.InferenceSession(
+                source if isinstance(source, bytes) else str(source),
+                options,
+                providers=[PROVIDERS[provider]],
+                enable_fallback=0,
             )  # (the fallback, to the CPU again, prints on stdout)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
+            raise DetokenizerError(
+                f"{self.path} is no ONNX file, or is damaged: {error}"
+            ) from error
         try:
             metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except UnicodeDecodeError as error:
-            raise DetokenizerError(f"{path} has damaged metadata: {error}") from error
+            raise DetokenizerError(f"{self.path} has damaged metadata: {error}") from error
         if metadata.get("rowcast.format") != FORMAT:
             raise DetokenizerError(
-                f"{path} is an ONNX file, but no detokenizer written by `rowcast export`"
+                f"{self.path} is an ONNX file, but no detokenizer written by `rowcast export`"
                 f" (rowcast.format is {metadata.get('rowcast.format')!r}, not {FORMAT!r})"
             )
+        self.provider = provider
+        self.kind = metadata.get("rowcast.kind", "full")
+        self.precision = metadata.get("rowcast.precision", "fp32")
         try:
             self.codebook_size = int(metadata["rowcast.codebook_size"])
             self.pixels_per_token = int(metadata["rowcast.pixels_per_token"])
             self._self_test(json.loads(metadata["rowcast.self_test"]))
         except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise DetokenizerError(f"{path} has damaged metadata: {error!r}") from error
+            raise DetokenizerError(f"{self.path} has damaged metadata: {error!r}") from error
 
-    def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def decode(
+        self, ids: NDArray[np.integer], memory_bytes: int = MEMORY_BUDGET_BYTES
+    ) -> NDArray[np.uint8]:
         """[batch, rows, cols] ids -> [batch, rows * p, cols * p, 3] RGB.
+
+        As many pictures at once as a decode may take of memory, at least one.
 
         Raises DetokenizerError for an id outside the codebook, or where the runtime fails.
         """
@@ -69,6 +109,14 @@ class Detokenizer:
             raise DetokenizerError(
                 f"the id {int(grid.max())} is outside the codebook of {self.codebook_size}"
             )
+        pixels_each = grid[:1].size * self.pixels_per_token**2
+        at_once = max(1, memory_bytes // max(1, pixels_each * BYTES_PER_PIXEL))
+        if len(grid) <= at_once:
+            return self._run(grid)
+        parts = [self._run(grid[first : first + at_once]) for first in range(0, len(grid), at_once)]
+        return np.concatenate(parts)
+
+    def _run(self, grid: NDArray[np.int64]) -> NDArray[np.uint8]:
         try:
             (pixels,) = self._session.run(["pixels"], {"ids": grid})
         except Exception as error:  # as above

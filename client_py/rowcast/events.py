@@ -18,13 +18,15 @@ class Event:
 
     ``picture`` holds its ids and recipe, ``image`` the picture so far (None before its first row,
     or where the client was opened with ``decode=False``). Of a ``seamless`` request it is all the
-    request's pictures so far, joined as one.
+    request's pictures so far, joined as one. ``tier`` says what painted the newest rows of it:
+    ``palette``, ``preview``, ``incremental`` or ``full``.
     """
 
     index: int
     picture: Picture
     image: Image | None
     seamless: bool = field(default=False, kw_only=True)
+    tier: str | None = field(default=None, kw_only=True)
 
     @property
     def seed(self) -> int:
@@ -54,8 +56,14 @@ class RowsArrived(Event):
 
 
 @dataclass(frozen=True)
+class PictureRepainted(Event):
+    """Rows that were told before, painted better: ``image`` shows what there is by now."""
+
+
+@dataclass(frozen=True)
 class PictureDone(Event):
-    """The end of a picture. ``image`` equals a decode of all its rows at once.
+    """The end of a picture. ``image`` equals a decode of all its rows at once, by the best that
+    the client's ``quality`` allows: ``full`` waits for the full detokenizer.
 
     Of a ``seamless`` request the last event's does: of the whole mosaic.
     """

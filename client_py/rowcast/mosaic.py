@@ -7,8 +7,7 @@ each other where pictures pasted side by side show an edge (min-dalle's ``is_sea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -17,11 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .canvas import Picture
-from .detokenizer import PAPER, Detokenizer
 from .errors import InvalidRequest
-from .events import Event
-from .generation import Generation, Notice
-from .painter import Painter, make_event
+from .palette import PAPER
+from .tiers import Decoder
 
 NOT_DRAWN: Final = 0  # fills the grid where no id is held; it is never decoded
 
@@ -76,7 +73,7 @@ class Mosaic:
         self._pictures[index] = picture
         self._decoded.clear()
 
-    def paint(self, detokenizer: Detokenizer, rows: int | None = None) -> Image.Image | None:
+    def paint(self, detokenizer: Decoder, rows: int | None = None) -> Image.Image | None:
         """All rows that arrived until now, paper elsewhere; None before the first row of any.
 
         With ``rows`` no more than the first so many of each picture. What was decoded for the last
@@ -117,7 +114,7 @@ class Mosaic:
         self._decoded, self._painted = decoded, Image.fromarray(canvas)
         return self._painted
 
-    def time_lapse(self, detokenizer: Detokenizer) -> Iterator[Image.Image]:
+    def time_lapse(self, detokenizer: Decoder) -> Iterator[Image.Image]:
         """The mosaic with one, two, … rows of every picture, as they form side by side."""
         held = max((each.rows_held for each in self._pictures if each is not None), default=0)
         for rows in range(1, held + 1):
@@ -167,25 +164,3 @@ def _steps(
         if is_higher:
             yield from _steps(heights, top, bottom, column, end)
         column = end
-
-
-def event_maker(
-    generation: Generation, painter: Painter | None, seamless: bool
-) -> Callable[[Notice], Event]:
-    """What makes a request's events: each with its picture, or ``seamless`` with the mosaic.
-
-    The function may take as long as a decode.
-    """
-    if not seamless:
-        return lambda notice: make_event(notice, painter)
-    mosaic = Mosaic(len(generation.slots))
-
-    def make(notice: Notice) -> Event:
-        image = None
-        if painter is not None and painter.detokenizer is not None:
-            painter.check(notice.picture)
-            mosaic.place(notice.index, notice.picture)
-            image = mosaic.paint(painter.detokenizer)
-        return replace(make_event(notice, None), image=image, seamless=True)
-
-    return make

@@ -11,9 +11,9 @@ import math
 
 from PIL import Image
 
-from .detokenizer import PAPER
 from .errors import RowcastError
 from .events import Event
+from .palette import PAPER
 
 GAP_PIXELS = 4
 

@@ -16,7 +16,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .canvas import Picture, Recipe, Sampling
-from .detokenizer import Detokenizer
 from .errors import ProtocolError, ReplayError
 from .messages import (
     Digest,
@@ -28,6 +27,7 @@ from .messages import (
     Unsigned32,
     done_reason,
 )
+from .tiers import Decoder
 
 MAGIC: Final = b"ROWS"
 VERSION: Final = 1
@@ -141,12 +141,12 @@ def load_rows(path: Path) -> Picture:
         raise ReplayError(f"{path}: {error}") from error
 
 
-def final_image(picture: Picture, detokenizer: Detokenizer) -> Image.Image:
+def final_image(picture: Picture, detokenizer: Decoder) -> Image.Image:
     """The rows held, decoded at once; paper where none are."""
     return Image.fromarray(detokenizer.paint(picture.grid, picture.recipe.rows))
 
 
-def time_lapse(picture: Picture, detokenizer: Detokenizer) -> Iterator[Image.Image]:
+def time_lapse(picture: Picture, detokenizer: Decoder) -> Iterator[Image.Image]:
     """The picture after each of its rows, as a client saw it form."""
     grid = picture.grid
     for held in range(1, len(grid) + 1):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Final
 
 from .canvas import Picture, Recipe
 from .errors import (
@@ -60,20 +62,29 @@ from .requests import (
     resolve_sampling,
 )
 
+PRECISIONS: Final = ("fp32", "fp16", "int8")  # of detokenizer files, the most exact first
+
 
 class ClientSession:
     """One logical connection, which may outlive several sockets.
 
     After a socket is lost, `resume` gives the frames for the next one. Raises InvalidRequest for a
     token that cannot be one. ``progress`` grows with every row and every end that arrives.
+    ``precisions`` is the order in which a detokenizer file is chosen, for a picture's recipe.
     """
 
-    def __init__(self, token: str | None = None, name: str = "rowcast-python") -> None:
+    def __init__(
+        self,
+        token: str | None = None,
+        name: str = "rowcast-python",
+        precisions: Sequence[str] = PRECISIONS,
+    ) -> None:
         if token is not None:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:
                 raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
         self._hello = Hello(token, name)
+        self._precisions = precisions
         self._slots: dict[int, Slot] = {}
         self._greeted = False
         self._welcome: Welcome | None = None
@@ -239,7 +250,7 @@ class ClientSession:
             raise ProtocolError(f"a picture by {accepted.model!r}, which was not announced")
         if accepted.image != slot.image:
             raise ProtocolError(f"image {accepted.image} instead of {slot.image}")
-        file = detokenizer_file(model)
+        file = detokenizer_file(model, "full", self._precisions)
         picture = Picture(
             Recipe(
                 model=accepted.model,
@@ -334,11 +345,14 @@ class ClientSession:
         return encode(Watch(slot.stream, key, slot.image, held, checksum))
 
 
-def detokenizer_file(model: Model) -> DetokenizerFile | None:
-    """The file to decode with, of those announced; None where there is none that we know."""
-    for file in model.files:
-        if (file.kind, file.precision) == ("full", "fp32"):
-            return file
+def detokenizer_file(
+    model: Model, kind: str = "full", precisions: Sequence[str] = PRECISIONS
+) -> DetokenizerFile | None:
+    """The announced file of a kind, in the first of these precisions that there is; else None."""
+    for precision in precisions:
+        for file in model.files:
+            if (file.kind, file.precision) == (kind, precision):
+                return file
     return None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,15 +20,15 @@ from websockets.sync.client import connect as open_websocket
 
 from .artifacts import Progress
 from .canvas import Picture
-from .detokenizer import Detokenizer
+from .easel import Easel
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
 from .generation import Generation
 from .messages import CloseCode
-from .mosaic import event_maker
-from .painter import Painter
+from .painter import Painter, make_session
 from .requests import Request, RequestOptions
 from .session import ClientSession
+from .tiers import Decoder
 from .transport import (
     Patience,
     check_subprotocol,
@@ -40,6 +42,9 @@ from .transport import (
 logger = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 256  # a peer that never stops sending must not keep the caller from its events
+# How often it is looked, beside the socket, whether a decode has ended or a file has come.
+DECODING_POLL_SECONDS = 0.005
+LOADING_POLL_SECONDS = 0.05
 
 
 def connect(
@@ -53,10 +58,15 @@ def connect(
     threads: int = 1,
     open_timeout: float = 10.0,
     reconnect: float = 30.0,
+    quality: str = "full",
+    providers: Sequence[str] = ("cpu",),
 ) -> SyncClient:
     """A client for the server at ``url``; use it with ``with``. See `rowcast.connect`."""
-    painter = Painter(url, cache, allowed_hosts, progress, threads) if decode else None
-    return SyncClient(url, ClientSession(token), painter, open_timeout, reconnect)
+    painter = None
+    if decode:
+        painter = Painter(url, cache, allowed_hosts, progress, threads, quality, providers)
+    session = make_session(token, painter)
+    return SyncClient(url, session, painter, open_timeout, reconnect)
 
 
 class SyncClient:
@@ -79,6 +89,7 @@ class SyncClient:
         self._socket: ClientConnection | None = None
         self._is_lost = False
         self._closing = contextlib.ExitStack()  # closes the socket that is open
+        self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
 
     def __enter__(self) -> Self:
         try:
@@ -99,9 +110,15 @@ class SyncClient:
         self._shut()
 
     @property
-    def detokenizer(self) -> Detokenizer | None:
-        """What the pictures are painted with; None with ``decode=False``."""
+    def detokenizer(self) -> Decoder | None:
+        """What finished pictures are painted with: None until it is there, as it is at the end of
+        the first picture, and with ``decode=False``."""
         return None if self._painter is None else self._painter.detokenizer
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """What there is to paint with by now, the best last: ``full fp32 on cpu``."""
+        return () if self._painter is None else self._painter.descriptions
 
     def generate(
         self,
@@ -152,7 +169,8 @@ class SyncClient:
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
     ) -> Generator[Event]:
         generation, frames = begin()
-        make_event = event_maker(generation, self._painter, seamless)
+        woken = threading.Event()
+        easel = Easel(generation, self._painter, seamless, woken.set)
         try:
             if self._is_lost:
                 # While nothing was forming, or given up: recovering sends the frames too.
@@ -161,18 +179,33 @@ class SyncClient:
                 self._send(frames)
             while True:
                 self._receive(timeout=0)  # all that is there: the next notice is the newest state
-                notice = generation.take()
-                if notice is not None:
-                    yield make_event(notice)
-                elif generation.ended:
+                event = easel.next_event()
+                decode = easel.next_decode()
+                if decode is not None:
+                    self._decoders.submit(decode)
+                if event is not None:
+                    yield event
+                elif easel.ended:
                     return
                 else:
-                    self._receive(timeout=None)
+                    self._wait(easel, generation, woken)
         finally:
+            easel.close()
             cancels = self.session.cancel(generation)
             self.session.abandon(generation)
             with contextlib.suppress(RowcastError):
                 self._send(cancels)
+
+    def _wait(self, easel: Easel, generation: Generation, woken: threading.Event) -> None:
+        """Until there may be something new: a frame, the end of a decode, a file."""
+        if generation.ended:  # no frame will come
+            woken.wait(LOADING_POLL_SECONDS)
+            woken.clear()
+        elif easel.is_busy:
+            pause = DECODING_POLL_SECONDS if easel.is_decoding else LOADING_POLL_SECONDS
+            self._receive(pause)
+        else:
+            self._receive(timeout=None)
 
     def _receive(self, timeout: float | None) -> None:
         """Take the next frame, waiting for it as long as ``timeout``, and all that follow it."""
@@ -238,8 +271,13 @@ class SyncClient:
         return self.session.receive(frame)
 
     def _shut(self) -> None:
+        if self._painter is not None:
+            self._painter.stop()  # first: who waits for pixels is not to wait any longer
         cancels = self.session.close()
         with contextlib.suppress(RowcastError):
             self._send(cancels)
         self._socket = None
         self._closing.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        if self._painter is not None:
+            self._painter.close()

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from .models import hub
 from .models.cache import new_folder
 from .models.checkpoints import open_checkpoint
+from .models.client_files import read_detokenizer
 from .models.errors import ModelError
 from .models.loading import Transformer, load_transformer
 from .models.safetensors_file import write_safetensors
@@ -94,7 +95,8 @@ def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) 
         shutil.copyfile(files.vocabulary, temporary / "vocab.json")
         shutil.copyfile(files.merges, temporary / "merges.txt")
         if files.detokenizer is not None and ready:
-            shutil.copyfile(files.detokenizer, temporary / files.detokenizer.name)
+            for path in _with_its_tiers(files.detokenizer):
+                shutil.copyfile(path, temporary / path.name)
         settings = json.dumps(_settings(files, transformer), indent=2)
         (temporary / "model.json").write_text(settings + "\n", "utf-8")
 
@@ -105,6 +107,13 @@ def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) 
             f"{folder} could not be written ({error.strerror or error}; it needs "
             f"{total / 1e6:,.1f} MB); nothing was left there"
         ) from error
+
+
+def _with_its_tiers(detokenizer: Path) -> list[Path]:
+    """The file and, where it is ready for clients, what lies beside it for them."""
+    if detokenizer.suffix != ".onnx":
+        return [detokenizer]
+    return [file.path for file in read_detokenizer(detokenizer).files]
 
 
 def _settings(files: ModelFiles, transformer: Transformer) -> dict[str, Any]:

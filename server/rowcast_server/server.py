@@ -51,7 +51,7 @@ class RowcastServer:
         self._authorise = token_check(config.tokens)
         self._gateway = Gateway(config, self._session)
         self._web = WebServer(
-            make_app({model.detokenizer_sha256: model.detokenizer}, lambda: self._ready),
+            make_app({file.sha256: file.path for file in model.files}, lambda: self._ready),
             config.host,
             config.http_port,
         )
@@ -143,12 +143,13 @@ def announce(model: LoadedModel, dtype: str = "float32") -> Model:
         ),
         files=[
             DetokenizerFile(
-                kind="full",
-                precision="fp32",
-                bytes=model.detokenizer.stat().st_size,
-                sha256=model.detokenizer_sha256,
-                url=file_name(model.detokenizer_sha256),
+                kind=file.kind,
+                precision=file.precision,
+                bytes=file.size,
+                sha256=file.sha256,
+                url=file_name(file.sha256, file.path.suffix),
             )
+            for file in model.files
         ],
     )
 

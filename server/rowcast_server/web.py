@@ -38,14 +38,14 @@ async def _share(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
-def file_name(sha256: bytes) -> str:
+def file_name(sha256: bytes, suffix: str = ".onnx") -> str:
     """The path of a detokenizer file under the public URL."""
-    return f"{DETOKENIZER_PATH}/{sha256.hex()}.onnx"
+    return f"{DETOKENIZER_PATH}/{sha256.hex()}{suffix}"
 
 
 def make_app(files: Mapping[bytes, Path], is_ready: Callable[[], bool]) -> web.Application:
     """The application: ``files`` by sha256."""
-    by_name = {file_name(sha256): path for sha256, path in files.items()}
+    by_name = {file_name(sha256, path.suffix): path for sha256, path in files.items()}
 
     async def detokenizer(request: web.Request) -> web.StreamResponse:
         path = by_name.get(request.path.lstrip("/"))

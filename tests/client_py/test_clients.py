@@ -802,25 +802,6 @@ async def test_closing_the_client_ends_whoever_still_waits(tiny_folder: Path) ->
             await task
 
 
-async def test_a_slow_decode_delays_nobody_who_reads(tiny_server: RowcastServer) -> None:
-    """The reader goes on while a picture is painted: R-48."""
-    async with rowcast.connect(tiny_server.ws_url) as client:
-        painter = client._painter
-        assert painter is not None
-        paint, painted = painter.paint, []
-
-        def slowly(picture: Any, grid: Any) -> Any:
-            time.sleep(0.2)
-            painted.append(len(grid))
-            return paint(picture, grid)
-
-        painter.paint = slowly  # type: ignore[method-assign]
-        events = [event async for event in client.generate(PROMPT, seed=5)]
-    assert isinstance(events[-1], PictureDone)
-    assert painted == sorted(painted)
-    assert len([event for event in events if isinstance(event, RowsArrived)]) <= 2
-
-
 # One interface
 
 

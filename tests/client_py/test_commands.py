@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,14 @@ from rowcast.artifacts import cached_path
 from rowcast.cli import main
 from rowcast.detokenizer import PAPER
 from rowcast.messages import DoneReason
+from rowcast.palette import Palette
 from rowcast.replay import load_rows
+from rowcast.tiers import Decoder
 from rowcast_server.server import RowcastServer
 
-from tests.support.fake_server import Peer, accepted, fake_server, rows, welcome
+from tests.support.fake_server import CODES, Peer, accepted, fake_server, rows, welcome
 from tests.support.servers import running_server
+from tests.support.tiny_model import tiny_detokenizer, tiny_palette
 
 PROMPT = "a red boat"
 Captured = pytest.CaptureFixture[str]
@@ -325,6 +329,44 @@ def test_a_full_disk_keeps_the_rows(tiny_server: RowcastServer, out: Path) -> No
     assert done.stderr.strip() == f"rowcast generate: {out}/image-0.png: File too large"
     assert names(out) == ["before", "image-0.rows"]
     assert load_rows(out / "image-0.rows").complete
+
+
+# Quality
+
+
+@pytest.mark.parametrize(
+    ("quality", "painted_by"),
+    [
+        ("palette", "palette uint8"),
+        ("preview", "preview fp32 on cpu"),
+        ("full", "full fp32 on cpu"),
+    ],
+)
+def test_pictures_are_saved_in_the_quality_that_is_asked_for(
+    tiny_folder: Path, tmp_path: Path, out: Path, capsys: Captured, quality: str, painted_by: str
+) -> None:
+    folder = tmp_path / "tiers"
+    shutil.copytree(tiny_folder, folder)
+    tiny_palette(folder / "palette.npy", CODES)
+    tiny_detokenizer(folder / "preview.onnx", CODES, **{"rowcast.kind": "preview"})
+    with running_server(folder) as server:
+        options = ["--quality", quality, "--seed", 5, "--out", out, "--json"]
+        assert run("generate", server.ws_url, PROMPT, *options) == 0
+    answer = report(capsys)
+    assert answer["painted_by"] == painted_by
+    assert names(out) == ["image-0.gif", "image-0.png", "image-0.rows"]
+    picture = load_rows(out / "image-0.rows")
+    decoder: Decoder = rowcast.Detokenizer(folder / "detokenizer.onnx")
+    if quality == "palette":
+        decoder = Palette((folder / "palette.npy").read_bytes(), CODES, 4)
+    with Image.open(out / "image-0.png") as image:
+        assert np.array_equal(np.asarray(image), decoder.decode(picture.grid[None])[0])
+
+
+def test_a_quality_that_there_is_not(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        run("generate", "ws://h:1", PROMPT, "--quality", "best")
+    assert "invalid choice: 'best'" in told(capsys)
 
 
 # Replay

@@ -14,6 +14,7 @@ from rowcast.canvas import Picture
 from rowcast.events import Event, PictureDone
 from rowcast.session import ClientSession
 from rowcast.sync import SyncClient
+from rowcast.tiers import Decoder
 
 T = TypeVar("T")
 
@@ -57,8 +58,12 @@ class AsyncShell:
         return self.client.bytes_received
 
     @property
-    def detokenizer(self) -> rowcast.Detokenizer | None:
+    def detokenizer(self) -> Decoder | None:
         return self.client.detokenizer
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        return self.client.tiers
 
     def generate(self, prompt: str, images: int = 1, **options: Any) -> Generator[Event]:
         return self._iterate(lambda: self.client.generate(prompt, images, **options))

@@ -1,7 +1,7 @@
 """Model folders of random weights in the real formats: small, quick, and no torch.
 
 `tiny_model` draws 4x4 grids of 96 codes; its detokenizer is a real ONNX file that paints each code
-in a colour of its own.
+in a colour of its own. A palette is there where a test puts it.
 """
 
 from __future__ import annotations
@@ -189,4 +189,13 @@ def tiny_detokenizer(path: Path, codebook_size: int, **changes: str) -> Path:
     helper.set_model_props(model, metadata | changes)
     path.write_bytes(model.SerializeToString())
     onnx.checker.check_model(model)
+    return path
+
+
+def tiny_palette(path: Path, codebook_size: int, side: int = 2) -> Path:
+    """A palette of other colours than the detokenizer's, ``side`` x ``side`` pixels a code."""
+    shape = (codebook_size, side, side, 3)
+    table = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, table, version=(1, 0), allow_pickle=False)
     return path

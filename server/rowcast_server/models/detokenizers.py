@@ -6,29 +6,18 @@ torch nor the exporter. It is kept under the hash of the file that it was made f
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import onnx
-
 from .cache import cached_folder
+from .client_files import Detokenizer, file_sha256, read_detokenizer
 from .errors import ModelError
 from .sources import ModelFiles
 
 READY: Final = ".onnx"
 FILE: Final = "detokenizer.onnx"
-
-
-@dataclass(frozen=True)
-class Detokenizer:
-    path: Path
-    sha256: bytes
-    codebook_size: int
-    pixels_per_token: int
 
 
 def detokenizer_of(files: ModelFiles) -> Detokenizer:
@@ -40,12 +29,7 @@ def detokenizer_of(files: ModelFiles) -> Detokenizer:
             f"rowcast export SOURCE -o {files.encoder.parent}"
         )
     path = files.detokenizer if files.detokenizer.suffix == READY else _export(files.detokenizer)
-    return _read(path)
-
-
-def file_sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return read_detokenizer(path)
 
 
 def _export(source: Path) -> Path:
@@ -64,18 +48,3 @@ def _export(source: Path) -> Path:
             )
 
     return cached_folder("detokenizers", file_sha256(source), make) / FILE
-
-
-def _read(path: Path) -> Detokenizer:
-    try:
-        model = onnx.load(path)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        codebook_size = int(metadata["rowcast.codebook_size"])
-        pixels_per_token = int(metadata["rowcast.pixels_per_token"])
-    except KeyError as error:
-        raise ModelError(
-            f"{path} does not say its {error.args[0]}: it was not made by `rowcast export`"
-        ) from error
-    except Exception as error:  # protobuf's DecodeError and whatever else onnx lets through
-        raise ModelError(f"{path} is no ONNX file, or is cut short: {error}") from error
-    return Detokenizer(path, file_sha256(path), codebook_size, pixels_per_token)

@@ -20,7 +20,8 @@ from ..engine.runner import Grid
 from ..engine.sampling import SAMPLER_VERSION
 from . import hub
 from .checkpoints import open_checkpoint
-from .detokenizers import Detokenizer, detokenizer_of, file_sha256
+from .client_files import ClientFile, Detokenizer, file_sha256
+from .detokenizers import detokenizer_of
 from .errors import ModelError
 from .flax_names import encoder_and_decoder, is_flax
 from .shapes import check_transformer
@@ -52,11 +53,12 @@ class Transformer:
 
 @dataclass(frozen=True)
 class LoadedModel(Transformer):
-    """The same with the detokenizer that clients will fetch."""
+    """The same with what clients will fetch: ``files``, of which ``detokenizer`` is the first."""
 
     pixels_per_token: int
     detokenizer: Path
     detokenizer_sha256: bytes
+    files: tuple[ClientFile, ...]
 
 
 def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
@@ -73,6 +75,7 @@ def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
         pixels_per_token=detokenizer.pixels_per_token,
         detokenizer=detokenizer.path,
         detokenizer_sha256=detokenizer.sha256,
+        files=detokenizer.files,
     )
 
 

@@ -1,0 +1,122 @@
+"""Painting without sockets: notices put in by hand, decodes run when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from rowcast.canvas import Picture
+from rowcast.easel import Easel
+from rowcast.events import Event
+from rowcast.generation import Generation
+from rowcast.messages import Model
+from rowcast.painter import Painter
+from rowcast.requests import Request
+from rowcast.session import ClientSession
+from rowcast.tiers import Decoder
+
+from tests.support.fake_server import COLS, MODEL, ROWS, welcome
+
+SIDE = MODEL.pixels_per_token
+
+
+@dataclass
+class PlainDecoder:
+    """Paints every id in one colour, and notes what it was given."""
+
+    colour: tuple[int, int, int]
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    pixels_per_token: int = SIDE
+
+    def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+        self.shapes.append(ids.shape[1:])
+        batch, rows, cols = ids.shape
+        return np.full((batch, rows * SIDE, cols * SIDE, 3), self.colour, np.uint8)
+
+    def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
+        return self.decode(grid[None])[0]
+
+
+@dataclass
+class PlainTier:
+    """A tier of one colour. As the incremental one it paints pictures, and no mosaics."""
+
+    name: str
+    colour: tuple[int, int, int]
+    painted: list[int] = field(default_factory=list)  # rows of each decode
+
+    @property
+    def description(self) -> str:
+        return f"{self.name} in {self.colour}"
+
+    @property
+    def decoder(self) -> Decoder | None:
+        return None if self.name == "incremental" else PlainDecoder(self.colour)
+
+    def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
+        self.painted.append(len(grid))
+        return np.full((len(grid) * SIDE, COLS * SIDE, 3), self.colour, np.uint8)
+
+
+def plain_painter(*tiers: PlainTier, last: str = "full") -> Painter:
+    """A painter that has these tiers, and needs no files."""
+    painter = Painter("ws://127.0.0.1:1")
+    painter._model, painter._last = MODEL, last
+    for tier in tiers:
+        painter.add(tier)
+    return painter
+
+
+class Table:
+    """A request to a server that a test plays, and the easel of its pictures."""
+
+    def __init__(
+        self,
+        painter: Painter | None,
+        images: int = 1,
+        seamless: bool = False,
+        model: Model = MODEL,
+    ) -> None:
+        self.session = ClientSession()
+        self.session.hello()
+        self.session.receive(welcome(model))
+        self.generation: Generation = self.session.start(Request("a red boat", images))[0]
+        self.woken = 0
+        self.easel = Easel(self.generation, painter, seamless, self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def receive(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.session.receive(frame)
+
+    def told(self) -> list[Event]:
+        """All events that can be told without a decode."""
+        events = []
+        while (event := self.easel.next_event()) is not None:
+            events.append(event)
+        return events
+
+    def settle(self) -> list[Event]:
+        """All events until nothing is left to tell or to decode."""
+        events = []
+        while True:
+            event = self.easel.next_event()
+            decode: Callable[[], None] | None = self.easel.next_decode()
+            if decode is not None:
+                decode()
+            if event is not None:
+                events.append(event)
+            elif decode is None:
+                return events
+
+
+def colours(event: Event) -> list[tuple[int, int, int]]:
+    """The colour of each row of ids in an event's image, at its left edge."""
+    assert event.image is not None
+    pixels = np.asarray(event.image)
+    assert pixels.shape == (ROWS * SIDE, COLS * SIDE, 3)
+    return [tuple(pixels[row * SIDE, 0].tolist()) for row in range(ROWS)]
