@@ -75,8 +75,6 @@ async def _draw(
     ours, jpegs, finals, delays = [], [], [], []
     try:
         async with rowcast.connect(server.ws_url) as client:
-            detokenizer = client.detokenizer
-            assert detokenizer is not None
             for seed in track(range(pictures), "drawing", console=console, transient=True):
                 before, last, done = client.bytes_received, time.perf_counter(), None
                 async for event in client.generate(PROMPT, seed=seed):
@@ -85,7 +83,9 @@ async def _draw(
                         delays.append((now - last) / len(event.rows))
                         last = now
                     done = event.picture
+                detokenizer = client.detokenizer
                 assert done is not None
+                assert detokenizer is not None  # it has painted the end of the picture
                 ours.append(client.bytes_received - before)
                 frames = [_jpeg_bytes(frame) for frame in time_lapse(done, detokenizer)]
                 every = max(1, len(frames) // PREVIEWS)

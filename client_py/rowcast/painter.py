@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from .artifacts import Progress, choose_file, obtain
+from .artifacts import Progress, cached_path, choose_file, obtain
 from .canvas import Picture
 from .devices import check_providers, precisions, usable
 from .errors import DetokenizerError, InvalidRequest, RowcastError
@@ -63,7 +63,10 @@ class Painter:
         self.is_closed = False
 
     def load(self, model: Model) -> None:
-        """Fetch and load the first file, and begin with the others. Raises DetokenizerError."""
+        """Fetch and load the first file, load what is kept, and begin with the others.
+
+        Raises DetokenizerError.
+        """
         kinds = FETCHED[: FETCHED.index(self._quality) + 1]
         found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
         self._missing = [file for file in found if file is not None]
@@ -72,7 +75,19 @@ class Painter:
         self._model = model
         self._last = self._missing[-1].kind
         self._load_next()
+        self._load_kept()
         self.go_on()
+
+    def _load_kept(self) -> None:
+        """Load what the cache holds: beside a first picture it would take the cores from it."""
+        while self._missing:
+            file = self._missing[0]
+            if not cached_path(file.sha256, self._cache, file.kind).is_file():
+                return
+            try:
+                self._load_next()
+            except RowcastError:
+                return  # the background fetches it anew, or tells
 
     def go_on(self) -> None:
         """Fetch what is missing, in the background; what failed is tried again."""
