@@ -205,8 +205,7 @@ def _to_bytes(values: Floats) -> NDArray[np.uint8]:
 def _enlarge(values: Floats, side: int) -> Floats:
     """[3, rows, cols] -> [3, rows * side, cols * side], linear between the centres of tokens."""
     down, across = (_shares(size, side) for size in values.shape[1:])
-    enlarged: Floats = down @ values @ across.T
-    return enlarged
+    return np.asarray(down @ values @ across.T, np.float32)
 
 
 def _shares(size: int, side: int) -> Floats:

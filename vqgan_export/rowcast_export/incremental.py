@@ -6,14 +6,17 @@ window of lines only: the new rows and the few rows before them, which change be
 below them. Each convolution of the band is given the line above the window as it was left by the
 update before (a cache), so that no line is computed for its neighbours' sake alone.
 
-What the band's norms need, mean and variance over all rows so far, comes from three places:
+What the band's norms need, mean and variance over all rows so far, is that of the window's lines,
+as they are, and for the rows above it that of a *coarse* band: the same layers at one pixel a
+token. A 3x3 convolution on what is constant within a token is, averaged over the token, a 3x3
+convolution of tokens whose kernel follows from its own (`coarse_kernel`); it costs about 3 % of a
+full decode. What is finer than a token is missing there and made up for in one of two ways:
 
-- the lines of the window, as they are;
-- for the rows above it a *coarse* band: the same layers at one pixel a token. A 3x3 convolution on
-  what is constant within a token is, averaged over the token, a 3x3 convolution of tokens whose
-  kernel follows from its own (`coarse_kernel`); it costs about 3 % of a full decode;
-- what such a row differed from its coarse self when it left the window. That is summed up and
-  carried from update to update (`carried`), as a control variate.
+- *carried*: what a row differed from its coarse self when it left the window is summed up and
+  handed from update to update, as a control variate. Better, where a row that leaves the window
+  has enough rows below it to look as it will in the end;
+- *calibrated*: gains and offsets for the coarse moments, fitted once (`incremental_calibration`).
+  Better, where it has not.
 
 The coarse band's last layer is a picture of one pixel a token. What changes in it from one update
 to the next is added, interpolated, to the rows above the window: their colours follow the norms
@@ -67,6 +70,17 @@ class Window:
         return {"window": lines, "leaving": np.array([self.leaving], np.int64)}
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Moments of the fine band from those of the coarse one: fine = gain * coarse + offset.
+
+    Both are [2, groups]: of values and of squares, for all norms of the band, in order.
+    """
+
+    gain: Tensor
+    offset: Tensor
+
+
 class NotIncremental(ValueError):
     """The decoder has no band that could run without the rest; the message says why."""
 
@@ -74,13 +88,15 @@ class NotIncremental(ValueError):
 class IncrementalModule(nn.Module):
     """The decoder of one update. It shares its weights with `decoder`.
 
+    With a `calibration` the moments of rows above the window come from it, else they are carried.
     Raises NotIncremental for a decoder that does not start with a level that is upsampled, or that
     has attention above it.
     """
 
-    def __init__(self, decoder: VQGANDecoder) -> None:
+    def __init__(self, decoder: VQGANDecoder, calibration: Calibration | None = None) -> None:
         super().__init__()
         self.decoder = decoder
+        self.calibration = calibration
         levels = decoder.shape.levels
         if not levels[-1].upsample:
             raise NotIncremental("the lowest level has no upsampling: there is no band above it")
@@ -109,11 +125,24 @@ class IncrementalModule(nn.Module):
         Returns pixels [batch, 3, lines * p / 2, cols * p] and coarse [batch, 3, rows, cols], black
         0 and white 1 but neither clipped, then `carried` and the caches anew.
         """
-        walk = _Update(self._trunk(ids), window, leaving, carried, caches)
+        walk = _Update(self._trunk(ids), window, leaving, carried, caches, self.calibration)
         self._band(walk)
         black, white = self.decoder.value_range
         pixels, coarse = ((part - black) / (white - black) for part in (walk.fine, walk.coarse))
         return pixels, coarse, torch.cat(walk.new_carried, dim=2), *walk.new_caches
+
+    def moments(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the fine and of the coarse band, each [2, batch, groups], where all is decoded.
+
+        `ids` int64 [batch, rows, cols].
+        """
+        batch, rows, cols = ids.shape
+        carried, *caches = self.empty_state(batch, cols)
+        window, leaving = torch.arange(2 * rows), torch.tensor([0])
+        walk = _Update(self._trunk(ids), window, leaving, carried, tuple(caches), None)
+        self._band(walk)
+        fine, coarse = (torch.cat(parts, dim=2) for parts in (walk.seen_fine, walk.seen_coarse))
+        return fine.transpose(0, 1), coarse.transpose(0, 1)
 
     def _trunk(self, ids: Tensor) -> Tensor:
         """[batch, rows, cols] -> [batch, channels, rows, cols]."""
@@ -199,12 +228,16 @@ class _Update(_Walk):
         leaving: Tensor,
         carried: Tensor,
         caches: tuple[Tensor, ...],
+        calibration: Calibration | None,
     ) -> None:
         super().__init__()
         self.coarse = trunk
         self.fine = trunk  # until the first upsampling, which cuts the window out
         self.window, self.leaving = window, leaving
         self.carried, self.caches = carried, caches
+        self.calibration = calibration
+        self.seen_fine: list[Tensor] = []  # means over lines and rows, for calibration
+        self.seen_coarse: list[Tensor] = []
         self.new_carried: list[Tensor] = []
         self.new_caches: list[Tensor] = []
         self.groups_done = 0
@@ -232,10 +265,12 @@ class _Update(_Walk):
         rows = self.coarse.shape[2]
         of_lines = _moments(self.fine, norm.num_groups)  # [batch, 2, groups, lines]
         of_rows = _moments(self.coarse, norm.num_groups)  # [batch, 2, groups, rows]
-        carried = self.carried.narrow(2, self.groups_done, norm.num_groups)
-        self.groups_done += norm.num_groups
+        self.seen_fine.append(of_lines.mean(dim=3))
+        self.seen_coarse.append(of_rows.mean(dim=3))
+        above, carried = self._above(of_lines, of_rows, norm.num_groups)
+        self.new_carried.append(carried)
+
         in_window = of_lines.sum(dim=3) / self.scale  # in units of a row of tokens
-        above = (of_rows * self.share_above).sum(dim=3) + carried
         mean, square = ((in_window + above) / rows).unbind(dim=1)
         # A window of that share of the rows accounts for at least that share of its own variance.
         share = self.fine.shape[2] / (rows * self.scale)
@@ -243,18 +278,32 @@ class _Update(_Walk):
         least = (own_square - own_mean.square() / share).clamp_min(0.0)
         variance = torch.maximum(square - mean.square(), least)
 
-        number = torch.arange(self.fine.shape[2])
-        gone = (number < self.leaving * (self.scale // 2)).to(of_lines.dtype)
-        fine_gone = (of_lines * gone).sum(dim=3) / self.scale
-        coarse_gone = (of_rows * self.share_leaving).sum(dim=3)
-        self.new_carried.append(carried + fine_gone - coarse_gone)
-
         width = norm.num_channels // norm.num_groups
         inverse = _per_channel((variance + norm.eps).rsqrt(), width) * norm.weight
         shift = norm.bias - _per_channel(mean, width) * inverse
         factor, offset = inverse[:, :, None, None], shift[:, :, None, None]
         self.fine = F.silu(self.fine * factor + offset)
         self.coarse = F.silu(self.coarse * factor + offset)
+
+    def _above(self, of_lines: Tensor, of_rows: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+        """The moments of the rows above the window, summed over them, and what is carried on.
+
+        Both [batch, 2, groups]. `of_lines` [batch, 2, groups, lines], `of_rows` [.., rows].
+        """
+        first = self.groups_done
+        self.groups_done += groups
+        carried = self.carried.narrow(2, first, groups)
+        if self.calibration is not None:
+            part = slice(first, first + groups)
+            gain, offset = self.calibration.gain[:, part], self.calibration.offset[:, part]
+            likely = of_rows * gain[:, :, None] + offset[:, :, None]
+            return (likely * self.share_above).sum(dim=3), carried
+        above = (of_rows * self.share_above).sum(dim=3) + carried
+        number = torch.arange(self.fine.shape[2])
+        gone = (number < self.leaving * (self.scale // 2)).to(of_lines.dtype)
+        fine_gone = (of_lines * gone).sum(dim=3) / self.scale
+        coarse_gone = (of_rows * self.share_leaving).sum(dim=3)
+        return above, carried + fine_gone - coarse_gone
 
     def enter(self, shortcut: nn.Module) -> None:
         self.entered.append((shortcut(self.fine), shortcut(self.coarse)))

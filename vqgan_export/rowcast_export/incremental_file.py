@@ -42,20 +42,25 @@ import torch
 
 from rowcast_export.export import FORMAT_VERSION, with_metadata
 from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
+from rowcast_export.incremental_calibration import calibrate
 from rowcast_export.incremental_painting import OnnxUpdater
 from rowcast_export.incremental_self_test import make_incremental_self_test
 from rowcast_export.incremental_verify import IncrementalAgreement, verify_incremental
 from rowcast_export.pending import pending_files
+from rowcast_export.runtime import Ids
 from rowcast_export.settings import OPSETS
 from rowcast_export.tracing import trace
 from rowcast_export.verify import Progress
 from rowcast_export.vqgan import VQGANDecoder
 
 FILE_NAME: Final = "incremental.onnx"
-NORM_STATISTICS: Final = (
-    "trunk: rows so far, exact; band: window as decoded, rows above it as the coarse band "
-    "plus their difference from it when they left the window"
-)
+NORM_STATISTICS: Final = {
+    "carried": "trunk: rows so far, exact; band: window as decoded, rows above it as the coarse "
+    "band plus what they differed from it when they left the window",
+    "calibrated": "trunk: rows so far, exact; band: window as decoded, rows above it as the coarse "
+    "band with gains and offsets fitted at export",
+}
+CARRIED_FROM: Final = 5  # redone half rows; with fewer, rows leave the window too early
 
 
 def export_incremental(
@@ -67,15 +72,22 @@ def export_incremental(
     opset: int = OPSETS[0],
     threads: int = 0,
     on_progress: Progress = lambda what, done, total: None,
+    grids: Ids | None = None,
 ) -> IncrementalAgreement:
     """Write the file; it appears only after it has been verified against torch.
 
-    `name` is the model's, `source_sha256` the checkpoint's. Raises NotIncremental, ValueError for a
-    window that would not redo anything, VerificationFailed or OSError.
+    `name` is the model's, `source_sha256` the checkpoint's. From CARRIED_FROM redone half rows on
+    the norms' statistics are carried; else they are calibrated on `grids`, see `calibrate`. Raises
+    NotIncremental, ValueError for a window that would not redo anything, VerificationFailed or
+    OSError.
     """
     if redone_half_rows < 1:
         raise ValueError(f"redone_half_rows must be at least 1, not {redone_half_rows}")
-    module = IncrementalModule(decoder)
+    calibration = None
+    if redone_half_rows < CARRIED_FROM:
+        on_progress("calibrating the norms", 0, 0)
+        calibration = calibrate(decoder, grids)
+    module = IncrementalModule(decoder, calibration)
     on_progress("tracing the graph", 0, 0)
     model = to_onnx(module, opset)
     metadata = describe(model, module, name, source_sha256, redone_half_rows)
@@ -134,6 +146,8 @@ def describe(
         "rowcast.redone_half_rows": str(redone_half_rows),
         "rowcast.caches": json.dumps(caches, separators=(",", ":")),
         "rowcast.carried_groups": str(module.carried_groups),
-        "rowcast.norm_statistics": NORM_STATISTICS,
+        "rowcast.norm_statistics": NORM_STATISTICS[
+            "carried" if module.calibration is None else "calibrated"
+        ],
         "rowcast.self_test": test.to_json(),
     }

@@ -121,15 +121,15 @@ class Painting:
     def show(self, ids: Ids) -> Pixels:
         """All rows so far, more than before -> pixels [batch, 3, rows * p, cols * p] in 0..1."""
         window = Window.of(self.rows, ids.shape[1], self.redone_half_rows)
-        pixels, coarse, self.state = self.updater(ids, window, self.state)
+        values, coarse, self.state = self.updater(ids, window, self.state)
         if self._values is not None and self.coarse is not None and window.first > 0:
-            side = pixels.shape[3] // ids.shape[2]
+            side = values.shape[3] // ids.shape[2]
             change = enlarge(coarse[:, :, : self.rows] - self.coarse, side)
             above = window.first * side // 2
             kept = self._values[:, :, :above] + change[:, :, :above]
-            pixels = np.concatenate([kept, pixels], axis=2, dtype=np.float32)
-        self.rows, self.coarse, self._values = ids.shape[1], coarse, pixels
-        shown: Pixels = np.clip(pixels, 0.0, 1.0)
+            values = np.concatenate((kept, values), axis=2)
+        self.rows, self.coarse, self._values = ids.shape[1], coarse, values
+        shown: Pixels = np.clip(values, 0.0, 1.0)
         return shown
 
 
@@ -139,8 +139,7 @@ def enlarge(values: Floats, side: int) -> Floats:
     Linear between the centres of tokens, constant outside the outermost.
     """
     down, across = (_weights(size, side) for size in values.shape[2:])
-    enlarged: Floats = down @ values @ across.T
-    return enlarged
+    return np.asarray(down @ values @ across.T, np.float32)
 
 
 def _weights(size: int, side: int) -> Floats:
