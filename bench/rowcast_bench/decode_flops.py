@@ -85,8 +85,8 @@ def full_flops(path: Path, rows: int, cols: int, threads: int = 1) -> int:
     return FlopCounter(path, threads).count({"ids": np.zeros((1, rows, cols), np.int64)})
 
 
-def update_flops(path: Path, rows: int, cols: int, threads: int = 1) -> list[int]:
-    """Of each update of one picture whose rows arrive one by one, with an incremental file."""
+def update_flops(path: Path, rows: int, cols: int, step: int = 1, threads: int = 1) -> list[int]:
+    """Of each update of one picture, `step` rows an update, with an incremental file."""
     counter = FlopCounter(path, threads)
     metadata = counter.session.get_modelmeta().custom_metadata_map
     redone = int(metadata["rowcast.redone_half_rows"])
@@ -96,8 +96,8 @@ def update_flops(path: Path, rows: int, cols: int, threads: int = 1) -> list[int
         if value.name not in ("ids", "window", "leaving")
     }  # zeros at each update: what is counted does not depend on values
     counts = []
-    for held in range(1, rows + 1):
-        first = max(0, 2 * (held - 1) - redone)
+    for held in range(step, rows + 1, step):
+        first = max(0, 2 * (held - step) - redone)
         leaving = max(0, 2 * held - redone) - first
         inputs = {
             "ids": np.zeros((1, held, cols), np.int64),

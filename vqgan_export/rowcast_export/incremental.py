@@ -261,22 +261,22 @@ class _Update(_Walk):
         self.coarse = F.conv2d(self.coarse, kernel, conv.bias, padding=1)
 
     def norm_silu(self, norm: nn.GroupNorm) -> None:
-        """Group norm over all rows so far, as well as it is known, then SiLU."""
-        rows = self.coarse.shape[2]
-        of_lines = _moments(self.fine, norm.num_groups)  # [batch, 2, groups, lines]
-        of_rows = _moments(self.coarse, norm.num_groups)  # [batch, 2, groups, rows]
-        self.seen_fine.append(of_lines.mean(dim=3))
-        self.seen_coarse.append(of_rows.mean(dim=3))
-        above, carried = self._above(of_lines, of_rows, norm.num_groups)
-        self.new_carried.append(carried)
+        """Group norm over all rows so far, as well as it is known, then SiLU.
 
+        Moments are taken about the window's mean: the square of a mean is far larger than the
+        variance of a flat sky, and single precision would not tell them apart.
+        """
+        groups, rows = norm.num_groups, self.coarse.shape[2]
+        centre = self.fine.reshape(self.fine.shape[0], groups, -1).mean(dim=2)
+        of_lines = _moments(self.fine, centre)  # [batch, 2, groups, lines]
+        of_rows = _moments(self.coarse, centre)  # [batch, 2, groups, rows]
+        above, carried = self._above(of_lines, of_rows, centre)
+        self.new_carried.append(carried)
         in_window = of_lines.sum(dim=3) / self.scale  # in units of a row of tokens
-        mean, square = ((in_window + above) / rows).unbind(dim=1)
-        # A window of that share of the rows accounts for at least that share of its own variance.
-        share = self.fine.shape[2] / (rows * self.scale)
-        own_mean, own_square = (in_window / rows).unbind(dim=1)
-        least = (own_square - own_mean.square() / share).clamp_min(0.0)
-        variance = torch.maximum(square - mean.square(), least)
+        offset, square = ((in_window + above) / rows).unbind(dim=1)
+        # The window's share of the rows accounts for at least that share of its own variance.
+        variance = torch.maximum(square - offset.square(), in_window[:, 1] / rows)
+        mean = centre + offset
 
         width = norm.num_channels // norm.num_groups
         inverse = _per_channel((variance + norm.eps).rsqrt(), width) * norm.weight
@@ -285,24 +285,31 @@ class _Update(_Walk):
         self.fine = F.silu(self.fine * factor + offset)
         self.coarse = F.silu(self.coarse * factor + offset)
 
-    def _above(self, of_lines: Tensor, of_rows: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-        """The moments of the rows above the window, summed over them, and what is carried on.
+    def _above(self, of_lines: Tensor, of_rows: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """The moments about `centre` [batch, groups] of the rows above the window, summed over
+        them, and what is carried on, about zero. Both are [batch, 2, groups].
 
-        Both [batch, 2, groups]. `of_lines` [batch, 2, groups, lines], `of_rows` [.., rows].
+        `of_lines` [batch, 2, groups, lines] and `of_rows` [batch, 2, groups, rows].
         """
-        first = self.groups_done
+        groups = centre.shape[1]
+        part = slice(self.groups_done, self.groups_done + groups)
         self.groups_done += groups
-        carried = self.carried.narrow(2, first, groups)
+        carried = self.carried[:, :, part]
+        lines, rows = _moved(of_lines, -centre), _moved(of_rows, -centre)  # about zero
+        self.seen_fine.append(lines.mean(dim=3))
+        self.seen_coarse.append(rows.mean(dim=3))
         if self.calibration is not None:
-            part = slice(first, first + groups)
             gain, offset = self.calibration.gain[:, part], self.calibration.offset[:, part]
-            likely = of_rows * gain[:, :, None] + offset[:, :, None]
+            likely = _moved(rows * gain[:, :, None] + offset[:, :, None], centre)
             return (likely * self.share_above).sum(dim=3), carried
-        above = (of_rows * self.share_above).sum(dim=3) + carried
+        # A sum of differences: the centre's own square is in both of them.
+        mean, square = carried.unbind(dim=1)
+        missing = torch.stack([mean, square - 2 * centre * mean], dim=1)
+        above = (of_rows * self.share_above).sum(dim=3) + missing
         number = torch.arange(self.fine.shape[2])
-        gone = (number < self.leaving * (self.scale // 2)).to(of_lines.dtype)
-        fine_gone = (of_lines * gone).sum(dim=3) / self.scale
-        coarse_gone = (of_rows * self.share_leaving).sum(dim=3)
+        gone = (number < self.leaving * (self.scale // 2)).to(lines.dtype)
+        fine_gone = (lines * gone).sum(dim=3) / self.scale
+        coarse_gone = (rows * self.share_leaving).sum(dim=3)
         return above, carried + fine_gone - coarse_gone
 
     def enter(self, shortcut: nn.Module) -> None:
@@ -325,14 +332,23 @@ def coarse_kernel(kernel: Tensor, scale: int) -> Tensor:
     return (kernel.flatten(2) @ both).reshape(kernel.shape)
 
 
-def _moments(hidden: Tensor, groups: int) -> Tensor:
-    """[batch, channels, lines, width] -> means of values and of squares [batch, 2, groups, lines].
+def _moments(hidden: Tensor, centre: Tensor) -> Tensor:
+    """[batch, channels, lines, width] -> mean and mean square about `centre` [batch, groups].
 
-    Over the channels of a group and the width.
+    Over the channels of a group and the width: [batch, 2, groups, lines].
     """
     batch, channels, lines, width = hidden.shape
+    groups = centre.shape[1]
     grouped = hidden.reshape(batch, groups, channels // groups, lines, width)
-    return torch.stack([grouped.mean(dim=(2, 4)), grouped.square().mean(dim=(2, 4))], dim=1)
+    apart = grouped - centre[:, :, None, None, None]
+    return torch.stack([apart.mean(dim=(2, 4)), apart.square().mean(dim=(2, 4))], dim=1)
+
+
+def _moved(moments: Tensor, by: Tensor) -> Tensor:
+    """Moments [batch, 2, groups, lines] about a centre that lies higher by `by` [batch, groups]."""
+    mean, square = moments.unbind(dim=1)
+    shift = by[:, :, None]
+    return torch.stack([mean - shift, square - 2 * shift * mean + shift.square()], dim=1)
 
 
 def _per_channel(values: Tensor, width: int) -> Tensor:
