@@ -56,7 +56,8 @@ def incremental_quality(
             if rows > 1:
                 seams.append(gradients(shown, decoder.pixels_per_token))
                 full_seams.append(gradients(whole, decoder.pixels_per_token))
-    before_last = slice(None, -1)  # the last full decode is the final picture itself
+    # The last full decode is the final picture itself.
+    before_last = slice(None, -1) if len(updates) > 1 else slice(None)
     seam, seam_of_full = _ratio(seams), _ratio(full_seams)
     return IncrementalQuality(
         psnr_db=float(np.median(near)),

@@ -159,7 +159,7 @@ def another_window(model: onnx.ModelProto) -> None:
     ("tamper", "complaint"),
     [
         (weight_of_the_band, "16 wide, 1 rows: values differ by"),
-        (weight_of_the_trunk, "16 wide, 1 rows: values differ by"),
+        (weight_of_the_trunk, "16 wide, 2 rows: values differ by"),
         (swapped_caches, "16 wide, 4 rows: values differ by"),
         (forgotten_state, "16 wide, 4 rows: values differ by"),
         (poisoned, "NaN or infinity"),

@@ -42,7 +42,7 @@ class Schedule:
 SCHEDULES: Final = (
     Schedule(1, 16, (1, 2, 3, 4, 5, 6, 7, 8)),
     Schedule(2, 5, (2, 6, 7)),
-    Schedule(3, 2, (1, 4)),
+    Schedule(3, 3, (2, 4)),
     Schedule(1, 16, (12, 16)),
 )
 
