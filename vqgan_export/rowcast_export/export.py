@@ -38,18 +38,15 @@ This module must not know about the command line, nor what a client does with th
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-import logging
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -65,6 +62,7 @@ from rowcast_export.precision import convert
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.self_test import make_self_test
 from rowcast_export.settings import OPSETS, PRECISIONS, Settings
+from rowcast_export.tracing import trace
 from rowcast_export.verify import TOLERANCES, Agreement, Progress, Reference, verify
 from rowcast_export.vqgan import DecoderShape, VQGANDecoder
 
@@ -75,8 +73,6 @@ FILE_NAMES: Final = {
 }
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT_VERSION: Final = "1"
-IR_VERSION: Final = 8  # the oldest that carries opset 18, so that old runtimes load the file
-NOISY_LOGGERS: Final = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 
 
 @dataclass(frozen=True)
@@ -190,22 +186,9 @@ def to_onnx(module: VQGANDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
     """The graph of a module, with nothing in it that tells when, where or by whom it was made."""
     example = torch.zeros(2, 3, 5, dtype=torch.int64)  # no size of 1, no two alike: all stay free
     free = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "rows", "cols"))}
-    with _silence():
-        program = torch.onnx.export(
-            module,
-            (example,),
-            input_names=["ids"],
-            output_names=["pixels"],
-            opset_version=opset,
-            dynamo=True,
-            dynamic_shapes={"ids": free},
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    _strip(model)
-    return model
+    return trace(
+        module, (example,), ["ids"], ["pixels"], {"ids": free}, opset, graph_name="detokenizer"
+    )
 
 
 def describe(
@@ -273,37 +256,3 @@ def manifest(exported: Sequence[Exported]) -> str:
         for file in exported
     ]
     return json.dumps({"format": 1, "files": entries}, indent=2) + "\n"
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Drop paths, stack traces, versions and intermediate shapes; number the nodes."""
-    model.ir_version = IR_VERSION
-    for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
-        model.ClearField(field)
-    graph = model.graph
-    graph.name = "detokenizer"
-    for field in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
-        graph.ClearField(field)
-    parts: list[Any] = [*graph.input, *graph.output, *graph.node, *graph.initializer]
-    for part in parts:
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
-    for number, node in enumerate(graph.node):
-        node.name = f"{node.op_type}_{number}"
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's banners, log lines and deprecations to itself; errors still raise."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
