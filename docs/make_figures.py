@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "training/results.json"
 DEMO_RUNS = 7
-PROMPT = "a red house and two pine trees in a meadow at sunset, a yellow balloon"
+PROMPT = "sunset over a meadow, a red house on the left, a yellow balloon on the right"
 Figures = dict[str, Any]
 
 

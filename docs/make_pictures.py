@@ -16,7 +16,7 @@ from rowcast.replay import save_gif, time_lapse
 from rowcast.sync import SyncClient
 
 PROMPTS = (
-    "a red house and two pine trees in a meadow at sunset, a yellow balloon",
+    "sunset over a meadow, a red house on the left, a yellow balloon on the right",
     "sunset over the sea, a boat with a red sail, a yellow balloon on the left",
     "a clear night over the mountains, a full moon on the left, a yellow house on the right",
     "dawn over the desert, a blue balloon in the middle, three palm trees",

@@ -28,7 +28,7 @@ GREEDY_TOKENS: Final = 64
 SLOTS: Final = 16
 JOB_ROWS: Final = 3
 PROMPTS: Final = (
-    "a red house and two pine trees in a meadow at sunset, a yellow balloon",
+    "sunset over a meadow, a red house on the left, a yellow balloon on the right",
     "night over the sea, a boat with a red sail, a full moon on the left",
     "a clear day over the desert, three palm trees, a blue balloon on the right",
     "green hills at dawn, a pink house on the left",

@@ -32,7 +32,7 @@ REPEATS: Final = 20_000
 # record adds 22.
 TCP_IP_BYTES: Final = (40, 52)
 TLS_BYTES: Final = 22
-PROMPT: Final = "a red house and two pine trees in a meadow at sunset, a yellow balloon"
+PROMPT: Final = "sunset over a meadow, a red house on the left, a yellow balloon on the right"
 
 
 def run(model: str, pictures: int, console: Console) -> dict[str, float | int]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from .commands import add_drawing_options, draw
 from .errors import ConnectionFailed
 
-DEFAULT_PROMPT = "a red house and two pine trees in a meadow at sunset, a yellow balloon"
+DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"
 STOP_SECONDS = 5.0
 
 
