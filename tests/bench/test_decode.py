@@ -9,6 +9,7 @@ import pytest
 import torch
 from rowcast_bench.decode_flops import full_flops, update_flops
 from rowcast_bench.decode_quality import gradients, incremental_quality, psnr
+from rowcast_bench.incremental_curve import costs
 from rowcast_export.export import describe, to_onnx, with_metadata
 from rowcast_export.incremental_file import export_incremental
 from rowcast_export.vqgan import VQGANDecoder
@@ -84,3 +85,12 @@ def test_gradients_across_and_inside_rows_of_tokens() -> None:
     lines = np.array([0, 1, 2, 3, 13, 14, 15, 16, 26, 27, 28, 29], np.uint8)
     picture = np.repeat(lines[:, None, None], 5, axis=1).repeat(3, axis=2)
     assert gradients(picture, side=4) == (10.0, 1.0)
+
+
+def test_a_wider_window_costs_more(tmp_path: Path) -> None:
+    cost = costs(TINY, [2, 5, 40], step=1, threads=1, folder=tmp_path)
+    totals = [cost[redone]["total_full_decodes"] for redone in (2, 5, 40)]
+    assert totals == sorted(totals)
+    assert 8.5 < totals[-1] - 1 < 10  # every row so far, each time; the coarse band besides
+    worst = cost[5]["update_full_decodes_max"]
+    assert worst == cost[5]["update_full_decodes"][-1] < 1
