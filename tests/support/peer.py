@@ -1,7 +1,6 @@
 """min-dalle 0.4.11 as the peer to agree with, and random checkpoints in its own files.
 
-Its modules are built without its downloads. Importing it changes two of torch's global settings,
-which are put back here.
+Its modules are built without its downloads.
 """
 
 from __future__ import annotations
@@ -10,67 +9,28 @@ import json
 import random
 import string
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast_bench.min_dalle_modules import TextTokenizer
+from rowcast_bench.random_model import (
+    CODES,
+    IMAGE_TOKENS,
+    MEGA,
+    MINI,
+    TEXT_TOKENS,
+    Sizes,
+    build,
+    write_weights,
+)
 from torch import Tensor
-
-_grad, _threads = torch.is_grad_enabled(), torch.get_num_threads()
-from min_dalle.models import DalleBartDecoder, DalleBartEncoder  # noqa: E402
-from min_dalle.text_tokenizer import TextTokenizer  # noqa: E402
-
-torch.set_grad_enabled(_grad)
-torch.set_num_threads(_threads)
 
 __all__ = ["MEGA", "MINI", "Peer", "Sizes", "TextTokenizer", "make_vocabulary", "write_min_dalle"]
 
-TEXT_TOKENS = 64
-IMAGE_TOKENS = 256
-CODES = 16_384
 START_TOKEN = 16_383  # what min-dalle feeds first
-# LayerNorms whose scale the official checkpoints leave out (force_ln_scale is off).
-WITHOUT_SCALE = ("pre_self_attn_layer_norm", "pre_encoder_attn_layer_norm", "ln0", "ln1")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """As in min-dalle's own constructor; layers may be fewer than the real model's."""
-
-    layers: int
-    width: int
-    heads: int
-    glu_width: int
-    text_vocabulary: int
-    image_vocabulary: int
-
-
-MINI = Sizes(12, 1024, 16, 2730, 50_264, 16_384)
-MEGA = Sizes(24, 2048, 32, 4096, 50_272, 16_415)
-
-
-def build(sizes: Sizes) -> tuple[DalleBartEncoder, DalleBartDecoder]:
-    encoder = DalleBartEncoder(
-        layer_count=sizes.layers,
-        embed_count=sizes.width,
-        attention_head_count=sizes.heads,
-        text_vocab_count=sizes.text_vocabulary,
-        text_token_count=TEXT_TOKENS,
-        glu_embed_count=sizes.glu_width,
-        device="cpu",
-    )
-    decoder = DalleBartDecoder(
-        image_vocab_count=sizes.image_vocabulary,
-        embed_count=sizes.width,
-        attention_head_count=sizes.heads,
-        glu_embed_count=sizes.glu_width,
-        layer_count=sizes.layers,
-        device="cpu",
-    )
-    return encoder.eval(), decoder.eval()
 
 
 class Peer:
@@ -133,22 +93,7 @@ def write_min_dalle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     nor one-hot, and the residual stream keeps its size.
     """
     folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(seed)
-    for module, file in zip(build(sizes), ("encoder.pt", "decoder.pt"), strict=True):
-        state = {}
-        for name, value in module.state_dict().items():
-            if name.endswith(".weight") and name.split(".")[-2] in WITHOUT_SCALE:
-                continue
-            noise = torch.empty_like(value).normal_(generator=generator)
-            if name.startswith("embed_"):
-                noise *= 0.5
-            elif value.dim() == 2:
-                noise *= value.shape[1] ** -0.5
-            else:
-                noise = noise * 0.1 + (1.0 if name.endswith(".weight") else 0.0)
-            state[name] = noise.half()
-        torch.save(state, folder / file)
-        del state
+    write_weights(folder, sizes, seed)
     vocabulary, merges = make_vocabulary(sizes.text_vocabulary)
     (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
