@@ -157,6 +157,7 @@ class OnnxRunner:
         """Draw a window of slot 0, alone; returns how many of its tokens stand."""
         given = max(0, self._given(0) - first)
         count = min(given + self._draft_window, WINDOW, self.grid.tokens - first)
+        given = min(given, count)  # the rest of a long prefix comes with the next pass
         ids = self._ids[0, 1:]
         draft = self._drafts[0]
         guessed = np.concatenate(

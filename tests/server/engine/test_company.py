@@ -61,6 +61,20 @@ def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> Non
                 assert np.array_equal(rest, whole[rows:])
 
 
+def test_a_prefix_longer_than_a_window_is_taken_up_by_drafting(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    request = jobs(texts, model.grid.rows, seed=2)[0]
+    whole = draw(Engine(make_runner(model)), request)
+    for module in ("runner_onnx", "engine"):
+        monkeypatch.setattr(f"rowcast_server.engine.{module}.WINDOW", 3)
+    for rows in range(1, model.grid.rows):
+        engine = Engine(make_runner(model, 2))
+        rest = draw(engine, replace(request, prefix=whole[:rows]))
+        assert np.array_equal(rest, whole[rows:])
+
+
 def test_a_thousand_jobs_leave_nothing_behind(model: LoadedModel) -> None:
     """What a job takes is given back at its end: the engine's lists are empty, memory is flat."""
     engine = Engine(make_runner(model))
