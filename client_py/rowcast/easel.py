@@ -113,7 +113,7 @@ class Easel:
             if self._is_ready(notice):
                 self._waiting.remove(notice)
                 return self._event(notice)
-        while self._repainted:
+        if self._repainted:
             _, notice = self._repainted.popitem()
             view = self._view(notice)
             return PictureRepainted(

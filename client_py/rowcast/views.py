@@ -7,7 +7,7 @@ decode, runs anywhere, and changes nothing here: so there are no locks.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from .mosaic import Mosaic
 from .painter import Painter
 from .palette import PAPER
 from .tiers import ORDER, Tier
+
+Rows = TypeVar("Rows")
 
 
 class View(Protocol):
@@ -49,16 +51,16 @@ class View(Protocol):
         """Put a decode's pixels on the canvas."""
 
 
-class PictureView:
-    """One picture."""
+class _Canvas(Generic[Rows]):
+    """What both kinds of view keep; ``Rows`` counts rows, of one picture or of each."""
 
-    def __init__(self, painter: Painter, picture: Picture) -> None:
+    def __init__(self, painter: Painter, shown: Rows, decoded: Rows) -> None:
         self.turn = 0
         self._painter = painter
-        self._picture = picture
         self._canvas: NDArray[np.uint8] | None = None
         self._image: Image.Image | None = None
-        self._told = self._shown = self._decoded = 0  # rows
+        self._shown: Rows = shown
+        self._decoded: Rows = decoded
         self._decoded_by: str | None = None
 
     @property
@@ -72,6 +74,32 @@ class PictureView:
         if self._canvas is None:
             return None
         return self._decoded_by if self._decoded == self._shown else "palette"
+
+    def _is_final(self, held: Rows) -> bool:
+        last = self._painter.last_name
+        if last == "palette":
+            return self._shown == held
+        return not held or (self._decoded == held and self._decoded_by == last)
+
+    def _better(self, tier: Tier, is_behind: bool) -> Tier | None:
+        """The tier, if what it decodes now looks better than what is there."""
+        than = self._decoded_by
+        is_better = than is None or ORDER.index(tier.name) > ORDER.index(than)
+        return tier if is_behind or is_better else None
+
+    def _clean(self, rows: int, cols: int) -> NDArray[np.uint8]:
+        """Paper for a grid of tokens."""
+        side = self._painter.pixels_per_token
+        return np.full((rows * side, cols * side, 3), PAPER, np.uint8)
+
+
+class PictureView(_Canvas[int]):
+    """One picture."""
+
+    def __init__(self, painter: Painter, picture: Picture) -> None:
+        super().__init__(painter, 0, 0)
+        self._picture = picture
+        self._told = 0  # rows
 
     def show(self, index: int, picture: Picture) -> bool:
         held = picture.rows_held
@@ -91,14 +119,10 @@ class PictureView:
         tier = self._painter.tier(is_whole)
         if tier is None or not self._told:
             return None
-        is_behind = self._decoded < self._told
-        return tier if is_behind or _is_better(tier.name, self._decoded_by) else None
+        return self._better(tier, is_behind=self._decoded < self._told)
 
     def is_final(self) -> bool:
-        last, held = self._painter.last_name, self._picture.rows_held
-        if last == "palette":
-            return self._shown == held
-        return not held or (self._decoded == held and self._decoded_by == last)
+        return self._is_final(self._picture.rows_held)
 
     def work(self, tier: Tier) -> tuple[str, int, NDArray[np.uint8]]:
         grid = self._picture.grid  # rows are only ever added, whole, before they are counted
@@ -112,38 +136,19 @@ class PictureView:
     def _put(self, pixels: NDArray[np.uint8], row: int) -> None:
         side, recipe = self._painter.pixels_per_token, self._picture.recipe
         if self._canvas is None:
-            self._canvas = np.full((recipe.rows * side, recipe.cols * side, 3), PAPER, np.uint8)
+            self._canvas = self._clean(recipe.rows, recipe.cols)
         self._canvas[row * side : row * side + len(pixels)] = pixels
         self._image = None
 
 
-class MosaicView:
+class MosaicView(_Canvas[dict[int, int]]):
     """The pictures of a seamless request, joined."""
 
     def __init__(self, painter: Painter, images: int) -> None:
-        self.turn = 0
-        self._painter = painter
+        super().__init__(painter, {}, {})
         self._mosaic = Mosaic(images)  # used by `work` alone
         self._pictures: dict[int, Picture] = {}
-        self._canvas: NDArray[np.uint8] | None = None
-        self._image: Image.Image | None = None
-        # Rows of each picture.
-        self._told: dict[int, int] = {}
-        self._shown: dict[int, int] = {}
-        self._decoded: dict[int, int] = {}
-        self._decoded_by: str | None = None
-
-    @property
-    def image(self) -> Image.Image | None:
-        if self._image is None and self._canvas is not None:
-            self._image = Image.fromarray(self._canvas)  # a copy
-        return self._image
-
-    @property
-    def tier(self) -> str | None:
-        if self._canvas is None:
-            return None
-        return self._decoded_by if self._decoded == self._shown else "palette"
+        self._told: dict[int, int] = {}  # rows of each
 
     def show(self, index: int, picture: Picture) -> bool:
         self._pictures[index] = picture
@@ -163,13 +168,10 @@ class MosaicView:
         if tier is None or not self._told:
             return None
         is_behind = any(self._decoded.get(n, 0) < rows for n, rows in self._told.items())
-        return tier if is_behind or _is_better(tier.name, self._decoded_by) else None
+        return self._better(tier, is_behind)
 
     def is_final(self) -> bool:
-        last, held = self._painter.last_name, self._held()
-        if last == "palette":
-            return self._shown == held
-        return not held or (self._decoded == held and self._decoded_by == last)
+        return self._is_final(self._held())
 
     def work(self, tier: Tier) -> tuple[str, dict[int, int], NDArray[np.uint8]]:
         assert tier.decoder is not None
@@ -199,7 +201,7 @@ class MosaicView:
         side, recipe, mosaic = palette.pixels_per_token, picture.recipe, self._mosaic
         if self._canvas is None:
             height, width = mosaic.rows * recipe.rows, mosaic.columns * recipe.cols
-            self._canvas = np.full((height * side, width * side, 3), PAPER, np.uint8)
+            self._canvas = self._clean(height, width)
         row, column = divmod(index, mosaic.columns)
         top = (row * recipe.rows + first) * side
         left = column * recipe.cols * side
@@ -209,7 +211,3 @@ class MosaicView:
             place[...] = pixels
         self._shown[index] = held
         self._image = None
-
-
-def _is_better(tier: str, than: str | None) -> bool:
-    return than is None or ORDER.index(tier) > ORDER.index(than)

@@ -436,3 +436,11 @@ def test_a_tier_that_paints_no_mosaics_is_left_out_of_them() -> None:
     *_, repainted = table.settle()
     assert (np.asarray(repainted.image)[:SIDE] == FULL).all()
     assert steps.painted == []
+
+
+def test_a_mosaic_says_that_the_palette_painted_it_before_anything_else_has() -> None:
+    table = Table(plain_painter(palette()), images=2, seamless=True)
+    table.receive(accepted(0), accepted(1), rows(0, 1, 0), rows(0, 1, 1))
+    drawn = [event for event in table.told() if isinstance(event, RowsArrived)]
+    assert {event.tier for event in drawn} == {"palette"}
+    assert all(event.image is not None for event in drawn)
