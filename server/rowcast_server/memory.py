@@ -9,8 +9,8 @@ from rowcast.errors import RowcastError
 
 from .models.graph_builder import Weights, layer_count
 from .models.tensors import shape_of
+from .models.text import TEXT_POSITIONS
 
-TEXT_TOKENS: Final = 64
 STREAMS: Final = 2  # conditional and unconditional
 ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
 
@@ -18,7 +18,7 @@ ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of
 def slot_bytes(decoder: Weights, dtype: str) -> int:
     """A picture's keys and values, of its own tokens and of its text, in both streams."""
     positions, width = shape_of(decoder, "embed_positions.weight")
-    entries = STREAMS * layer_count(decoder) * 2 * (positions + TEXT_TOKENS) * width
+    entries = STREAMS * layer_count(decoder) * 2 * (positions + TEXT_POSITIONS) * width
     return ITEM_BYTES[dtype] * entries
 
 

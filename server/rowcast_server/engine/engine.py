@@ -73,7 +73,7 @@ class Engine:
         drawing = self._drawings.get(picture)
         if drawing is None:
             return []
-        if not self._scheduler.withdraw(drawing) and drawing in self._scheduler.running:
+        if not self._scheduler.withdraw(drawing):
             self._leave(drawing)
         return [self._end(drawing, Ending.CANCELLED)]
 
@@ -148,8 +148,7 @@ class Engine:
                 continue  # cancelled or failed meanwhile
             ids = oldest.pending.ids()
             if (ids < 0).any():
-                if drawing in self._scheduler.running:
-                    self._leave(drawing)
+                self._leave(drawing)
                 yield self._end(drawing, Ending.FAILED, NOT_FINITE)
                 continue
             yield RowDrawn(drawing.picture, oldest.row, ids)
@@ -157,6 +156,9 @@ class Engine:
                 yield self._end(drawing, Ending.DRAWN)
 
     def _leave(self, drawing: _Drawing) -> None:
+        """Free the picture's slot, if it still has one: its last rows may be on their way."""
+        if drawing not in self._scheduler.running:
+            return
         slot = self._scheduler.running.index(drawing)
         if (move := self._scheduler.release(slot)) is not None:
             self._runner.move(move.source, move.destination)

@@ -187,18 +187,24 @@ class OnnxRunner:
         logits of what comes next, each [n, codebook_size] float32."""
         rows = np.arange(2 * len(tokens))
         row_positions = np.repeat(positions, 2)
-        feeds: dict[str, NDArray[np.generic]]
-        feeds = {"tokens": np.repeat(tokens, 2), "positions": row_positions}
-        # Prefixes of the buffers: no copies.
-        feeds |= {name: array[: len(rows)] for name, array in self._memory.items()}
-        for layer in range(self._layers):
-            feeds[f"self_keys_{layer}"] = self._keys[layer][: len(rows)]
-            feeds[f"self_values_{layer}"] = self._values[layer][: len(rows)]
-        logits, *new = self._step.run(None, feeds)
+        logits, new = self._run(slice(len(rows)), np.repeat(tokens, 2), row_positions)
         for layer in range(self._layers):
             self._keys[layer][rows, :, :, row_positions] = new[2 * layer]
             self._values[layer][rows, :, row_positions] = new[2 * layer + 1]
         return logits[0::2], logits[1::2]
+
+    def _run(
+        self, streams: slice, tokens: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Feed tokens at positions [rows] to batch rows that follow one another: the logits
+        [rows, codebook_size], and the new keys and values of each layer in turn."""
+        feeds: dict[str, NDArray[np.generic]] = {"tokens": tokens, "positions": positions}
+        feeds |= {name: array[streams] for name, array in self._memory.items()}  # no copies
+        for layer in range(self._layers):
+            feeds[f"self_keys_{layer}"] = self._keys[layer][streams]
+            feeds[f"self_values_{layer}"] = self._values[layer][streams]
+        logits, *new = self._step.run(None, feeds)
+        return logits, new
 
     def fill(self, slot: int, first: int, count: int) -> None:
         self._window(slot, self._ids[slot, first : first + count], first)
@@ -210,13 +216,7 @@ class OnnxRunner:
         count = len(tokens)
         streams, places = slice(2 * slot, 2 * slot + 2), slice(first, first + count)
         positions = np.arange(first, first + count)
-        feeds: dict[str, NDArray[np.generic]]
-        feeds = {"tokens": np.tile(tokens, 2), "positions": np.tile(positions, 2)}
-        feeds |= {name: array[streams] for name, array in self._memory.items()}
-        for layer in range(self._layers):
-            feeds[f"self_keys_{layer}"] = self._keys[layer][streams]
-            feeds[f"self_values_{layer}"] = self._values[layer][streams]
-        logits, *new = self._step.run(None, feeds)
+        logits, new = self._run(streams, np.tile(tokens, 2), np.tile(positions, 2))
         for layer in range(self._layers):
             keys, values = (
                 part.reshape(2, count, -1, HEAD_WIDTH)  # [2, n, heads, 64]

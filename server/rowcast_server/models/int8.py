@@ -24,14 +24,19 @@ def _blocks(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return padded.reshape(outputs, -1, BLOCK)
 
 
+def _steps(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+    largest = np.abs(blocks).max(axis=2)
+    return np.where(largest > 0, largest / np.float32(127), np.float32(1))
+
+
 def scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """What one step of each block is worth, float32 [outputs, blocks]."""
-    largest = np.abs(_blocks(weight)).max(axis=2)
-    return np.where(largest > 0, largest / np.float32(127), np.float32(1))
+    return _steps(_blocks(weight))
 
 
 def quantised(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The matrix [outputs, inputs] in steps of its blocks' scales, uint8 [outputs, blocks, 64]."""
-    steps = np.rint(_blocks(weight) / scales(weight)[:, :, None]) + ZERO
+    blocks = _blocks(weight)
+    steps = np.rint(blocks / _steps(blocks)[:, :, None]) + ZERO
     values: NDArray[np.uint8] = steps.astype(np.uint8)
     return values
