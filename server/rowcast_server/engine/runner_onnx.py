@@ -5,8 +5,7 @@ Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stre
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+from functools import lru_cache
 
 import numpy as np
 import onnxruntime
@@ -18,10 +17,8 @@ from ..models.graphs import PAD_TOKEN
 from ..models.tensors import shape_of
 from .drafting import Draft
 from .request import PictureRequest
-from .runner import NOT_DRAWN, WINDOW, DrawnRow, Grid, PendingRow
+from .runner import NOT_DRAWN, REMEMBERED_TEXTS, WINDOW, DrawnRow, Grid, PendingRow
 from .sampling import draw
-
-REMEMBERED_TEXTS: Final = 64
 
 Memory = dict[str, NDArray[np.float32]]
 
@@ -65,7 +62,7 @@ class OnnxRunner:
         self._step = _session(step, threads)
         self._layers = layer_count(decoder)
         self._encoder_outputs = [output.name for output in self._encoder.get_outputs()]
-        self._texts: OrderedDict[tuple[int, ...], Memory] = OrderedDict()
+        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
         self._memory = {
             name: np.repeat(array, 2 * slots, axis=0)
             for name, array in self._encode(unconditional).items()
@@ -103,12 +100,7 @@ class OnnxRunner:
         return memory
 
     def open(self, slot: int, request: PictureRequest) -> None:
-        memory = self._texts.get(request.text_ids)
-        if memory is None:
-            memory = self._texts[request.text_ids] = self._encode(request.text_ids)
-            if len(self._texts) > REMEMBERED_TEXTS:
-                self._texts.popitem(last=False)
-        for name, array in memory.items():
+        for name, array in self._remembered(request.text_ids).items():
             self._memory[name][2 * slot] = array[0]
         if (self._ids[slot] == NOT_DRAWN).any():
             self._forget(slot)

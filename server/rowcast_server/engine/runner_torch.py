@@ -8,10 +8,8 @@ has, and nobody reads it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
-from typing import Final
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -25,10 +23,8 @@ from ..models.static_decoder import StaticDecoder
 from ..models.tensors import shape_of
 from .devices_torch import Device
 from .request import PictureRequest
-from .runner import Grid, PendingRow
+from .runner import REMEMBERED_TEXTS, Grid, PendingRow
 from .sampling_torch import TorchSampler
-
-REMEMBERED_TEXTS: Final = 64
 
 
 def powers_of_two(slots: int) -> tuple[int, ...]:
@@ -76,7 +72,7 @@ class TorchRunner:
         self._encoder = _encoder(encoder, device.torch, dtype)
         self._decoder = StaticDecoder(decoder, grid.codebook_size, device.torch, dtype)
         self._memory = self._decoder.memory(2 * slots)
-        self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
+        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
         self._listen(slice(1, None, 2), unconditional)
         self._sampler = TorchSampler(slots, grid.codebook_size, device)
         self._positions = self._integers(slots)
@@ -104,12 +100,7 @@ class TorchRunner:
     def _listen(self, rows: int | slice, text_ids: tuple[int, ...]) -> None:
         """Give batch rows the text that they attend to. Of texts, what the encoder made is
         remembered, not keys and values: those of Mega are 48 times as large."""
-        text = self._texts.get(text_ids)
-        if text is None:
-            text = self._texts[text_ids] = self._encode(text_ids)
-            if len(self._texts) > REMEMBERED_TEXTS:
-                self._texts.popitem(last=False)
-        states, bias = text
+        states, bias = self._remembered(text_ids)
         cross = self._decoder.read_text(states)
         self._memory.cross[:, :, rows] = cross[:, :, None] if isinstance(rows, slice) else cross
         self._memory.text_bias[rows] = bias
