@@ -11,18 +11,18 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .devices import CPU, PROVIDERS, usable
+from .devices import CPU, usable
 from .errors import DetokenizerError
+from .onnx_file import DAMAGE, FORMAT, check_thumbnail, open_file
 from .palette import PAPER as PAPER
 
 logger = logging.getLogger(__name__)
 
-FORMAT: Final = "1"
 # What the largest layers of a VQGAN decoder hold at once for each pixel of a picture: some four
 # maps of 128 channels in float32. Decodes of several pictures are cut so that they fit.
 BYTES_PER_PIXEL: Final = 4 * 128 * 4
@@ -58,28 +58,7 @@ class Detokenizer:
                 logger.warning("%s cannot run %s, trying the next: %s", provider, self.path, error)
 
     def _load(self, source: Path | str | bytes, threads: int, provider: str) -> None:
-        import onnxruntime  # here, so that whoever only shows a palette does not wait for it
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # failures are raised, and told in our own words
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                source if isinstance(source, bytes) else str(source),
-                options,
-                providers=[PROVIDERS[provider]],
-                enable_fallback=0,
-            )  # (the fallback, to the CPU again, prints on stdout)
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise DetokenizerError(
-                f"{self.path} is no ONNX file, or is damaged: {error}"
-            ) from error
-        try:
-            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-        except UnicodeDecodeError as error:
-            raise DetokenizerError(f"{self.path} has damaged metadata: {error}") from error
+        self._session, metadata = open_file(source, self.path, threads, provider)
         if metadata.get("rowcast.format") != FORMAT:
             raise DetokenizerError(
                 f"{self.path} is an ONNX file, but no detokenizer written by `rowcast export`"
@@ -92,7 +71,7 @@ class Detokenizer:
             self.codebook_size = int(metadata["rowcast.codebook_size"])
             self.pixels_per_token = int(metadata["rowcast.pixels_per_token"])
             self._self_test(json.loads(metadata["rowcast.self_test"]))
-        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except DAMAGE as error:
             raise DetokenizerError(f"{self.path} has damaged metadata: {error!r}") from error
 
     def decode(
@@ -119,7 +98,7 @@ class Detokenizer:
     def _run(self, grid: NDArray[np.int64]) -> NDArray[np.uint8]:
         try:
             (pixels,) = self._session.run(["pixels"], {"ids": grid})
-        except Exception as error:  # as above
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DetokenizerError(f"{self.path} cannot decode: {error}") from error
         # Truncated, as min-dalle and the original do it.
         scaled: NDArray[np.float32] = pixels.transpose(0, 2, 3, 1) * np.float32(255)
@@ -137,15 +116,7 @@ class Detokenizer:
         return canvas
 
     def _self_test(self, test: Mapping[str, object]) -> None:
-        rows, cols, side = (int(str(test[name])) for name in ("rows", "cols", "thumbnail_side"))
+        rows, cols = (int(str(test[name])) for name in ("rows", "cols"))
         ids = np.array(test["ids"], np.int64).reshape(1, rows, cols)
-        pixels = self.decode(ids)[0].astype(np.float64)
-        if pixels.shape != (rows * self.pixels_per_token, cols * self.pixels_per_token, 3):
-            raise ValueError(f"a picture of shape {pixels.shape}")
-        blocks = pixels.reshape(side, pixels.shape[0] // side, side, pixels.shape[1] // side, 3)
-        expected = np.array(test["thumbnail"], np.float64).reshape(side, side, 3)
-        worst = float(np.abs(blocks.mean((1, 3)) - expected).max())
-        if not worst <= float(str(test["tolerance"])):
-            raise DetokenizerError(
-                f"{self.path} fails its self-test: colours differ by up to {worst:.1f} of 255"
-            )
+        side = self.pixels_per_token
+        check_thumbnail(self.path, self.decode(ids)[0], (rows * side, cols * side), test)

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from .errors import DetokenizerError
+from .onnx_file import DAMAGE, FORMAT, check_thumbnail, open_file
 
-FORMAT: Final = "1"
 KIND: Final = "incremental"
 PICTURES: Final = 8  # remembered, unless told otherwise
 
@@ -54,21 +53,7 @@ class IncrementalDecoder:
         self._pictures = pictures
         self._states: OrderedDict[Hashable, _State] = OrderedDict()
         self._lock = threading.Lock()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # failures are raised, and told in our own words
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
-        try:
-            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-        except UnicodeDecodeError as error:
-            raise DetokenizerError(f"{path} has damaged metadata: {error}") from error
+        self._session, metadata = open_file(path, self.path, threads)
         found = metadata.get("rowcast.format"), metadata.get("rowcast.kind")
         if found != (FORMAT, KIND):
             raise DetokenizerError(
@@ -89,14 +74,7 @@ class IncrementalDecoder:
             self._inputs = names
             self._outputs = ["pixels", "coarse", *(f"{name}_next" for name in names)]
             self._self_test(json.loads(metadata["rowcast.self_test"]))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except DAMAGE as error:
             raise DetokenizerError(f"{path} has damaged metadata: {error!r}") from error
 
     def paint(self, picture: Hashable, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -154,7 +132,7 @@ class IncrementalDecoder:
         }
         try:
             pixels, coarse, *after = self._session.run(self._outputs, feed)
-        except Exception as error:  # as above
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DetokenizerError(f"{self.path} cannot decode: {error}") from error
         values = pixels[0]
         if state is not None and first > 0:
@@ -171,23 +149,16 @@ class IncrementalDecoder:
         return (np.zeros((1, 2, self._groups), np.float32), *lines)
 
     def _self_test(self, test: Mapping[str, Any]) -> None:
-        rows, cols, side = (int(test[name]) for name in ("rows", "cols", "thumbnail_side"))
+        rows, cols = (int(test[name]) for name in ("rows", "cols"))
         grid = np.array(test["ids"], np.int64).reshape(rows, cols)
         state: _State | None = None
         for held in test["updates"]:
             state = self._update(state, self._checked(grid[: int(held)]))
         if state is None or len(state.ids) != rows:
             raise ValueError(f"updates {test['updates']} of {rows} rows")
-        pixels = _to_bytes(state.values).astype(np.float64)
-        if pixels.shape != (rows * self.pixels_per_token, cols * self.pixels_per_token, 3):
-            raise ValueError(f"a picture of shape {pixels.shape}")
-        blocks = pixels.reshape(side, pixels.shape[0] // side, side, pixels.shape[1] // side, 3)
-        expected = np.array(test["thumbnail"], np.float64).reshape(side, side, 3)
-        worst = float(np.abs(blocks.mean((1, 3)) - expected).max())
-        if not worst <= float(test["tolerance"]):
-            raise DetokenizerError(
-                f"{self.path} fails its self-test: colours differ by up to {worst:.1f} of 255"
-            )
+        side = self.pixels_per_token
+        pixels = _to_bytes(state.values)
+        check_thumbnail(self.path, pixels, (rows * side, cols * side), test)
 
 
 def _goes_on(held: NDArray[np.int64], grid: NDArray[np.int64]) -> bool:
