@@ -13,14 +13,12 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from rowcast_export.incremental import IncrementalModule, Window
-from rowcast_export.runtime import Ids, Pixels
+from rowcast_export.runtime import Ids, OnnxFile, Pixels
 
 Floats = npt.NDArray[np.float32]
-ERRORS_ONLY = 3
 
 
 class Updater(Protocol):
@@ -59,28 +57,16 @@ class TorchUpdater:
         return pixels.numpy(), coarse.numpy(), [part.numpy() for part in after]
 
 
-class OnnxUpdater:
-    """The file, on the CPU; `threads` 0 means all cores. Raises what ONNX Runtime raises."""
+class OnnxUpdater(OnnxFile):
+    """The file, on the CPU."""
 
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = model if isinstance(model, bytes) else str(model)
-        self.session = onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"]
-        )
+        super().__init__(model, threads)
         self.state_inputs = {
             value.name: value.shape
             for value in self.session.get_inputs()
             if value.name not in ("ids", "window", "leaving")
         }
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The `metadata_props` of the file."""
-        return dict(self.session.get_modelmeta().custom_metadata_map)
 
     def __call__(
         self, ids: Ids, window: Window, state: Sequence[Floats] | None

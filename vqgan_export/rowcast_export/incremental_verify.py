@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnx
 import torch
 from torch import nn
 
+from rowcast_export.graph_checks import VerificationFailed, check_interface, check_operators
 from rowcast_export.incremental import IncrementalModule
 from rowcast_export.incremental_painting import OnnxUpdater, Painting, TorchUpdater
 from rowcast_export.incremental_self_test import IncrementalSelfTest
 from rowcast_export.runtime import Pixels
-from rowcast_export.verify import Progress, VerificationFailed
+from rowcast_export.verify import Progress
 
 LARGEST_DIFFERENCE: Final = 1e-3  # of the range 0..1
 
@@ -103,58 +103,32 @@ def verify_incremental(
 
 def _check_graph(path: Path, module: IncrementalModule, metadata: Mapping[str, str]) -> None:
     """Operators, names, types, axes and metadata, as written in the file."""
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # protobuf's, onnx's and the operating system's
-        raise VerificationFailed(f"not a valid ONNX file: {error}") from error
-    opsets = {item.domain: str(item.version) for item in model.opset_import}
-    _agree("opset", opsets, {"": metadata["rowcast.opset"]})
-    _agree("local functions", len(model.functions), 0)
     decoder = module.decoder.decoder
     trunk = (decoder.mid, decoder.up[-1])
     norms = sum(isinstance(part, nn.GroupNorm) for whole in trunk for part in whole.modules())
-    found = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
-    _agree("InstanceNormalization nodes", found, norms)
+    model = check_operators(path, metadata["rowcast.opset"], norms)
     side = module.decoder.shape.pixels_per_token
-    state = [("carried", ["batch", 2, module.carried_groups])] + [
+    state: list[tuple[str, list[str | int]]] = [("carried", ["batch", 2, module.carried_groups])]
+    state += [
         (f"cache_{index}", ["batch", cache.channels, 1, f"{cache.pixels_per_token}*cols"])
         for index, cache in enumerate(module.caches)
     ]
-    _agree(
-        "inputs",
-        [_signature(value) for value in model.graph.input],
-        [
+    height = "lines" if side == 2 else f"{side // 2}*lines"
+    check_interface(
+        model,
+        inputs=[
             ("ids", "INT64", ["batch", "rows", "cols"]),
             ("window", "INT64", ["lines"]),
             ("leaving", "INT64", [1]),
             *((name, "FLOAT", axes) for name, axes in state),
         ],
-    )
-    height = "lines" if side == 2 else f"{side // 2}*lines"
-    _agree(
-        "outputs",
-        [_signature(value) for value in model.graph.output],
-        [
+        outputs=[
             ("pixels", "FLOAT", ["batch", 3, height, f"{side}*cols"]),
             ("coarse", "FLOAT", ["batch", 3, "rows", "cols"]),
             *((f"{name}_next", "FLOAT", axes) for name, axes in state),
         ],
+        metadata=metadata,
     )
-    _agree("metadata", {item.key: item.value for item in model.metadata_props}, dict(metadata))
-
-
-def _signature(value: onnx.ValueInfoProto) -> tuple[str, str, list[str | int]]:
-    """Name, element type, axes; a fixed axis is a number, a free one its name."""
-    tensor = value.type.tensor_type
-    axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-    return value.name, onnx.TensorProto.DataType.Name(tensor.elem_type), axes
-
-
-def _agree(what: str, found: object, wanted: object) -> None:
-    """Raise where two descriptions are not the same."""
-    if found != wanted:
-        raise VerificationFailed(f"{what}: found {found}, wanted {wanted}")
 
 
 def _difference(where: str, seen: Pixels, wanted: Pixels) -> float:

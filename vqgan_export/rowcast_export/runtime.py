@@ -16,7 +16,7 @@ Ids = npt.NDArray[np.int64]  # [batch, rows, cols]
 ERRORS_ONLY = 3
 
 
-class OnnxDetokenizer:
+class OnnxFile:
     """One session. `model` is a path or the bytes of a file; `threads` 0 means all cores.
 
     Raises what ONNX Runtime raises where the file is no model that it can run.
@@ -33,15 +33,19 @@ class OnnxDetokenizer:
             source, options, providers=["CPUExecutionProvider"]
         )
 
-    def decode(self, ids: Ids) -> Pixels:
-        """Token ids -> pixels, as the file gives them."""
-        pixels: Pixels = self.session.run(["pixels"], {"ids": ids})[0]
-        return pixels
-
     @property
     def metadata(self) -> dict[str, str]:
         """The `metadata_props` of the file."""
         return dict(self.session.get_modelmeta().custom_metadata_map)
+
+
+class OnnxDetokenizer(OnnxFile):
+    """A file that decodes whole grids."""
+
+    def decode(self, ids: Ids) -> Pixels:
+        """Token ids -> pixels, as the file gives them."""
+        pixels: Pixels = self.session.run(["pixels"], {"ids": ids})[0]
+        return pixels
 
 
 def to_bytes(pixels: Pixels) -> Bytes:

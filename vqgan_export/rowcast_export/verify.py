@@ -19,6 +19,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from rowcast_export.graph_checks import VerificationFailed as VerificationFailed
+from rowcast_export.graph_checks import agree, check_interface, check_operators
 from rowcast_export.runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
 from rowcast_export.self_test import SelfTest
 from rowcast_export.vqgan import VQGANDecoder
@@ -50,10 +52,6 @@ TOLERANCES: Final = {
     "fp16": Tolerance(5e-2, 13, 0.95, psnr=50.0),
     "int8": Tolerance(1.0, 255, 0.0, psnr=35.0),
 }
-
-
-class VerificationFailed(Exception):
-    """The file and the module disagree; the message names what disagreed, and by how much."""
 
 
 class TooCoarse(VerificationFailed):
@@ -185,25 +183,8 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
 
 def _check_graph(path: Path, module: VQGANDecoder, metadata: Mapping[str, str]) -> None:
     """Operators, names, types, axes and metadata, as written in the file."""
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # protobuf's, onnx's and the operating system's
-        raise VerificationFailed(f"not a valid ONNX file: {error}") from error
-    side = module.shape.pixels_per_token
-    _agree(
-        "opset",
-        {item.domain: str(item.version) for item in model.opset_import},
-        {
-            "": metadata["rowcast.opset"],
-        },
-    )
-    _agree("local functions", len(model.functions), 0)
-    foreign = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain})
-    _agree("operators outside ai.onnx", foreign, [])
     norms = sum(isinstance(part, nn.GroupNorm) for part in module.modules())
-    found = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
-    _agree("InstanceNormalization nodes", found, norms)
+    model = check_operators(path, metadata["rowcast.opset"], norms)
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     norm_kinds = {
         kinds.get(name)
@@ -211,29 +192,14 @@ def _check_graph(path: Path, module: VQGANDecoder, metadata: Mapping[str, str]) 
         if node.op_type == "InstanceNormalization"
         for name in node.input[1:]
     }
-    _agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT})
-    _agree(
-        "inputs",
-        [_signature(value) for value in model.graph.input],
-        [
-            ("ids", "INT64", ["batch", "rows", "cols"]),
-        ],
+    agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT})
+    side = module.shape.pixels_per_token
+    check_interface(
+        model,
+        inputs=[("ids", "INT64", ["batch", "rows", "cols"])],
+        outputs=[("pixels", "FLOAT", ["batch", 3, f"{side}*rows", f"{side}*cols"])],
+        metadata=metadata,
     )
-    _agree(
-        "outputs",
-        [_signature(value) for value in model.graph.output],
-        [
-            ("pixels", "FLOAT", ["batch", 3, f"{side}*rows", f"{side}*cols"]),
-        ],
-    )
-    _agree("metadata", {item.key: item.value for item in model.metadata_props}, dict(metadata))
-
-
-def _signature(value: onnx.ValueInfoProto) -> tuple[str, str, list[str | int]]:
-    """Name, element type, axes; a fixed axis is a number, a free one its name."""
-    tensor = value.type.tensor_type
-    axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-    return value.name, onnx.TensorProto.DataType.Name(tensor.elem_type), axes
 
 
 def _compare_grid(
@@ -252,8 +218,8 @@ def _compare_grid(
         pixels = detokenizer.decode(reference.ids(shape, seed))
     except Exception as error:  # ONNX Runtime's own kinds of error have no common base
         raise VerificationFailed(f"{where}: ONNX Runtime failed: {error}") from error
-    _agree(f"{where}: type", str(pixels.dtype), "float32")
-    _agree(f"{where}: shape", pixels.shape, (batch, 3, rows * side, cols * side))
+    agree(f"{where}: type", str(pixels.dtype), "float32")
+    agree(f"{where}: shape", pixels.shape, (batch, 3, rows * side, cols * side))
     for name, values in (("torch", wanted), ("ONNX Runtime", pixels)):
         if not np.isfinite(values).all():
             raise VerificationFailed(f"{where}: NaN or infinity from {name}")
@@ -291,9 +257,3 @@ def _check_self_test(detokenizer: OnnxDetokenizer) -> None:
     difference = test.thumbnail_difference(detokenizer)
     if difference > test.tolerance:
         raise VerificationFailed(f"the self-test's thumbnail differs by {difference} of 255")
-
-
-def _agree(what: str, found: object, wanted: object) -> None:
-    """Raise where two descriptions are not the same."""
-    if found != wanted:
-        raise VerificationFailed(f"{what}: found {found}, wanted {wanted}")
