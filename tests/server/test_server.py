@@ -571,7 +571,7 @@ class TestBadInput:
 class TestMemory:
     async def test_a_thousand_pictures_leave_an_empty_book(self, tiny_folder: Path) -> None:
         """Half of them drawn, half cancelled, none kept; ten clients, some lost on the way."""
-        with running_server(tiny_folder, keep=0, grace=0.05, slots=16, queue_limit=200) as server:
+        with running_server(tiny_folder, keep=0, grace=0.05, slots=16, queue_limit=400) as server:
 
             async def client_of(number: int) -> None:
                 for part in range(5):
