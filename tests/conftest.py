@@ -25,6 +25,17 @@ def tiny_server(tiny_folder: Path) -> Iterator[RowcastServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """torch with one thread: tests share two cores."""
+    import torch  # here, as many tests do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's own cache."""

@@ -87,7 +87,7 @@ def binding_loss(logits: Tensor, text: Tensor, sites: Tensor, targets: Tensor) -
     return total / len(text)
 
 
-def noun_reader(width: int) -> nn.Module:
+def attribute_reader(width: int) -> nn.Module:
     """Training-only: reads attributes off a state."""
     return nn.Sequential(
         nn.LayerNorm(width), nn.Linear(width, sum(len(values) for values in HEADS.values()))

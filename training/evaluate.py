@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder
-from rowcast_server.models.text import TextTokenizer, unconditional_ids
+from rowcast_server.models.text import TextTokenizer
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
@@ -74,28 +74,24 @@ def draw_with_torch(
 
 def draw_with_engine(prompts: list[str], options: SamplingOptions, seed: int) -> Tensor:
     """The same through the server's engine and ONNX Runtime, all pictures in one engine."""
+    from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_together, text_of
     from rowcast_server.engine.engine import Engine
-    from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+    from rowcast_server.engine.request import PictureRequest, Sampling
     from rowcast_server.engine.runner_onnx import OnnxRunner
     from rowcast_server.models.loading import load
 
     model = load("postcard")
-    free = tuple(int(value) for value in unconditional_ids())
-    runner = OnnxRunner(model.encoder, model.decoder, model.grid, free, slots=16, threads=2)
-    engine = Engine(runner, len(prompts))
+    runner = OnnxRunner(
+        model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots=16, threads=2
+    )
     sampling = Sampling(options.temperature, options.top_k, 1.0, options.guidance)
-    for picture, prompt in enumerate(prompts):
-        ids = tuple(int(value) for value in model.tokenizer.encode(prompt).ids)
-        request = PictureRequest(ids, seed + picture, 0, sampling, model.grid.rows)
-        engine.submit(picture, request)
-    grids = np.zeros((len(prompts), model.grid.rows, model.grid.cols), dtype=np.int64)
+    requests = [
+        PictureRequest(text_of(model, prompt), seed + picture, 0, sampling, model.grid.rows)
+        for picture, prompt in enumerate(prompts)
+    ]
     with tqdm(total=len(prompts) * model.grid.rows, desc="rows", mininterval=5) as bar:
-        while not engine.idle:
-            for event in engine.step():
-                if isinstance(event, RowDrawn):
-                    grids[event.picture, event.row] = event.ids
-                    bar.update()
-    return torch.from_numpy(grids).flatten(1)
+        grids = draw_together(Engine(runner, len(prompts)), requests, bar.update)
+    return torch.from_numpy(np.stack(grids)).flatten(1)
 
 
 def score(named: list[dict[str, str]], found: list[dict[str, str]]) -> dict[str, Any]:

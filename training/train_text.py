@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from training.binding import binding_loss, look_around, noun_reader, noun_sites
+from training.binding import attribute_reader, binding_loss, look_around, noun_sites
 from training.captions import write_vocabulary
 from training.loop import Schedule, StopFlag, load_checkpoint, save_checkpoint
 from training.scenes import sample_scene
@@ -24,7 +24,6 @@ from training.train_transformer import (
     DEFAULT_TEXT,
     Captioner,
     CaptionToTokens,
-    attribute_readers,
     reading_loss,
 )
 
@@ -42,8 +41,8 @@ def train(arguments: argparse.Namespace) -> None:
         model.load_state_dict(load_checkpoint(arguments.start_from / "checkpoint.pt")["average"])
         look_around(model.encoder)
     encoder = model.encoder.train()
-    start_reader = attribute_readers(encoder.shape.width)[0]
-    reader, sites = noun_reader(encoder.shape.width), noun_sites(tokenizer)
+    start_reader, reader = (attribute_reader(encoder.shape.width) for _ in range(2))
+    sites = noun_sites(tokenizer)
     modules = nn.ModuleList([encoder, start_reader, reader])
     optimiser = torch.optim.AdamW(modules.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     schedule = Schedule(2e-3, 100_000, arguments.minutes, warmup=50)

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from training.binding import binding_loss, look_around, noun_sites
+from training.binding import attribute_reader, binding_loss, look_around, noun_sites
 from training.captions import caption, write_vocabulary
 from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
 from training.networks import CODEBOOK_SIZE, DIMENSIONS, LEVELS
@@ -168,10 +168,7 @@ def attribute_readers(width: int) -> nn.ModuleList:
     A colour is worth 2 nats in a picture of 180, so the loss of the tokens alone teaches the
     decoder to listen to it very late (NOTES.md); these heads make it listen early.
     """
-    count = sum(len(values) for values in HEADS.values())
-    return nn.ModuleList(
-        nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count)) for _ in range(3)
-    )
+    return nn.ModuleList(attribute_reader(width) for _ in range(3))
 
 
 def reading_loss(logits: Tensor, targets: Tensor) -> Tensor:

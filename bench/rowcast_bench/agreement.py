@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.sampling import guide
 from rowcast_server.models.loading import Transformer
 
-from .sides import UNCONDITIONAL, text_of
+from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def int8_agreement(
     divergence: list[float] = []
     for seed, prompt in enumerate(prompts):
         request = PictureRequest(text_of(model, prompt), seed, 0, model.sampling, model.grid.rows)
-        ids = np.concatenate([[model.grid.start_token], _drawn(exact, request)[:-1]])
+        ids = np.concatenate(
+            [[model.grid.start_token], draw_whole(Engine(exact), request).ravel()[:-1]]
+        )
         for runner in (exact, small):
             runner.open(0, request)
         for position, token in enumerate(ids):
@@ -54,15 +56,6 @@ def int8_agreement(
             divergence.append(_kl(first, second))
         advance()
     return Int8Agreement(len(same), float(np.mean(same)), float(np.mean(divergence)))
-
-
-def _drawn(runner: OnnxRunner, request: PictureRequest) -> NDArray[np.int64]:
-    engine = Engine(runner)
-    engine.submit(0, request)
-    rows = []
-    while not engine.idle:
-        rows += [event.ids for event in engine.step() if isinstance(event, RowDrawn)]
-    return np.concatenate(rows)
 
 
 def _kl(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -29,7 +29,8 @@ from rowcast_server.models.sources import EMBEDDED, find_in
 from rowcast_server.server import RowcastServer
 from websockets.asyncio.server import ServerConnection
 
-from .sides import PROMPT, UNCONDITIONAL, text_of
+from .sides import PROMPT
+from .whole_pictures import UNCONDITIONAL, draw_together, text_of
 
 JOBS: Final = 16
 STREAMING_ROWS: Final = 4  # of each job, where streaming is compared with drawing alone
@@ -129,11 +130,10 @@ class StampedServer:
         engine = Engine(self._runner)
         text = text_of(self._model, PROMPT)
         begun = time.perf_counter()
-        for seed in range(JOBS):
-            request = PictureRequest(text, seed, 0, Sampling(), STREAMING_ROWS)
-            engine.submit(seed, request, client=seed)
-        while not engine.idle:
-            engine.step()
+        draw_together(
+            engine,
+            [PictureRequest(text, seed, 0, Sampling(), STREAMING_ROWS) for seed in range(JOBS)],
+        )
         return time.perf_counter() - begun
 
 

@@ -29,13 +29,13 @@ from rowcast_export.incremental_file import to_onnx as update_to_onnx
 from rowcast_export.settings import Settings, settle
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import load
-from rowcast_server.models.text import unconditional_ids
 
 from .decode_flops import full_flops, update_flops
 from .decode_quality import incremental_quality
+from .whole_pictures import UNCONDITIONAL, draw_together, text_of
 
 ROWS: Final = 16
 SLOTS: Final = 8
@@ -84,21 +84,18 @@ def postcard_grids(pictures: int, threads: int) -> NDArray[np.int64]:
     """Grids that postcard draws from its example prompts, [pictures, rows, cols]."""
     model = load("postcard")
     examples = json.loads((_postcard() / "model.json").read_text("utf-8"))["examples"]
-    free = tuple(unconditional_ids().tolist())
-    runner = OnnxRunner(model.encoder, model.decoder, model.grid, free, SLOTS, threads)
-    engine = Engine(runner)
-    defaults = model.sampling
-    sampling = Sampling(defaults.temperature, defaults.top_k, defaults.top_p, defaults.guidance)
-    for number in range(pictures):
-        text = model.tokenizer.encode(examples[number % len(examples)]).ids.tolist()
-        request = PictureRequest(tuple(text), number, 0, sampling, model.grid.rows)
-        engine.submit(number, request, client=number)
-    rows: list[list[NDArray[np.int64]]] = [[] for _ in range(pictures)]
-    while not engine.idle:
-        for event in engine.step():
-            if isinstance(event, RowDrawn):
-                rows[event.picture].append(event.ids)
-    return np.array(rows, np.int64)
+    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
+    requests = [
+        PictureRequest(
+            text_of(model, examples[number % len(examples)]),
+            number,
+            0,
+            model.sampling,
+            model.grid.rows,
+        )
+        for number in range(pictures)
+    ]
+    return np.stack(draw_together(Engine(runner), requests))
 
 
 def qualities(

@@ -16,17 +16,16 @@ from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
-from rowcast_server.models.text import unconditional_ids
 from rowcast_server.runners import make_runner
 
 from .memory import peak_bytes, resident_bytes
-from .random_model import IMAGE_TOKENS, SIZES, TEXT_TOKENS, build
+from .random_model import IMAGE_TOKENS, SIZES, build
+from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
 
 START_TOKEN: Final = 16_383  # what min-dalle feeds first
 GUIDANCE: Final = 16.0
 PROMPT: Final = "a red house by the sea at night, and two boats"
 WARM_UP: Final = 3
-UNCONDITIONAL: Final = tuple(int(token) for token in unconditional_ids())
 
 
 class MinDalle:
@@ -175,13 +174,8 @@ class Ours:
 
     def greedy(self, count: int) -> list[int]:
         rows = -(-count // self._model.grid.cols)
-        engine = Engine(self._runner)
-        engine.submit(0, self._request(0, rows, Sampling(top_k=1, guidance=GUIDANCE)))
-        ids: list[int] = []
-        while not engine.idle:
-            for event in engine.step():
-                if isinstance(event, RowDrawn):
-                    ids += event.ids.tolist()
+        request = self._request(0, rows, Sampling(top_k=1, guidance=GUIDANCE))
+        ids: list[int] = draw_whole(Engine(self._runner), request).ravel().tolist()
         return ids[:count]
 
     def step_weight_bytes(self) -> int:
@@ -207,7 +201,3 @@ def step_matrices(model: Transformer) -> list[tuple[str, int]]:
         rows = model.grid.codebook_size if name == "lm_head.weight" else shape[0]
         matrices.append((name, rows * shape[1]))
     return matrices
-
-
-def text_of(model: Transformer, prompt: str) -> tuple[int, ...]:
-    return tuple(int(token) for token in model.tokenizer.encode(prompt).ids[:TEXT_TOKENS])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import rowcast
 from rich.progress import track
+from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.models.text import unconditional_ids
 from rowcast_server.server import RowcastServer
 
 from tests.support import company
@@ -63,12 +63,11 @@ DRAFT_WINDOW = 8
 
 
 def make_runner(model: LoadedModel, draft_window: int = 1, int8: bool = False) -> OnnxRunner:
-    free = tuple(unconditional_ids().tolist())
     return OnnxRunner(
         model.encoder,
         model.decoder,
         model.grid,
-        free,
+        UNCONDITIONAL,
         slots=company.JOBS - 2,
         threads=2,
         int8=int8,
@@ -83,7 +82,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def requests(model: LoadedModel) -> list[company.PictureRequest]:
-    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    texts = [text_of(model, prompt) for prompt in PROMPTS]
     return company.jobs(texts, model.grid.rows, seed=3)
 
 
@@ -103,7 +102,7 @@ def test_two_hundred_trials_in_the_engine(
     bitwise: bool,
 ) -> None:
     plain = Engine(make_runner(model, int8=not bitwise))
-    alone = [company.draw(plain, request) for request in requests]
+    alone = [draw_whole(plain, request) for request in requests]
     count = ENGINE_TRIALS if bitwise else ENGINE_TRIALS // 4
     steps = iter(track(range(count), name))
     runner = make_runner(model, **options)  # type: ignore[arg-type]
@@ -122,9 +121,9 @@ def test_a_prefix_cut_at_each_row_changes_no_id(
     engine = Engine(make_runner(model, draft_window))
     different = 0
     for request in requests[:4]:
-        whole = company.draw(engine, request)
+        whole = draw_whole(engine, request)
         for rows in range(1, model.grid.rows):
-            rest = company.draw(engine, company.replace(request, prefix=whole[:rows]))
+            rest = draw_whole(engine, company.replace(request, prefix=whole[:rows]))
             different += not np.array_equal(rest, whole[rows:])
     print(f"prefixes at each of 15 rows, draft window {draft_window}: {different} differ")
     assert different == 0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
+from rowcast_bench.whole_pictures import UNCONDITIONAL
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_torch import TorchRunner
 from rowcast_server.engine.sampling import draw, guide
 from rowcast_server.models.loading import LoadedModel, load
 
-from tests.support.drawing import UNCONDITIONAL
-
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("one_thread")]
 
 PROMPTS = [
     "sunset over the sea, a boat with a red sail",
@@ -29,14 +26,6 @@ LEAST = {
     torch.bfloat16: {2.0: 0.98, 16.0: 0.9},
     torch.float16: {2.0: 0.99, 16.0: 0.98},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.sampling import guide
 from rowcast_server.models.dalle_bart import DalleBartEncoder
 from rowcast_server.models.graphs import PAD_TOKEN
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
-from rowcast_server.models.text import unconditional_ids
 
 from tests.support.peer import START_TOKEN, Peer, Sizes
 from tests.support.requests import text_request
 
 GUIDANCE = 16.0
 PROMPT = "a red house by the sea at night, and two boats"
-UNCONDITIONAL = tuple(unconditional_ids().tolist())
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,8 @@ def _greedy(
 ) -> NDArray[np.int64]:
     """Whole rows through the engine, as any picture; top_k 1 leaves nothing to chance."""
     sampling = replace(Sampling(), top_k=1, guidance=GUIDANCE)
-    engine = Engine(runner)
-    engine.submit(0, PictureRequest(text, 0, 0, sampling, stop_row=-(-tokens // ours.grid.cols)))
-    rows = []
-    while not engine.idle:
-        rows += [event.ids for event in engine.step() if isinstance(event, RowDrawn)]
-    return np.concatenate(rows)[:tokens]
+    request = PictureRequest(text, 0, 0, sampling, stop_row=-(-tokens // ours.grid.cols))
+    return draw_whole(Engine(runner), request).ravel()[:tokens]
 
 
 def _relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -42,15 +42,6 @@ def jobs(texts: Sequence[tuple[int, ...]], rows: int, seed: int) -> list[Picture
     ]
 
 
-def draw(engine: Engine, request: PictureRequest) -> NDArray[np.int64]:
-    """A picture's rows, alone in the engine."""
-    engine.submit(0, request)
-    rows = []
-    while not engine.idle:
-        rows += [event.ids for event in engine.step() if isinstance(event, RowDrawn)]
-    return np.stack(rows)
-
-
 def trials(
     runner: Runner,
     requests: Sequence[PictureRequest],

@@ -5,19 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast_bench.whole_pictures import draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.engine.runner import Runner
 from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 from rowcast_server.models.loading import LoadedModel
-from rowcast_server.models.text import unconditional_ids
 
-UNCONDITIONAL = tuple(unconditional_ids().tolist())
 JOBS = 8
-
-
-def text(model: LoadedModel, prompt: str) -> tuple[int, ...]:
-    return tuple(model.tokenizer.encode(prompt).ids.tolist())
 
 
 def reference_logits(
@@ -40,7 +35,7 @@ def reference_logits(
 
 
 def ids_alone(runner: Runner, request: PictureRequest) -> NDArray[np.int64]:
-    return draw_all(Engine(runner), {0: (0, request)})[0]
+    return draw_whole(Engine(runner), request)
 
 
 def draw_all(
@@ -65,7 +60,7 @@ def requests(model: LoadedModel) -> list[PictureRequest]:
     prompts = ["a red house", "a blue boat at night", "the sun", "moon over the sea"]
     return [
         PictureRequest(
-            text(model, prompts[number % 4]),
+            text_of(model, prompts[number % 4]),
             seed=number * 1_000_003,
             image=number % 3,
             sampling=Sampling(

@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
+from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.models.text import unconditional_ids
 
-from tests.support.company import JOBS, draw, jobs, trials
+from tests.support.company import JOBS, jobs, trials
 from tests.support.tiny_model import tiny_model
 
-UNCONDITIONAL = tuple(unconditional_ids().tolist())
 PROMPTS = ("a red house", "a blue boat at night", "the sun", "moon over the sea")
 TRIALS = 200
 
@@ -41,37 +40,37 @@ def make_runner(model: LoadedModel, draft_window: int = 1) -> OnnxRunner:
 
 @pytest.mark.parametrize("draft_window", [1, 6])
 def test_random_company_changes_no_id(model: LoadedModel, draft_window: int) -> None:
-    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    texts = [text_of(model, prompt) for prompt in PROMPTS]
     requests = jobs(texts, model.grid.rows, seed=1)
     plain = Engine(make_runner(model))
-    alone = [draw(plain, request) for request in requests]
+    alone = [draw_whole(plain, request) for request in requests]
     result = trials(make_runner(model, draft_window), requests, alone, TRIALS, latest=24)
     assert result.pictures == TRIALS * (JOBS - 2)
     assert result.different == 0
 
 
 def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> None:
-    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    texts = [text_of(model, prompt) for prompt in PROMPTS]
     for window in (1, 6):
         engine = Engine(make_runner(model, window))
         for request in jobs(texts, model.grid.rows, seed=2):
-            whole = draw(engine, request)
+            whole = draw_whole(engine, request)
             for rows in range(1, model.grid.rows):
-                rest = draw(engine, replace(request, prefix=whole[:rows]))
+                rest = draw_whole(engine, replace(request, prefix=whole[:rows]))
                 assert np.array_equal(rest, whole[rows:])
 
 
 def test_a_prefix_longer_than_a_window_is_taken_up_by_drafting(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [tuple(model.tokenizer.encode(prompt).ids.tolist()) for prompt in PROMPTS]
+    texts = [text_of(model, prompt) for prompt in PROMPTS]
     request = jobs(texts, model.grid.rows, seed=2)[0]
-    whole = draw(Engine(make_runner(model)), request)
+    whole = draw_whole(Engine(make_runner(model)), request)
     for module in ("runner_onnx", "engine"):
         monkeypatch.setattr(f"rowcast_server.engine.{module}.WINDOW", 3)
     for rows in range(1, model.grid.rows):
         engine = Engine(make_runner(model, 2))
-        rest = draw(engine, replace(request, prefix=whole[:rows]))
+        rest = draw_whole(engine, replace(request, prefix=whole[:rows]))
         assert np.array_equal(rest, whole[rows:])
 
 

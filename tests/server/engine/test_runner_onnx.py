@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import EngineEvent, PictureEnded, PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
@@ -17,12 +18,10 @@ from rowcast_server.models.loading import LoadedModel, load
 
 from tests.support.drawing import (
     JOBS,
-    UNCONDITIONAL,
     draw_all,
     ids_alone,
     reference_logits,
     requests,
-    text,
 )
 from tests.support.requests import text_request
 from tests.support.tiny_model import tiny_model
@@ -52,7 +51,7 @@ def test_every_step_agrees_with_the_torch_reference(model: LoadedModel, runner: 
     random = np.random.default_rng(0)
     drawn = random.integers(0, model.grid.codebook_size, model.grid.tokens - 1)
     tokens = np.concatenate([[model.grid.start_token], drawn])
-    prompt = text(model, "a red house and a blue boat")
+    prompt = text_of(model, "a red house and a blue boat")
     expected = reference_logits(model, [prompt, UNCONDITIONAL], tokens)
     runner.open(0, text_request(prompt))
     worst = 0.0
@@ -111,7 +110,7 @@ def test_int8_weights_draw_nearly_the_same_logits_in_any_company(
     small = make_runner(model, int8=True)
     for each in (runner, small):
         for slot in range(JOBS):
-            each.open(slot, text_request(text(model, "a red house")))
+            each.open(slot, text_request(text_of(model, "a red house")))
     first, start = np.zeros(JOBS, np.int64), np.full(JOBS, model.grid.start_token)
     exact, _ = runner.logits(start, first)
     together, _ = small.logits(start, first)
@@ -127,11 +126,11 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
     drawn = np.random.default_rng(3).integers(0, model.grid.codebook_size, 15)
     tokens = np.concatenate([[model.grid.start_token], drawn])
     stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
-    stepped.open(0, text_request(text(model, "a red house")))
+    stepped.open(0, text_request(text_of(model, "a red house")))
     for position in range(15):
         stepped.logits(tokens[position : position + 1], np.array([position]))
     for slot in range(3):
-        prompt = text(model, "a red house" if slot == 1 else "the sea")
+        prompt = text_of(model, "a red house" if slot == 1 else "the sea")
         filled.open(slot, text_request(prompt, drawn))
     first = 0
     for size in sizes:
@@ -145,7 +144,7 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
 
 def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
     for slot in range(JOBS):
-        prompt = text(model, "a red house" if slot == 0 else "the sea at night")
+        prompt = text_of(model, "a red house" if slot == 0 else "the sea at night")
         runner.open(slot, text_request(prompt))
     expected: NDArray[np.float32] | None = None
     for company in range(1, JOBS + 1):
@@ -158,9 +157,9 @@ def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: On
 
 def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel) -> None:
     runner = make_runner(model, slots=2)
-    prompt = text(model, "a tree")
+    prompt = text_of(model, "a tree")
     for slot in (0, 1):
-        runner.open(slot, text_request(prompt if slot else text(model, "the sea")))
+        runner.open(slot, text_request(prompt if slot else text_of(model, "the sea")))
     first = np.array([model.grid.start_token] * 2)
     runner.logits(first, np.array([0, 0]))
     expected = runner.logits(np.array([5, 6]), np.array([1, 1]))[0][1].copy()
@@ -171,11 +170,11 @@ def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel) -> None:
 def test_more_texts_than_are_remembered_are_encoded_again(model: LoadedModel) -> None:
     runner = make_runner(model, slots=1)
     first = np.array([model.grid.start_token])
-    runner.open(0, text_request(text(model, "a red house")))
+    runner.open(0, text_request(text_of(model, "a red house")))
     expected = runner.logits(first, np.array([0]))[0].copy()
     for number in range(70):
         runner.open(0, text_request((0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60)))
-    runner.open(0, text_request(text(model, "a red house")))
+    runner.open(0, text_request(text_of(model, "a red house")))
     assert (runner.logits(first, np.array([0]))[0] == expected).all()
 
 

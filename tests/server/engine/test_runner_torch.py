@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.engine import NOT_FINITE, Engine
 from rowcast_server.engine.request import Ending, PictureEnded, PictureRequest, RowDrawn
@@ -19,26 +20,18 @@ from rowcast_server.models.graph_builder import Weights
 from rowcast_server.models.loading import LoadedModel, load
 
 from tests.support.drawing import (
-    UNCONDITIONAL,
     draw_all,
     ids_alone,
     reference_logits,
     requests,
-    text,
 )
 from tests.support.replayed_device import ReplayedDevice, WouldWait
 from tests.support.requests import text_request
 from tests.support.tiny_model import tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SLOTS = 8
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +85,7 @@ def random_tokens(model: LoadedModel) -> NDArray[np.int64]:
 
 
 def test_every_step_agrees_with_the_slow_reference(model: LoadedModel, runner: TorchRunner) -> None:
-    tokens, prompt = random_tokens(model), text(model, "a red house and a blue boat")
+    tokens, prompt = random_tokens(model), text_of(model, "a red house and a blue boat")
     expected = reference_logits(model, [prompt, UNCONDITIONAL], tokens)
     runner.open(0, text_request(prompt))
     for position, token in enumerate(tokens):
@@ -135,7 +128,7 @@ def test_in_one_bucket_ids_are_the_same_alone_and_in_company(
 def test_in_one_bucket_logits_have_the_same_bits_in_any_slot_and_company(
     model: LoadedModel, one_shape: TorchRunner
 ) -> None:
-    prompts = {True: text(model, "a red house"), False: text(model, "the sea at night")}
+    prompts = {True: text_of(model, "a red house"), False: text_of(model, "the sea at night")}
     seen = set()
     for mine in range(SLOTS):
         for company in (mine + 1, SLOTS):
@@ -151,7 +144,7 @@ def test_between_buckets_logits_differ_by_rounding_alone(
     model: LoadedModel, runner: TorchRunner
 ) -> None:
     for slot in range(SLOTS):
-        runner.open(slot, text_request(text(model, "a red house" if slot == 0 else "the sea")))
+        runner.open(slot, text_request(text_of(model, "a red house" if slot == 0 else "the sea")))
     pairs = [runner.logits(np.full(n, 3), np.zeros(n, np.int64)) for n in range(1, SLOTS + 1)]
     for streams in zip(*pairs, strict=True):
         for logits in streams:
@@ -193,13 +186,13 @@ def test_at_given_positions_a_step_draws_nothing(model: LoadedModel, runner: Tor
 def test_a_window_of_given_tokens_leaves_what_single_steps_do_up_to_rounding(
     model: LoadedModel, sizes: tuple[int, ...]
 ) -> None:
-    tokens, prompt = random_tokens(model), text(model, "a red house")
+    tokens, prompt = random_tokens(model), text_of(model, "a red house")
     stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
     stepped.open(0, text_request(prompt))
     for position in range(15):
         stepped.logits(tokens[position : position + 1], np.array([position]))
     for slot in range(3):
-        ours = prompt if slot == 1 else text(model, "the sea")
+        ours = prompt if slot == 1 else text_of(model, "the sea")
         filled.open(slot, text_request(ours, tokens[1:]))
     first = 0
     for size in sizes:
@@ -261,7 +254,7 @@ def poisoned(model: LoadedModel) -> tuple[TorchRunner, PictureRequest]:
     embedding[model.tokenizer.vocab["g"]] = np.nan
     encoder["embed_tokens.weight"] = embedding
     broken = make_runner(model, slots=2, buckets=(2,), encoder=encoder)
-    return broken, replace(requests(model)[1], text_ids=text(model, "night"))
+    return broken, replace(requests(model)[1], text_ids=text_of(model, "night"))
 
 
 def test_a_picture_of_nan_spoils_no_neighbour(
@@ -304,7 +297,7 @@ def test_half_the_bytes_and_mostly_the_same_best_code(
     prompts = ["a red house", "a blue boat", "the sun", "moon over the sea"] * 2
     for each in (runner, half):
         for slot, prompt in enumerate(prompts):
-            each.open(slot, text_request(text(model, prompt)))
+            each.open(slot, text_request(text_of(model, prompt)))
     same = 0
     for position, token in enumerate(tokens):
         fed = (np.full(SLOTS, token) + 11 * np.arange(SLOTS)) % model.grid.codebook_size

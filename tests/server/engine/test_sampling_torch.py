@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -20,17 +18,11 @@ from rowcast_server.engine.sampling_torch import (
     gumbel_table,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CODES = 700
 SLOTS = 8
 PLACES = 40
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
