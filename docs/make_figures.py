@@ -33,6 +33,49 @@ def last_line_of(*arguments: str) -> Figures:
     return figures
 
 
+def printed(test: str, pattern: str) -> list[tuple[str, ...]]:
+    """Run a proof of `make parity`; what its printed lines say, by the groups of a pattern."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "parity", *test.split()]
+    print("running: pytest -m parity", test, file=sys.stderr)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    found = [match.groups() for match in re.finditer(pattern, run.stdout)]
+    if not found:
+        raise SystemExit(f"{test} printed nothing like {pattern}")
+    return found
+
+
+def viewer() -> str:
+    ((median, late, size),) = printed(
+        "tests/parity/test_first_paint.py",
+        r"pixels: ([\d.]+) ms, 99 % within ([\d.]+) ms; the palette has (\d+) bytes",
+    )
+    grown = printed("tests/parity/test_slow_viewer.py", r"first \d+: (-?[\d.]+) MiB grown")
+    return f"""\
+From the bytes of a row to an image of 256x256 pixels that shows it: {median} ms (99 % within {late} ms), with a
+palette of 16,384 codes of 4x4 pixels, {int(size):,} bytes. A viewer that decodes three times a second grows by
+{max(float(each) for (each,) in grown)} MiB over 200 pictures (`make parity`)."""
+
+
+def sizes() -> str:
+    ((line,),) = printed("tests/vqgan_export/test_full_size.py", r'(\{"seconds".*\})')
+    figures = json.loads(line)
+    megabytes = {name: size / 1e6 for name, size in figures["bytes"].items()}
+    return f"""\
+A decoder of DALL·E Mini's size has {megabytes["detokenizer.onnx"]:.0f} MB, in fp16 {megabytes["detokenizer.fp16.onnx"]:.0f}, in int8 \
+{megabytes["detokenizer.int8.onnx"]:.0f}; its palette {megabytes["palette.npy"] * 1000:.0f} KB. Exporting
+all of them, each verified, takes {figures["seconds"]:.0f} s (`make parity`)."""
+
+
+def loading() -> str:
+    times = printed(
+        "tests/parity/test_min_dalle.py -k loading_mini",
+        r"float32 ([\d.]+) GB; anonymous memory at most ([\d.]+) x",
+    )
+    return f"""\
+In float32 on the CPU weights over 256 MB are written once into the cache folder ({times[0][0]} GB for Mini) and
+mapped from there, so loading takes at most {max(each[1] for each in times)} times their size in memory (`make parity`)."""
+
+
 def wire() -> str:
     figures = last_line_of("bench", "wire")
     return f"""\
@@ -110,6 +153,9 @@ picture, of the worst kind ({results["worst_kind"]}) {results["worst"]:.1%}; the
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "sizes": sizes,
+    "viewer": viewer,
+    "loading": loading,
     "wire": wire,
     "demo": demo,
     "engine": engine,
