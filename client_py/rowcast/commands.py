@@ -20,6 +20,7 @@ from .artifacts import Progress, cached_path
 from .canvas import Picture
 from .cli import INTERRUPTED
 from .detokenizer import Detokenizer
+from .draw_grids import SAMPLING, draw_grids
 from .errors import InvalidRequest, ReplayError, RowcastError
 from .events import Event, PictureAccepted, PictureQueued, RowsArrived
 from .messages import DoneReason
@@ -38,7 +39,7 @@ from .terminal import download_bar, painting
 from .tiers import QUALITIES, Decoder
 
 DEFAULT_OUT = Path("rowcast-pictures")
-SAMPLING = ("temperature", "top_k", "top_p", "guidance")
+PICTURES_ONLY = ("out", "quality", "seamless", "stop_row", "source", "row")
 
 
 def generate(arguments: list[str]) -> int:
@@ -50,7 +51,10 @@ def generate(arguments: list[str]) -> int:
         epilog="examples:\n"
         "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'\n"
         "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4\n"
-        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
+        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3\n"
+        "  rowcast generate ws://127.0.0.1:8765 --prompts prompts.txt --grids grids.npz\n"
+        "      the ids of a picture of each line, as `rowcast export --distill` learns from; the\n"
+        "      same command goes on after Ctrl-C",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
@@ -73,9 +77,28 @@ def generate(arguments: list[str]) -> int:
         "another --seed makes another ending)",
     )
     parser.add_argument("--row", type=int, metavar="K", help="with --from: keep its first K rows")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="with --grids: prompts, one a line; --images pictures are drawn of each",
+    )
+    parser.add_argument(
+        "--grids",
+        type=Path,
+        metavar="FILE",
+        help="keep the ids of the pictures in this .npz and nothing else; what it lacks is drawn",
+    )
     options = parser.parse_args(arguments)
-    if (options.prompt is None) == (options.source is None):
-        parser.error("give a prompt, or a saved picture with --from")
+    if sum(each is not None for each in (options.prompt, options.source, options.prompts)) != 1:
+        parser.error("give a prompt, or a saved picture with --from, or --prompts with --grids")
+    if options.prompts is not None and options.grids is None:
+        parser.error("--prompts goes with --grids")
+    if options.grids is not None:
+        for name in PICTURES_ONLY:
+            if getattr(options, name) != parser.get_default(name):
+                parser.error(f"--{_flag(name)} does not go with --grids: it keeps ids alone")
+        return draw_grids(options.url, options)
     if options.row is not None and options.source is None:
         parser.error("--row goes with --from")
     if options.seamless and options.source is not None:
@@ -84,6 +107,10 @@ def generate(arguments: list[str]) -> int:
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
     return draw(options.url, options)
+
+
+def _flag(name: str) -> str:
+    return "from" if name == "source" else name.replace("_", "-")
 
 
 def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> None:
