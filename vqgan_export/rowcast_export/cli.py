@@ -10,22 +10,25 @@ import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rowcast_export.distill_command import EXAMPLES, add_distill_options, run_folder, teach
+from rowcast_export.grids import GridsError
 from rowcast_export.settings import (
     OPSETS,
     PRECISIONS,
     Settings,
     SettingsError,
-    Value,
     parse_epsilon,
     parse_precisions,
     parse_range,
+    reading,
     settle,
 )
 
@@ -39,6 +42,7 @@ EXTRA: Final = frozenset(
 )
 FAILED: Final = 1
 INTERRUPTED: Final = 130
+SECONDS_BETWEEN_LINES: Final = 60.0
 
 DESCRIPTION: Final = """\
 Turn the decoder of a VQGAN checkpoint into the files with which clients turn token ids
@@ -47,7 +51,7 @@ into pixels: detokenizer.onnx, its smaller kin, palette.npy and manifest.json.
 Each file is compared with torch, picture by picture, before it gets its name: if anything
 disagrees, nothing is written. Exporting the same checkpoint again gives the same bytes."""
 
-EPILOG: Final = """\
+EPILOG: Final = f"""\
 SOURCE is recognised by its content:
   min-dalle's detoker.pt, taming's .ckpt, dalle-mini's flax_model.msgpack,
   LlamaGen's and Janus' VQ, each also as safetensors; the folder of a diffusers VQModel
@@ -59,6 +63,7 @@ examples:
       a checkpoint of your own; -o DIR receives DIR/detokenizer.onnx and the others
   rowcast export vq_ds16_c2i.pt -o models/llamagen --precision fp32,fp16,int8
       also DIR/detokenizer.fp16.onnx and DIR/detokenizer.int8.onnx
+{EXAMPLES}
 
 Needs the export extra: pip install 'rowcast[export]'"""
 
@@ -80,6 +85,9 @@ def export(arguments: list[str]) -> int:
         return _fail(f"{error.name} is not installed; run: pip install 'rowcast[export]'")
     except KeyboardInterrupt:
         print("rowcast export: stopped; nothing was written", file=sys.stderr)
+        if options.distill is not None:
+            run = run_folder(options)
+            print(f"the training is kept in {run}: the same command goes on", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -99,6 +107,7 @@ def _run(options: argparse.Namespace) -> list[Exported]:
     import torch
 
     from rowcast_export import formats
+    from rowcast_export.distill import DistillError
     from rowcast_export.export import export_detokenizer
     from rowcast_export.verify import TooCoarse, VerificationFailed
 
@@ -117,6 +126,9 @@ def _run(options: argparse.Namespace) -> list[Exported]:
             value_range=options.value_range,
         )
         with _progress() as show:
+            preview = None
+            if options.distill is not None:
+                preview = teach(checkpoint, settings, options, show)
             return export_detokenizer(
                 checkpoint,
                 options.output,
@@ -126,8 +138,9 @@ def _run(options: argparse.Namespace) -> list[Exported]:
                 on_progress=show,
                 precisions=options.precision,
                 force=options.force,
+                preview=preview,
             )
-    except (formats.CheckpointError, SettingsError) as error:
+    except (formats.CheckpointError, SettingsError, GridsError, DistillError) as error:
         raise _Failure(str(error)) from error
     except TooCoarse as error:
         advice = "; --force writes it all the same" if "int8" in options.precision else ""
@@ -176,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         metavar="P,...",
-        type=_reading(parse_precisions),
+        type=reading(parse_precisions),
         default=PRECISIONS[:1],
         help=f"any of {', '.join(PRECISIONS)} (default: {PRECISIONS[0]}); fp16 is half the "
         "download, int8 a quarter",
@@ -199,36 +212,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--group-norm-epsilon",
         metavar="E",
-        type=_reading(parse_epsilon),
+        type=reading(parse_epsilon),
         help="where the checkpoint does not say it (default: that of its family)",
     )
     parser.add_argument(
         "--value-range",
         metavar="BLACK..WHITE",
-        type=_reading(parse_range),
+        type=reading(parse_range),
         help="what the network calls black and white, where the checkpoint does not say it "
         "(default: that of its family)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=_reading(_parse_threads),
+        type=reading(_parse_threads),
         default=0,
         help="CPU threads (default: all cores)",
     )
+    add_distill_options(parser)
     return parser
-
-
-def _reading(parse: Callable[[str], Value]) -> Callable[[str], Value]:
-    """The same parser, whose own words argparse shows instead of its name."""
-
-    def read(text: str) -> Value:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return read
 
 
 def _parse_threads(text: str) -> int:
@@ -240,7 +242,10 @@ def _parse_threads(text: str) -> int:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Report]:
-    """A bar on stderr while it is a terminal; it is gone when the work is done."""
+    """A bar on stderr while it is a terminal; it is gone when the work is done.
+
+    Elsewhere a line a minute, so that a log of a long training shows how it goes.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -253,14 +258,21 @@ def _progress() -> Iterator[Report]:
     ) as bar:
         task = bar.add_task("starting", total=None)
 
+        told = time.monotonic()
+
         def show(what: str, done: int, total: int) -> None:
+            nonlocal told
             bar.update(task, description=what, completed=done, total=total or None)
+            if not console.is_terminal and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
         yield show
 
 
 def _report(exported: list[Exported]) -> None:
     """What was written and what was measured, on stdout."""
+    from rowcast_export.export import PreviewAgreement
     from rowcast_export.verify import Agreement
 
     for file in exported:
@@ -273,6 +285,13 @@ def _report(exported: list[Exported]) -> None:
                 f"{agreement.value_difference:.1e}, {agreement.bytes_equal_share:.3%} of the bytes "
                 f"equal, none more than {agreement.byte_difference} apart, "
                 f"PSNR {agreement.psnr:.1f} dB"
+            )
+        if isinstance(agreement, PreviewAgreement):
+            seen = agreement.imitation
+            print(
+                f"  is {seen.psnr_db_median:.1f} dB from the full decoder (median of {seen.grids} "
+                f"grids held out; mean {seen.psnr_db_mean:.1f}, of all pixels together "
+                f"{seen.psnr_db_of_mean_square:.1f})"
             )
     print(f"wrote {exported[0].path.with_name('manifest.json')}")
 

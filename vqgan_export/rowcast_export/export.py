@@ -1,8 +1,10 @@
 """A VQGAN decoder as ONNX files that any client can run, verified before they get their names.
 
 In a folder: `detokenizer.onnx` (fp32), `detokenizer.fp16.onnx` and `detokenizer.int8.onnx` (see
-`precision.py`), `palette.npy` (see `palette.py`) and `manifest.json`, which lists the others with
-their sizes, sha256, metadata and measured agreement.
+`precision.py`), where one was taught a small decoder as `preview.onnx` and so on (see
+`distill.py`), `palette.npy` (see `palette.py`) and `manifest.json`, which lists the others with
+their sizes, sha256, metadata and measured agreement. Files of the same decoder that an earlier
+export wrote into the folder, and that nobody has changed since, stay on the list.
 
 An ONNX file: opset 18 of ai.onnx and nothing else, group norms as InstanceNormalization (which
 onnxruntime-web runs on every backend), weights inside. Input `ids`, int64 [batch, rows, cols];
@@ -13,7 +15,7 @@ What the file says of itself (`metadata_props`, all strings):
 
 =========================== ====================================================================
 `rowcast.format`            "1"
-`rowcast.kind`              "full": the whole decoder
+`rowcast.kind`              "full": the whole decoder; "preview": a small one that imitates it
 `rowcast.precision`         "fp32", "fp16" or "int8"
 `rowcast.model`             the name of the model
 `rowcast.codebook_size`     valid ids are 0..size-1; the graph does not check them
@@ -43,10 +45,10 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -54,11 +56,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rowcast_export.distill import Imitation
 from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
 from rowcast_export.palette import FILE_NAME as PALETTE_NAME
 from rowcast_export.palette import Palette, PaletteAgreement, make_palette, verify_palette
 from rowcast_export.pending import pending_files
 from rowcast_export.precision import convert
+from rowcast_export.preview import PreviewDecoder
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.self_test import make_self_test
 from rowcast_export.settings import OPSETS, PRECISIONS, Settings
@@ -71,8 +75,29 @@ FILE_NAMES: Final = {
     "fp16": "detokenizer.fp16.onnx",
     "int8": "detokenizer.int8.onnx",
 }
+PREVIEW_NAMES: Final = {
+    "fp32": "preview.onnx",
+    "fp16": "preview.fp16.onnx",
+    "int8": "preview.int8.onnx",
+}
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT_VERSION: Final = "1"
+
+
+@dataclass(frozen=True)
+class TaughtPreview:
+    """A small decoder that has been taught, how well, and the precisions it is written in."""
+
+    module: PreviewDecoder
+    imitation: Imitation
+    precisions: Sequence[str] = PRECISIONS[:1]
+
+
+@dataclass(frozen=True)
+class PreviewAgreement(Agreement):
+    """How a file agrees with the small module, and that with the full one."""
+
+    imitation: Imitation
 
 
 @dataclass(frozen=True)
@@ -95,32 +120,44 @@ def export_detokenizer(
     on_progress: Progress = lambda what, done, total: None,
     precisions: Sequence[str] = PRECISIONS[:1],
     force: bool = False,
+    preview: TaughtPreview | None = None,
 ) -> list[Exported]:
-    """Write a detokenizer of each precision, the palette and the manifest into `folder`.
+    """Write a detokenizer of each precision, the previews, the palette and the manifest.
 
-    The folder is made if need be. All files appear together, and only after each has been verified;
+    `folder` is made if need be. All files appear together, and only after each has been verified;
     until then, and after any failure, whatever was there stays as it was. `force` writes int8
     however coarse it is. Raises CheckpointError, VerificationFailed or OSError.
     """
     module = build(checkpoint, settings)
-    reference = Reference(module)
-    names = [*(FILE_NAMES[precision] for precision in precisions), PALETTE_NAME, MANIFEST_NAME]
+    tasks = [*_tasks(module, precisions, preview)]
+    names = [*(task.file_name for task in tasks), PALETTE_NAME, MANIFEST_NAME]
     exported = []
     with pending_files([folder / name for name in names]) as (*pending, manifest_file):
-        on_progress("tracing the graph", 0, 0)
-        traced = to_onnx(module, opset)
-        for precision, file in zip(precisions, pending, strict=False):
-            on_progress(f"writing {precision}", 0, 0)
-            model = convert(traced, precision)
-            metadata = describe(model, module, settings.name, checkpoint.sha256, precision)
+        reference, traced = None, None
+        for task, file in zip(tasks, pending, strict=False):
+            if reference is None or traced is None or reference.module is not task.module:
+                reference = Reference(task.module)
+                on_progress(f"tracing the {task.kind} graph", 0, 0)
+                traced = to_onnx(task.module, opset)
+            on_progress(f"writing {task.kind} {task.precision}", 0, 0)
+            model = convert(traced, task.precision)
+            metadata = describe(
+                model,
+                task.module,
+                settings.name,
+                checkpoint.sha256,
+                task.precision,
+                task.kind,
+            )
             data = with_metadata(model, metadata)
             file.write_bytes(data)
-            tolerance = TOLERANCES[precision]
-            if force and precision == "int8":
+            tolerance = TOLERANCES[task.precision]
+            if force and task.precision == "int8":
                 tolerance = dataclasses.replace(tolerance, psnr=0.0)
             agreement = verify(file, reference, metadata, threads, on_progress, tolerance)
-            target = folder / FILE_NAMES[precision]
-            exported.append(_exported(target, data, metadata, agreement))
+            if preview is not None and task.module is preview.module:
+                agreement = PreviewAgreement(**vars(agreement), imitation=preview.imitation)
+            exported.append(_exported(folder / task.file_name, data, metadata, agreement))
         on_progress("mixing the palette", 0, 0)
         palette, statistics = make_palette(module)
         data = npy_bytes(palette)
@@ -128,8 +165,29 @@ def export_detokenizer(
         seen = verify_palette(pending[-1], module, statistics)
         notes = palette_notes(module.shape, settings.name, checkpoint.sha256)
         exported.append(_exported(folder / PALETTE_NAME, data, notes, seen))
-        manifest_file.write_text(manifest(exported), encoding="utf-8")
+        kept = kept_entries(folder, names, checkpoint.sha256)
+        manifest_file.write_text(manifest(exported, kept), encoding="utf-8")
     return exported
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One ONNX file to write."""
+
+    module: VQGANDecoder | PreviewDecoder
+    kind: str
+    precision: str
+    file_name: str
+
+
+def _tasks(
+    module: VQGANDecoder, precisions: Sequence[str], preview: TaughtPreview | None
+) -> Iterator[_Task]:
+    for precision in precisions:
+        yield _Task(module, "full", precision, FILE_NAMES[precision])
+    if preview is not None:
+        for precision in preview.precisions:
+            yield _Task(preview.module, "preview", precision, PREVIEW_NAMES[precision])
 
 
 def _exported(
@@ -182,7 +240,7 @@ def _compare_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor])
             raise ValueError(f"the tensor {name} is not part of one")
 
 
-def to_onnx(module: VQGANDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
+def to_onnx(module: VQGANDecoder | PreviewDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
     """The graph of a module, with nothing in it that tells when, where or by whom it was made."""
     example = torch.zeros(2, 3, 5, dtype=torch.int64)  # no size of 1, no two alike: all stay free
     free = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "rows", "cols"))}
@@ -193,10 +251,11 @@ def to_onnx(module: VQGANDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
 
 def describe(
     model: onnx.ModelProto,
-    module: VQGANDecoder,
+    module: VQGANDecoder | PreviewDecoder,
     name: str,
     source_sha256: str,
     precision: str = PRECISIONS[0],
+    kind: str = "full",
 ) -> dict[str, str]:
     """The metadata of a graph, its self-test included; see the top of this file."""
     # One thread, so that the recorded pixels do not depend on how many there happen to be.
@@ -204,7 +263,7 @@ def describe(
     test = make_self_test(detokenizer, module.shape.codebook_size)
     return {
         "rowcast.format": FORMAT_VERSION,
-        "rowcast.kind": "full",
+        "rowcast.kind": kind,
         "rowcast.precision": precision,
         "rowcast.model": name,
         "rowcast.codebook_size": str(module.shape.codebook_size),
@@ -243,8 +302,8 @@ def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
     return data
 
 
-def manifest(exported: Sequence[Exported]) -> str:
-    """`manifest.json`: one entry for each file beside it."""
+def manifest(exported: Sequence[Exported], kept: Sequence[Mapping[str, Any]] = ()) -> str:
+    """`manifest.json`: one entry for each file beside it; `kept` are entries as they stood."""
     entries = [
         {
             "file": file.path.name,
@@ -255,4 +314,28 @@ def manifest(exported: Sequence[Exported]) -> str:
         }
         for file in exported
     ]
-    return json.dumps({"format": 1, "files": entries}, indent=2) + "\n"
+    return json.dumps({"format": 1, "files": [*entries, *kept]}, indent=2) + "\n"
+
+
+def kept_entries(folder: Path, written: Sequence[str], source_sha256: str) -> list[dict[str, Any]]:
+    """The entries of the folder's manifest whose files are there, unchanged, of this checkpoint,
+    and not about to be written. A manifest that cannot be read has none."""
+    try:
+        entries = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))["files"]
+        return [
+            entry
+            for entry in entries
+            if entry["file"] not in written
+            and entry["metadata"]["rowcast.source_sha256"] == source_sha256
+            and Path(entry["file"]).name == entry["file"]
+            and _sha256_of(folder / entry["file"]) == entry["sha256"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _sha256_of(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

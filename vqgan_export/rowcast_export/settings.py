@@ -8,6 +8,7 @@ command line reads its words with it before anything heavy is imported.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,6 +97,18 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"unknown precision {unknown[0]!r}; known: {', '.join(PRECISIONS)}")
     return tuple(precision for precision in PRECISIONS if precision in words)
+
+
+def reading(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """The same parser, whose own words argparse shows instead of its name."""
+
+    def read(text: str) -> Value:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def _settle(

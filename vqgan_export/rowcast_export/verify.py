@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rowcast_export.graph_checks import VerificationFailed as VerificationFailed
 from rowcast_export.graph_checks import agree, check_interface, check_operators
+from rowcast_export.preview import PreviewDecoder
 from rowcast_export.runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
 from rowcast_export.self_test import SelfTest
 from rowcast_export.vqgan import VQGANDecoder
@@ -82,7 +83,7 @@ class Reference:
     `largest` is the largest value that went into or out of a convolution so far.
     """
 
-    def __init__(self, module: VQGANDecoder) -> None:
+    def __init__(self, module: VQGANDecoder | PreviewDecoder) -> None:
         self.module = module.float()
         self.shape = module.shape
         self.largest = 0.0
@@ -181,7 +182,9 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
             yield (batch, rows, cols), seed
 
 
-def _check_graph(path: Path, module: VQGANDecoder, metadata: Mapping[str, str]) -> None:
+def _check_graph(
+    path: Path, module: VQGANDecoder | PreviewDecoder, metadata: Mapping[str, str]
+) -> None:
     """Operators, names, types, axes and metadata, as written in the file."""
     norms = sum(isinstance(part, nn.GroupNorm) for part in module.modules())
     model = check_operators(path, metadata["rowcast.opset"], norms)
@@ -192,7 +195,7 @@ def _check_graph(path: Path, module: VQGANDecoder, metadata: Mapping[str, str]) 
         if node.op_type == "InstanceNormalization"
         for name in node.input[1:]
     }
-    agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT})
+    agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT} if norms else set())
     side = module.shape.pixels_per_token
     check_interface(
         model,

@@ -1,0 +1,56 @@
+"""The full decoder's pictures: decoded once, and taken up after the last whole one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rowcast_export.references import References
+from rowcast_export.vqgan import VQGANDecoder
+
+from tests.vqgan_export.conftest import TINY
+
+IDS = np.random.default_rng(0).integers(0, TINY.codebook_size, (5, 4, 6))
+HELD = np.array([4, 2, 4, 1, 3])
+CPU = torch.device("cpu")
+
+
+def references(path: Path) -> References:
+    return References(path, IDS, HELD, TINY.pixels_per_token)
+
+
+def complete(path: Path, module: VQGANDecoder) -> tuple[References, list[int]]:
+    """The file, and the numbers of the grids that had to be decoded."""
+    decoded: list[int] = []
+    made = references(path)
+    made.complete(module, CPU, lambda what, done, total: decoded.append(done))
+    return made, decoded
+
+
+def test_each_picture_is_the_full_decoders_of_the_rows_held(
+    module: VQGANDecoder, tmp_path: Path
+) -> None:
+    made, decoded = complete(tmp_path / "file", module)
+    assert decoded == [0, 1, 2, 3, 4]
+    assert (tmp_path / "file").stat().st_size == made.bytes
+    for index, rows in enumerate(HELD):
+        with torch.inference_mode():
+            pixels = module(torch.from_numpy(IDS[index : index + 1, :rows]))[0]
+        assert np.array_equal(made.picture(index), (pixels * 255).floor().numpy())
+    batch = made.batch(np.array([2, 0]))
+    assert batch.shape == (2, 3, 8, 12)
+    assert batch.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("cut", [0, 1, 287, 288, 289, 500, 1007])
+def test_a_file_cut_anywhere_is_taken_up(module: VQGANDecoder, tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "file"
+    complete(path, module)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    _, decoded = complete(path, module)
+    assert path.read_bytes() == whole
+    assert 0 < len(decoded) <= 5
+    assert complete(path, module)[1] == []

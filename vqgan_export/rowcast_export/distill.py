@@ -1,0 +1,309 @@
+"""Teaches a small decoder to paint what the full one paints, on grids that the model drew.
+
+No image data: the full decoder's pictures are the truth. A share of the grids is cut after some row
+and compared with the full decoder's picture of the rows so far, because that is what previews are
+shown of; the last ones of the file are held out. Everything random follows from the seed and the
+number of the step, so a training that was stopped and taken up again ends with the same bits as one
+that was not (on one machine, if it is bounded by steps).
+
+In the folder of a training: `checkpoint.pt`, and `references-….bin`, see `references.py`. This
+module must not know ONNX, nor the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rowcast_export.grids import Grids, Ids
+from rowcast_export.pending import pending_files
+from rowcast_export.preview import PreviewDecoder, PreviewShape
+from rowcast_export.references import References
+from rowcast_export.verify import Progress
+from rowcast_export.vqgan import VQGANDecoder
+
+FORMAT: Final = 1
+CHECKPOINT: Final = "checkpoint.pt"
+HELD_OUT_SHARE: Final = 0.05
+MOST_HELD_OUT: Final = 200
+WATCHED: Final = 16  # of the held-out grids, while training
+CUT_SHARE: Final = 1 / 3  # of the other grids
+WARM_UP_STEPS: Final = 100
+SLOWEST: Final = 0.01  # of the learning rate, at the end
+LARGEST_GRADIENT: Final = 1.0
+EDGE_WEIGHT: Final = 0.5
+SAVE_SECONDS: Final = 60.0
+
+
+class DistillError(Exception):
+    """A training that cannot go on; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """How to train. It ends after `steps` or `minutes`, whichever comes first."""
+
+    steps: int = 20_000
+    minutes: float = math.inf  # of training, over all times it was taken up
+    batch: int = 8
+    learning_rate: float = 2e-3  # at its highest
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """How near the small decoder's pictures come to the full one's, on grids it never saw.
+
+    Of whole grids, uint8 pixels, decibels of 255.
+    """
+
+    grids: int
+    psnr_db_median: float
+    psnr_db_mean: float
+    psnr_db_of_mean_square: float  # all pixels of all grids together
+
+
+class Distillation:
+    """One training, in `folder`. `source_sha256` names the full decoder's checkpoint.
+
+    Raises DistillError where the folder's checkpoint is damaged, or of another training.
+    """
+
+    def __init__(
+        self,
+        full: VQGANDecoder,
+        grids: Grids,
+        folder: Path,
+        source_sha256: str,
+        options: DistillOptions,
+    ) -> None:
+        self.options = options
+        self.step = 0
+        self._seconds = 0.0
+        self._device = torch.device(options.device)
+        self._full = full
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.preview = PreviewDecoder(PreviewShape.of(full.shape))
+        self.preview.begin_from(full)
+        self.preview.to(self._device)
+        self._optimizer = torch.optim.AdamW(
+            self.preview.parameters(), options.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self._identity = {
+            "format": FORMAT,
+            "decoder": source_sha256,
+            "grids": grids.sha256,
+            "shape": repr(self.preview.shape),
+            "batch": options.batch,
+            "learning rate": options.learning_rate,
+            "seed": options.seed,
+        }
+        self._path = folder / CHECKPOINT
+        if self._path.exists():
+            self._load()
+        held_out = min(MOST_HELD_OUT, max(1, int(len(grids.ids) * HELD_OUT_SHARE)))
+        self._taught = len(grids.ids) - held_out  # the first so many
+        self._ids = grids.ids
+        self._held = rows_held(grids.ids, self._taught, options.seed)
+        name = hashlib.sha256(f"{source_sha256} {grids.sha256} {options.seed}".encode())
+        self._references = References(
+            folder / f"references-{name.hexdigest()[:16]}.bin",
+            grids.ids,
+            self._held,
+            full.shape.pixels_per_token,
+        )
+
+    def run(self, on_progress: Progress = lambda what, done, total: None) -> Imitation:
+        """Train to the end, and compare on the grids held out. `preview` is then on the CPU.
+
+        Ctrl-C ends the step that runs, saves, and raises KeyboardInterrupt; a second one does not
+        wait. Raises DistillError, or OSError where something cannot be saved.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._full.to(self._device)
+        try:
+            self._references.complete(self._full, self._device, on_progress)
+        finally:
+            self._full.cpu()
+        self._train(on_progress)
+        on_progress("comparing with the grids held out", self.step, self.step)
+        self.preview.eval()
+        found = self._compare(len(self._ids) - self._taught)
+        self.preview.cpu()
+        return found
+
+    def _train(self, on_progress: Progress) -> None:
+        saved = started = time.monotonic()
+        before = self._seconds
+        what = "training"
+        with _stop_asked() as is_stopping:
+            while not is_stopping() and (share := self._share()) < 1:
+                loss = self._take_step(share)
+                now = time.monotonic()
+                self._seconds = before + now - started
+                if now - saved > SAVE_SECONDS:
+                    self._save()
+                    saved = now
+                    watched = self._compare(min(WATCHED, len(self._ids) - self._taught))
+                    what = f"training, {watched.psnr_db_median:.1f} dB"
+                on_progress(f"{what}, loss {loss:.5f}", self.step, self.options.steps)
+            self._save()
+            if is_stopping():
+                raise KeyboardInterrupt
+
+    def _share(self) -> float:
+        """Of the training, 0 at its start."""
+        by_time = self._seconds / 60 / self.options.minutes
+        return max(self.step / self.options.steps, by_time)
+
+    def _take_step(self, share: float) -> float:
+        """One batch; returns its loss. Raises DistillError where that is no number."""
+        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        cosine = SLOWEST + (1 - SLOWEST) * (1 + math.cos(math.pi * share)) / 2
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * warm * cosine
+        ids, wanted = self._batch()
+        self.preview.train()
+        loss = imitation_loss(self.preview.unclipped(ids), wanted)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DistillError(
+                f"the loss is {value} at step {self.step}, so training ends; {self._path} keeps "
+                "the last checkpoint. Begin anew elsewhere with a smaller learning rate"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.preview.parameters(), LARGEST_GRADIENT)
+        self._optimizer.step()
+        self.step += 1
+        return value
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Grids of which equally many rows are held, and their pictures, for this step."""
+        generator = np.random.default_rng((self.options.seed, self.step))
+        held = self._held[: self._taught]
+        rows = held[generator.integers(self._taught)]
+        alike = np.flatnonzero(held == rows)
+        chosen = generator.choice(alike, self.options.batch)
+        ids = torch.from_numpy(self._ids[chosen, :rows])
+        wanted = self._references.batch(chosen)
+        return ids.to(self._device), wanted.to(self._device)
+
+    @torch.inference_mode()
+    def _compare(self, count: int) -> Imitation:
+        """The first so many of the grids held out."""
+        squares = []
+        for index in range(self._taught, self._taught + count):
+            ids = torch.from_numpy(self._ids[index : index + 1]).to(self._device)
+            seen = (self.preview(ids)[0] * 255).floor().cpu().numpy()
+            squares.append(float(np.square(seen - self._references.picture(index)).mean()))
+        return imitation(np.array(squares))
+
+    def _save(self) -> None:
+        state = {
+            "identity": self._identity,
+            "step": self.step,
+            "seconds": self._seconds,
+            "preview": self.preview.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        with pending_files([self._path]) as [pending]:
+            torch.save(state, pending)
+
+    def _load(self) -> None:
+        """Go on from the folder's checkpoint."""
+        try:
+            state: Mapping[str, Any] = torch.load(
+                self._path, map_location=self._device, weights_only=True
+            )
+            identity = state["identity"]
+            differing = [key for key in self._identity if identity[key] != self._identity[key]]
+            if not differing:
+                self.preview.load_state_dict(state["preview"])
+                self._optimizer.load_state_dict(state["optimizer"])
+                self.step, self._seconds = int(state["step"]), float(state["seconds"])
+        except OSError:
+            raise
+        except Exception as error:  # torch's reader raises whatever its bytes lead it to
+            reason = str(error).partition("\n")[0]
+            raise DistillError(
+                f"{self._path} is no checkpoint of a training, or is damaged ({reason}); remove it "
+                "to begin anew"
+            ) from error
+        if differing:
+            raise DistillError(
+                f"{self._path} is of another training: its {' and its '.join(differing)} differ; "
+                "choose another folder, or remove it to begin anew"
+            )
+
+
+def rows_held(ids: Ids, taught: int, seed: int) -> npt.NDArray[np.int64]:
+    """How many rows of each grid are decoded: all, but of a share of those that are taught."""
+    count, rows = ids.shape[:2]
+    held = np.full(count, rows, np.int64)
+    generator = np.random.default_rng((seed, count))
+    cut = np.flatnonzero(generator.random(taught) < CUT_SHARE)
+    if rows > 1:
+        held[cut] = generator.integers(1, rows, len(cut))
+    return held
+
+
+def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
+    """Mean square of the differences of pixels, and of the steps from pixel to pixel.
+
+    `pixels` float [batch, 3, height, width], 1 is white; `wanted` uint8. The steps keep edges
+    sharp where the colours are not right yet.
+    """
+    # The middle of what is cut to this uint8: floor(x * 255) is then right on both sides.
+    truth = (wanted.float() + 0.5) / 255
+    apart = pixels - truth
+    across = apart[..., 1:] - apart[..., :-1]
+    down = apart[..., 1:, :] - apart[..., :-1, :]
+    edges = across.square().mean() + down.square().mean()
+    return apart.square().mean() + EDGE_WEIGHT * edges
+
+
+def imitation(mean_squares: npt.NDArray[np.float64]) -> Imitation:
+    """From the mean square of each picture's differences in uint8."""
+    smallest = 255**2 * 1e-12
+    decibels = 10 * np.log10(255**2 / np.maximum(mean_squares, smallest))
+    together = 10 * math.log10(255**2 / max(float(mean_squares.mean()), smallest))
+    return Imitation(
+        len(mean_squares), float(np.median(decibels)), float(decibels.mean()), together
+    )
+
+
+@contextlib.contextmanager
+def _stop_asked() -> Iterator[Any]:
+    """Whether Ctrl-C has been pressed; the second time it raises KeyboardInterrupt as ever."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals go elsewhere
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,147 @@
+"""What `rowcast export --distill` adds to the command line, and to what it does.
+
+Torch is imported only after the command line has been understood. This module must not know how
+files are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rowcast_export.grids import read_grids
+from rowcast_export.settings import PRECISIONS, Settings, parse_precisions, reading
+
+if TYPE_CHECKING:
+    from rowcast_export.export import TaughtPreview
+    from rowcast_export.formats import Checkpoint
+    from rowcast_export.verify import Progress
+
+STEPS: Final = 20_000
+BATCH: Final = 8
+LEARNING_RATE: Final = 2e-3
+
+EXAMPLES: Final = """\
+  rowcast generate ws://127.0.0.1:8765 --prompts prompts.txt --grids grids.npz
+  rowcast export postcard -o models/postcard --distill grids.npz --minutes 30
+      also DIR/preview.onnx: a small decoder that is taught on grids the model drew to paint
+      what the full one paints; Ctrl-C saves, and the same command goes on"""
+
+
+def add_distill_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the training, in a group of their own."""
+    group = parser.add_argument_group(
+        "a small decoder for previews",
+        "Taught without any image data: grids that the model drew, and the full decoder's pictures "
+        "of them. 2000 grids and 30 minutes of two cores do for postcard; a decoder of 16,384 "
+        "codes and 256x256 pixels wants a GPU.",
+    )
+    group.add_argument(
+        "--distill",
+        metavar="GRIDS",
+        type=Path,
+        help="teach one on the grids of this file, which `rowcast generate --grids` wrote",
+    )
+    group.add_argument(
+        "--run",
+        metavar="DIR",
+        type=Path,
+        help="folder of the training: its checkpoint and the full decoder's pictures, which take "
+        "about 3 bytes a pixel of each grid (default: the output's name with .distill)",
+    )
+    group.add_argument(
+        "--preview-precision",
+        metavar="P,...",
+        type=reading(parse_precisions),
+        help=f"any of {', '.join(PRECISIONS)} (default: those of --precision)",
+    )
+    group.add_argument(
+        "--steps",
+        metavar="N",
+        type=reading(_parse_count),
+        default=STEPS,
+        help=f"steps of training (default: {STEPS}); given more later, a training goes on",
+    )
+    group.add_argument(
+        "--minutes",
+        metavar="M",
+        type=reading(_parse_positive),
+        default=math.inf,
+        help="minutes of training, if they end before the steps do (default: no limit)",
+    )
+    group.add_argument(
+        "--batch",
+        metavar="N",
+        type=reading(_parse_count),
+        default=BATCH,
+        help=f"grids a step (default: {BATCH})",
+    )
+    group.add_argument(
+        "--learning-rate",
+        metavar="R",
+        type=reading(_parse_positive),
+        default=LEARNING_RATE,
+        help=f"at its highest (default: {LEARNING_RATE:g})",
+    )
+    group.add_argument(
+        "--device", default="cpu", help="where to train: cpu (the default), cuda, cuda:1, mps"
+    )
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """Where the training is kept."""
+    output: Path = options.output.resolve()
+    run: Path = options.run or output.with_name(f"{output.name}.distill")
+    return run
+
+
+def teach(
+    checkpoint: Checkpoint, settings: Settings, options: argparse.Namespace, on_progress: Progress
+) -> TaughtPreview:
+    """Train, or go on training, as the command line says.
+
+    Raises GridsError, DistillError, CheckpointError, OSError or KeyboardInterrupt.
+    """
+    import torch
+
+    from rowcast_export.distill import Distillation, DistillError, DistillOptions
+    from rowcast_export.export import TaughtPreview, build
+
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        reason = str(error).partition("\n")[0]
+        raise DistillError(f"--device {options.device} cannot be used: {reason}") from error
+    module = build(checkpoint, settings)
+    distillation = Distillation(
+        module,
+        read_grids(options.distill, module.shape.codebook_size),
+        run_folder(options),
+        checkpoint.sha256,
+        DistillOptions(
+            steps=options.steps,
+            minutes=options.minutes,
+            batch=options.batch,
+            learning_rate=options.learning_rate,
+            device=options.device,
+        ),
+    )
+    imitation = distillation.run(on_progress)
+    precisions = options.preview_precision or options.precision
+    return TaughtPreview(distillation.preview, imitation, precisions)
+
+
+def _parse_count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(f"at least 1, not {text}")
+    return count
+
+
+def _parse_positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError(f"more than 0, not {text}")
+    return number
