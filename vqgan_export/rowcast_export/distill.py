@@ -179,7 +179,8 @@ class Distillation:
             group["lr"] = self.options.learning_rate * warm * cosine
         ids, wanted = self._batch()
         self.preview.train()
-        loss = imitation_loss(self.preview.unclipped(ids), wanted)
+        with torch.enable_grad():  # some programs turn gradients off for good
+            loss = imitation_loss(self.preview.unclipped(ids), wanted)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DistillError(
