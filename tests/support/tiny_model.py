@@ -48,8 +48,9 @@ def tiny_model(
     decoder_layers: int = 2,
     seed: int = 0,
     name: str = "tiny",
+    pixels_per_token: int = PIXELS_PER_TOKEN,
 ) -> Path:
-    """Write a model folder and return it."""
+    """Write a model folder and return it; its detokenizer has PIXELS_PER_TOKEN whatever it says."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = vocabulary_of(WORDS)
     encoder, decoder = random_weights(
@@ -70,7 +71,7 @@ def tiny_model(
         "name": name,
         "rows": rows,
         "cols": cols,
-        "pixels_per_token": PIXELS_PER_TOKEN,
+        "pixels_per_token": pixels_per_token,
         "codebook_size": codebook_size,
         "start_token": codebook_size,
         "sampling": {"temperature": 1.0, "top_k": 32, "top_p": 1.0, "guidance": 4.0},
