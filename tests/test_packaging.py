@@ -40,6 +40,8 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast/py.typed",
         "rowcast_server/models/postcard/decoder.safetensors",
         "rowcast_server/models/postcard/detokenizer.onnx",
+        "rowcast_server/models/postcard/preview.fp16.onnx",
+        "rowcast_bench/held_out_prompts.txt",
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",
     ):

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rowcast
+from rowcast.detokenizer import Detokenizer
 from rowcast_bench.incremental_curve import F16
 from rowcast_bench.preview import (
     held_out_grids,
     held_out_prompts,
+    postcard_files,
+    postcard_quality,
     preview_cost,
     preview_quality,
     sheet,
@@ -18,6 +22,7 @@ from rowcast_bench.preview import (
 )
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 
+from tests.support.servers import running_server
 from tests.vqgan_export.conftest import TINY
 from training.captions import sample_captions
 from training.evaluate import held_out_prompts as drawn_prompts
@@ -62,6 +67,26 @@ def test_the_prompts_are_those_of_combinations_held_out() -> None:
     prompts = held_out_prompts()
     assert prompts == [prompt for prompt, _, _ in drawn_prompts(len(prompts), 20_261_124)]
     assert not set(prompts) & set(sample_captions(*TAUGHT))
+
+
+def test_what_ships_is_near_the_full_decoder() -> None:
+    """26 dB is the bar; 200 grids have a median of 33.6."""
+    found = postcard_quality(8, threads=1)
+    assert found.preview_psnr_db > 28
+    assert found.palette_psnr_db is not None
+    assert found.preview_psnr_db_worst > found.palette_psnr_db + 5
+
+
+def test_a_client_shows_it() -> None:
+    with (
+        running_server("postcard") as server,
+        rowcast.connect_sync(server.ws_url, quality="preview") as client,
+    ):
+        [done] = client.pictures("a red house at sunset", seed=1)
+        assert client.tiers == ("palette uint8", "preview fp16 on cpu")
+    assert done.image is not None
+    preview = Detokenizer(postcard_files()["preview"])
+    assert np.array_equal(np.asarray(done.image), preview.decode(done.picture.grid[None])[0])
 
 
 def test_grids_are_drawn_anew_and_the_same_each_time() -> None:
