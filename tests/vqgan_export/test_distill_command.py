@@ -48,7 +48,9 @@ def grids_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *more: object) -> int:
-    words = [checkpoint, "-o", output, "--threads", 1, "--steps", 3, "--batch", 2, *more]
+    words = [checkpoint, "-o", output, "--threads", 1, *more]
+    if "--distill" in more:
+        words += ["--steps", 3, "--batch", 2]
     return export([str(word) for word in words])
 
 
@@ -224,6 +226,8 @@ def test_grids_of_another_model_are_named(
         (["--minutes", "-1"], "more than 0, not -1"),
         (["--learning-rate", "nan"], "more than 0, not nan"),
         (["--preview-precision", "fp8"], "unknown precision 'fp8'"),
+        (["--steps", "7"], "--steps goes with --distill"),
+        (["--preview-precision", "fp16"], "--preview-precision goes with --distill"),
     ],
 )
 def test_wrong_usage_is_code_2(

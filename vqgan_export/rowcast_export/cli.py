@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rowcast_export.distill_command import EXAMPLES, add_distill_options, run_folder, teach
+from rowcast_export.distill_command import (
+    EXAMPLES,
+    add_distill_options,
+    check_distill_options,
+    run_folder,
+    teach,
+)
 from rowcast_export.grids import GridsError
 from rowcast_export.settings import (
     OPSETS,
@@ -74,7 +80,9 @@ def export(arguments: list[str]) -> int:
     Takes the words after `rowcast export`; returns 0 when done, 1 for a failure, 2 for usage.
     """
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        check_distill_options(parser, options)
     except SystemExit as stop:  # argparse has printed the help or the usage
         return stop.code if isinstance(stop.code, int) else FAILED
     try:

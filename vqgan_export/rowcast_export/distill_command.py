@@ -23,6 +23,15 @@ STEPS: Final = 20_000
 BATCH: Final = 8
 LEARNING_RATE: Final = 2e-3
 
+OPTIONS: Final = (
+    "run",
+    "preview_precision",
+    "steps",
+    "minutes",
+    "batch",
+    "learning_rate",
+    "device",
+)
 EXAMPLES: Final = """\
   rowcast generate ws://127.0.0.1:8765 --prompts prompts.txt --grids grids.npz
   rowcast export postcard -o models/postcard --distill grids.npz --minutes 30
@@ -88,6 +97,21 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device", default="cpu", help="where to train: cpu (the default), cuda, cuda:1, mps"
     )
+
+
+def check_distill_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a usage error where one of them is given without --distill."""
+    for name in (
+        "run",
+        "preview_precision",
+        "steps",
+        "minutes",
+        "batch",
+        "learning_rate",
+        "device",
+    ):
+        if options.distill is None and getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} goes with --distill")
 
 
 def run_folder(options: argparse.Namespace) -> Path:
