@@ -87,7 +87,7 @@ def export(arguments: list[str]) -> int:
         return _fail(f"{place}{error.strerror or error}; nothing was written")
     except _Failure as error:
         return _fail(str(error))
-    _report(exported)
+    _report(exported, wants_incremental=not options.no_incremental)
     return 0
 
 
@@ -267,7 +267,7 @@ def _progress() -> Iterator[Report]:
         yield show
 
 
-def _report(exported: list[Exported]) -> None:
+def _report(exported: list[Exported], wants_incremental: bool) -> None:
     """What was written and what was measured, on stdout."""
     from rowcast_export.incremental_verify import IncrementalAgreement
     from rowcast_export.verify import Agreement
@@ -290,6 +290,10 @@ def _report(exported: list[Exported]) -> None:
                 f"{agreement.full_difference:.1e} of a full decode; its weights are those of "
                 f"{file.metadata['rowcast.weights_file']}"
             )
+    kinds = {file.metadata["rowcast.kind"] for file in exported}
+    is_fp32 = any(file.metadata["rowcast.precision"] == PRECISIONS[0] for file in exported)
+    if wants_incremental and is_fp32 and "incremental" not in kinds:
+        print("no incremental.onnx: no part of this decoder can run on new rows alone")
     print(f"wrote {exported[0].path.with_name('manifest.json')}")
 
 
