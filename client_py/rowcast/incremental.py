@@ -63,7 +63,8 @@ class IncrementalDecoder:
         self.path = path
         self._pictures = pictures
         self._states: OrderedDict[Hashable, _State] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the states, never for long
+        self._updating = threading.Lock()
         self._session, metadata = open_file(source, path, threads, weights=weights)
         found = metadata.get("rowcast.format"), metadata.get("rowcast.kind")
         if found != (FORMAT, KIND):
@@ -104,20 +105,25 @@ class IncrementalDecoder:
         where the runtime fails; the picture's state then stays what it was.
         """
         grid = self._checked(ids)
-        with self._lock:
-            state = self._states.get(picture)
+        with self._updating:
+            with self._lock:
+                state = self._states.get(picture)
             if state is None or not _goes_on(state.ids, grid):
                 state = self._update(None, grid)
             elif len(grid) > len(state.ids):
                 state = self._update(state, grid)
-            self._states[picture] = state
-            self._states.move_to_end(picture)
-            while len(self._states) > self._pictures:
-                self._states.popitem(last=False)
+            with self._lock:
+                self._states[picture] = state
+                self._states.move_to_end(picture)
+                while len(self._states) > self._pictures:
+                    self._states.popitem(last=False)
         return _to_bytes(state.values)
 
     def forget(self, picture: Hashable) -> None:
-        """Drop what is remembered of a picture; one that is not known is no error."""
+        """Drop what is remembered of a picture; one that is not known is no error.
+
+        Waits for no update; one of this picture that is under way will be remembered again.
+        """
         with self._lock:
             self._states.pop(picture, None)
 
