@@ -62,7 +62,8 @@ def sizes() -> str:
     megabytes = {name: size / 1e6 for name, size in figures["bytes"].items()}
     return f"""\
 A decoder of DALL·E Mini's size has {megabytes["detokenizer.onnx"]:.0f} MB, in fp16 {megabytes["detokenizer.fp16.onnx"]:.0f}, in int8 \
-{megabytes["detokenizer.int8.onnx"]:.0f}; its palette {megabytes["palette.npy"] * 1000:.0f} KB. Exporting
+{megabytes["detokenizer.int8.onnx"]:.0f}; its palette {megabytes["palette.npy"] * 1000:.0f} KB, its incremental graph \
+{megabytes["incremental.onnx"] * 1000:.0f} KB. Exporting
 all of them, each verified, takes {figures["seconds"]:.0f} s (`make parity`)."""
 
 

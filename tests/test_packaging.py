@@ -40,6 +40,7 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast/py.typed",
         "rowcast_server/models/postcard/decoder.safetensors",
         "rowcast_server/models/postcard/detokenizer.onnx",
+        "rowcast_server/models/postcard/incremental.onnx",
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",
     ):
