@@ -28,8 +28,8 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # A large model's threads spin between the products of a step, for sleeping and waking takes a
-    # tenth of it; between steps they leave the cores to the event loop. A small model's steps follow
-    # each other so closely that a client beside it would wait for its first row.
+    # tenth of it; between steps they leave the cores to the event loop. The steps of a small model
+    # leave no gap: a client on the same machine would wait for its first row.
     spins = "1" if isinstance(model, str) else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spins)
     options.add_session_config_entry("session.force_spinning_stop", "1")
