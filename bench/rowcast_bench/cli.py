@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rowcast.errors import RowcastError
 from rowcast_server.placement import DTYPES
 
 
@@ -120,8 +121,13 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _decode(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from . import decode
-
+    try:
+        from . import decode
+    except ModuleNotFoundError as error:
+        raise RowcastError(
+            f"`rowcast bench decode` needs {error.name}: pip install 'rowcast[bench,export]', and "
+            "'rowcast[peer]' for min-dalle beside it"
+        ) from error
     effort = decode.BRIEF if options.quick else decode.THOROUGH
     effort = replace(
         effort,

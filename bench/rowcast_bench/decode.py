@@ -110,9 +110,9 @@ class _Bench:
         """All of them, and the curve where a bar of incremental decoding is missed."""
         real, postcard = self._real(effort), self._postcard()
         schemes = client_schemes(real, self._threads)
-        if effort.is_real:
-            self._tell("building min-dalle's module")
-            schemes.append(min_dalle_scheme())
+        peer = self._peer() if effort.is_real else None
+        if peer is not None:
+            schemes.append(peer)
         grid = np.random.default_rng(0).integers(0, real.shape.codebook_size, (ROWS, ROWS))
         self._expect(effort.rounds * ROWS)
         times = measure(schemes, grid, effort.rounds, self._tell, self._advance)
@@ -141,7 +141,7 @@ class _Bench:
             "rounds": effort.rounds,
             "pictures": effort.pictures,
             "torch": version("torch"),
-            "min_dalle": version("min-dalle") if effort.is_real else None,
+            "min_dalle": None if peer is None else version("min-dalle"),
             **headline(times, quality),
             "palette_ms": round(first.p99_ms, 3),
             "palette_ms_p50": round(first.p50_ms, 3),
@@ -178,6 +178,15 @@ class _Bench:
         folder = Path(self._folder.name, "postcard")
         folder.mkdir()
         return write_postcard(self._model, folder, self._threads)
+
+    def _peer(self) -> Scheme | None:
+        """min-dalle's way; None where it is not installed, and that is told."""
+        self._tell("building min-dalle's module")
+        try:
+            return min_dalle_scheme()
+        except ModuleNotFoundError as error:
+            self._bar.console.print(f"min-dalle is left out: {error}")
+            return None
 
     def _grids(self, pictures: int) -> NDArray[np.int64]:
         self._expect(pictures * self._model.grid.rows, "drawing pictures with postcard")

@@ -14,7 +14,12 @@ from .decode_curve import Point, best_points, curve_table
 
 
 def show(figures: Mapping[str, Any], console: Console) -> None:
-    """Costs, qualities, downloads, then the bars."""
+    """Conditions, costs, qualities, downloads, then the bars."""
+    console.print(
+        f"torch {figures['torch']}, min-dalle {figures['min_dalle'] or 'left out'}; "
+        f"{figures['threads']} threads each, in turn; medians of {figures['rounds']} rounds",
+        highlight=False,
+    )
     console.print(_costs(figures))
     console.print(_qualities(figures))
     sizes = {
@@ -72,8 +77,8 @@ def _costs(figures: Mapping[str, Any]) -> Table:
         "worst",
         "full decodes a picture, timed",
         "counted",
-        title=f"{figures['threads']} threads, random weights; a full decode takes "
-        f"{figures['full_ms']} ms, {figures['full_gflop']} GFLOP",
+        title=f"random weights; a full decode: {figures['full_ms']} ms, "
+        f"{figures['full_gflop']} GFLOP",
         box=SIMPLE_HEAD,
     )
     names = (

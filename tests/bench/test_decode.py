@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import rowcast_bench
 from PIL import Image
+from rich.console import Console
+from rowcast.errors import RowcastError
+from rowcast_bench import decode
 from rowcast_bench.cli import bench
 from rowcast_bench.decode_sheet import sheet_size
 
@@ -55,3 +61,21 @@ def test_nothing_to_measure_is_refused(
     with pytest.raises(SystemExit):
         bench(["decode", *wrong])
     assert f"{wrong[0]} must be at least 1" in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ModuleNotFoundError("the peer is not installed", name="min_dalle")
+
+    monkeypatch.setattr(decode, "min_dalle_scheme", missing)
+    text = io.StringIO()
+    with decode._Bench(1, Console(file=text)) as bench_of_one:
+        assert bench_of_one._peer() is None
+    assert "min-dalle is left out: the peer is not installed" in text.getvalue()
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rowcast_bench.decode", None)
+    monkeypatch.delattr(rowcast_bench, "decode", raising=False)
+    with pytest.raises(RowcastError, match=r"needs rowcast_bench\.decode: pip install"):
+        bench(["decode"])
