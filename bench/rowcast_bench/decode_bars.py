@@ -22,6 +22,8 @@ class Bar:
         )
 
     def __str__(self) -> str:
+        if self.least is True:
+            return "yes"
         return f"≤ {self.most:,g}" if self.most is not None else f"≥ {self.least:,g}"
 
 
@@ -31,7 +33,9 @@ COST: Final = (
 )
 QUALITY: Final = (
     Bar("incremental_psnr_db", "incremental against full decodes of the rows so far", least=35),
-    Bar("seam_ratio", "gradient across boundaries of rows by that inside", most=1.1),
+    # What stands in the pictures themselves is no seam: postcard's have edges where tokens meet,
+    # and full decodes of them a ratio of 1.46.
+    Bar("seam_ratio", "gradient across boundaries of rows by inside, by full's", most=1.1),
 )
 OTHERS: Final = (
     Bar("palette_ms", "from a row's bytes to the canvas, ms (p99)", most=1),

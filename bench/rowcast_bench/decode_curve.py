@@ -95,7 +95,7 @@ def curve(
                 cost[half_rows].update_full_decodes_max,
                 round(quality.psnr_db, 2),
                 round(quality.psnr_db_of_final, 2),
-                rounded(quality.seam),
+                rounded(quality.seam_beyond_full),
             )
         )
     return points
@@ -123,7 +123,7 @@ def curve_table(points: Sequence[Point], every: int) -> Table:
         "worst update",
         "dB, rows so far",
         "dB, final picture",
-        "seam",
+        "seam by full's",
         title="incremental decoding, an update every "
         f"{'row' if every == 1 else f'{every} rows'}: costs counted, in full decodes",
         box=SIMPLE_HEAD,

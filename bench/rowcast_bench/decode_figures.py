@@ -25,7 +25,8 @@ def headline(times: Mapping[str, Times], quality: Mapping[str, Quality]) -> dict
         "client_total_full_decodes": round((incremental.picture - incremental.last) / full + 1, 2),
         "update_full_decodes_max": round(incremental.worst / full, 3),
         "incremental_psnr_db": round(quality["incremental"].psnr_db, 2),
-        "seam_ratio": rounded(quality["incremental"].seam),
+        "seam_ratio": rounded(quality["incremental"].seam_beyond_full),
+        "seam_ratio_in_pictures": rounded(quality["incremental"].seam),
         "preview_cost_ratio": None if preview is None else round(full / preview.last, 1),
         "preview_psnr_db": (
             None if preview_quality is None else round(preview_quality.psnr_db_of_whole, 2)

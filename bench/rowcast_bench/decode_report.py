@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .decode_bars import BARS, COST, QUALITY, bars_kept, missed
 from .decode_curve import Point, best_points, curve_table
@@ -63,6 +63,12 @@ def show_curve(points: Sequence[Point], every: int, console: Console) -> None:
         console.print("no point keeps the bars of cost, and none those of quality")
 
 
+def _told(value: float | None) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    return f"{value:,}"
+
+
 def misses_incremental(figures: Mapping[str, Any]) -> bool:
     """Whether the curve is worth showing."""
     return not bars_kept(figures, (*COST, *QUALITY))
@@ -70,15 +76,15 @@ def misses_incremental(figures: Mapping[str, Any]) -> bool:
 
 def _costs(figures: Mapping[str, Any]) -> Table:
     table = Table(
-        "at real size",
+        Column("at real size", no_wrap=True),
         "ms an update, median",
         "worst",
         "GFLOP, median",
         "worst",
-        "full decodes a picture, timed",
-        "counted",
+        "decodes, timed",
+        "decodes, counted",
         title=f"random weights; a full decode: {figures['full_ms']} ms, "
-        f"{figures['full_gflop']} GFLOP",
+        f"{figures['full_gflop']} GFLOP; a picture in full decodes",
         box=SIMPLE_HEAD,
     )
     names = (
@@ -91,13 +97,13 @@ def _costs(figures: Mapping[str, Any]) -> Table:
     )
     for scheme in figures["schemes"].values():
         if names[0] in scheme:
-            table.add_row(scheme["label"], *(str(scheme[name]) for name in names))
+            table.add_row(scheme["label"], *(f"{scheme[name]:,.4g}" for name in names))
     return table
 
 
 def _qualities(figures: Mapping[str, Any]) -> Table:
     table = Table(
-        "on postcard",
+        Column("on postcard", no_wrap=True),
         "dB, rows so far",
         "SSIM",
         "dB, final picture",
@@ -124,5 +130,5 @@ def _bars(figures: Mapping[str, Any]) -> Table:
     for bar in BARS:
         value = figures[bar.name]
         state = "not measured" if value is None else "missed" if bar.name in wrong else "kept"
-        table.add_row(bar.meaning, str(bar), "" if value is None else f"{value:,}", state)
+        table.add_row(bar.meaning, str(bar), _told(value), state)
     return table
