@@ -77,14 +77,14 @@ def misses_incremental(figures: Mapping[str, Any]) -> bool:
 def _costs(figures: Mapping[str, Any]) -> Table:
     table = Table(
         Column("at real size", no_wrap=True),
-        "ms an update, median",
+        "ms, median",
         "worst",
         "GFLOP, median",
         "worst",
-        "decodes, timed",
-        "decodes, counted",
+        "total, timed",
+        "total, counted",
         title=f"random weights; a full decode: {figures['full_ms']} ms, "
-        f"{figures['full_gflop']} GFLOP; a picture in full decodes",
+        f"{figures['full_gflop']} GFLOP; totals in full decodes",
         box=SIMPLE_HEAD,
     )
     names = (
