@@ -82,7 +82,7 @@ def _costs(figures: Mapping[str, Any]) -> Table:
         "GFLOP, median",
         "worst",
         "total, timed",
-        "total, counted",
+        "counted",
         title=f"random weights; a full decode: {figures['full_ms']} ms, "
         f"{figures['full_gflop']} GFLOP; totals in full decodes",
         box=SIMPLE_HEAD,
