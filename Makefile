@@ -30,9 +30,10 @@ format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second
+bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second, tiers of pixels
 	$(BIN)/rowcast bench wire
 	$(BIN)/rowcast bench engine
+	$(BIN)/rowcast bench decode
 
 figures: $(VENV)/installed-test  ## run what the README's figures come from, and write them there
 	$(BIN)/python docs/make_figures.py

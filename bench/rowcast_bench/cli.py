@@ -6,10 +6,13 @@ import argparse
 import json
 import os
 import platform
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rowcast.errors import RowcastError
 from rowcast_server.placement import DTYPES
 
 
@@ -52,13 +55,42 @@ def bench(arguments: list[str]) -> int:
         "--device", default="cpu", help="cuda draws whole pictures there (default: %(default)s)"
     )
     engine.add_argument("--dtype", choices=DTYPES, help="with --device (default: the device's)")
+    decode = names.add_parser(
+        "decode",
+        help="every tier of pixels, full decodes after each row, and min-dalle's way",
+        description="What an update of a forming picture costs, on a decoder of DALL·E Mini's "
+        "size with random weights, and how good it looks, on pictures that postcard draws. Takes "
+        "some minutes.",
+    )
+    decode.add_argument("--quick", action="store_true", help="a small decoder, few repetitions")
+    decode.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
+    decode.add_argument("--rounds", type=int, help="times that each scheme draws a picture")
+    decode.add_argument("--pictures", type=int, help="held-out pictures for quality")
+    decode.add_argument(
+        "--sheet",
+        type=Path,
+        default=Path("decode-sheet.png"),
+        help="where a contact sheet of all schemes is written (default: %(default)s)",
+    )
+    decode.add_argument(
+        "--curve",
+        action="store_true",
+        help="only cost against quality of incremental decoding, by how much is redone",
+    )
+    decode.add_argument(
+        "--redone", type=int, nargs="+", metavar="N", help="half rows redone, for the curve"
+    )
+    decode.add_argument(
+        "--every", type=int, default=1, help="rows an update, for the curve (default: 1)"
+    )
     options = parser.parse_args(arguments)
-    for name in ("pictures", "threads"):
-        if getattr(options, name, 1) < 1:
+    for name in ("pictures", "threads", "rounds", "every"):
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1")
     console = Console(stderr=True)
     console.print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"onnxruntime {version('onnxruntime')}, websockets {version('websockets')}",
         highlight=False,
         soft_wrap=True,
@@ -72,6 +104,8 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         from . import wire
 
         return wire.run(options.model, options.pictures, console)
+    if options.name == "decode":
+        return _decode(options, console)
     if options.against is not None:
         from . import revisions
 
@@ -84,3 +118,31 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from . import engine
 
     return engine.run(options.size, options.threads, options.rows, console)
+
+
+def _decode(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    try:
+        from . import decode
+    except ModuleNotFoundError as error:
+        raise RowcastError(
+            f"`rowcast bench decode` needs {error.name}: pip install 'rowcast[bench,export]', and "
+            "'rowcast[peer]' for min-dalle beside it"
+        ) from error
+    effort = decode.BRIEF if options.quick else decode.THOROUGH
+    effort = replace(
+        effort,
+        rounds=options.rounds or effort.rounds,
+        pictures=options.pictures or effort.pictures,
+        redone=tuple(options.redone or effort.redone),
+    )
+    if options.curve:
+        return decode.run_curve(options.threads, effort, console, options.every)
+    return decode.run(options.threads, effort, options.sheet, console)
+
+
+def _processor() -> str:
+    """The processor's name where /proc tells it, else its architecture."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -8,6 +8,7 @@ the file) are left out. Counted twice, as is usual: a multiply-add is two operat
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,33 +80,43 @@ class FlopCounter:
             total += 2 * math.prod(shapes[output]) * depth
         return total
 
+    def decodes(self, rows: Iterable[int], cols: int) -> list[int]:
+        """Of decodes of one picture each, with so many rows, by a file that decodes grids."""
+        return [self.count({"ids": np.zeros((1, held, cols), np.int64)}) for held in rows]
 
-def full_flops(path: Path, rows: int, cols: int, threads: int = 1) -> int:
-    """Of a full decode of one picture."""
-    return FlopCounter(path, threads).count({"ids": np.zeros((1, rows, cols), np.int64)})
 
+class UpdateCounter:
+    """What the updates of an incremental file cost."""
 
-def update_flops(path: Path, rows: int, cols: int, step: int = 1, threads: int = 1) -> list[int]:
-    """Of each update of one picture, `step` rows an update, with an incremental file."""
-    counter = FlopCounter(path, threads)
-    metadata = counter.session.get_modelmeta().custom_metadata_map
-    redone = int(metadata["rowcast.redone_half_rows"])
-    state = {
-        value.name: np.zeros(_sizes(value.shape, cols), np.float32)
-        for value in counter.session.get_inputs()
-        if value.name not in ("ids", "window", "leaving")
-    }  # zeros at each update: what is counted does not depend on values
-    counts = []
-    for held in range(step, rows + 1, step):
-        first = max(0, 2 * (held - step) - redone)
-        leaving = max(0, 2 * held - redone) - first
-        inputs = {
-            "ids": np.zeros((1, held, cols), np.int64),
-            "window": np.arange(first, 2 * held),
-            "leaving": np.array([leaving]),
-        }
-        counts.append(counter.count({**inputs, **state}))
-    return counts
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._counter = FlopCounter(path, threads)
+        metadata = self._counter.session.get_modelmeta().custom_metadata_map
+        self._redone = int(metadata["rowcast.redone_half_rows"])
+
+    def updates(
+        self, rows: int, cols: int, step: int = 1, redone_half_rows: int | None = None
+    ) -> list[int]:
+        """Of each update of one picture, `step` rows an update.
+
+        `redone_half_rows` instead of the file's own.
+        """
+        redone = redone_half_rows or self._redone
+        state = {
+            value.name: np.zeros(_sizes(value.shape, cols), np.float32)
+            for value in self._counter.session.get_inputs()
+            if value.name not in ("ids", "window", "leaving")
+        }  # zeros at each update: what is counted does not depend on values
+        counts = []
+        for held in range(step, rows + 1, step):
+            first = max(0, 2 * (held - step) - redone)
+            leaving = max(0, 2 * held - redone) - first
+            inputs = {
+                "ids": np.zeros((1, held, cols), np.int64),
+                "window": np.arange(first, 2 * held),
+                "leaving": np.array([leaving]),
+            }
+            counts.append(self._counter.count({**inputs, **state}))
+        return counts
 
 
 def _sizes(axes: list[int | str], cols: int) -> list[int]:

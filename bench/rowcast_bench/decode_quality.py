@@ -1,88 +1,114 @@
-"""How near an incremental decoder's pictures come to full decodes of the same rows, and seams.
-
-Works on files: the detokenizer and the incremental decoder of one model, and grids that the model
-has drawn.
-"""
+"""How near the pictures of a scheme come to full decodes of the same rows, and their seams."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from rowcast.detokenizer import Detokenizer
-from rowcast.incremental import IncrementalDecoder
 
-Picture = NDArray[np.uint8]  # [height, width, 3]
+from .decode_schemes import Scheme
+from .similarity import Picture, gradients, psnr, ssim
 
 
 @dataclass(frozen=True)
-class IncrementalQuality:
-    """Medians over all pictures and updates, unless told otherwise; decibels of 255."""
+class Quality:
+    """Medians over all pictures and updates, unless told otherwise; decibels of 255.
 
-    psnr_db: float  # against a full decode of the rows so far
-    psnr_db_by_update: list[float]  # medians over the pictures
-    psnr_db_of_final: float  # against those rows of the final picture
-    full_psnr_db_of_final: float  # the same of a full decode of the rows so far
-    # Mean gradient across the boundaries of rows, by that inside of rows; and the same by that of
-    # the full decodes, for what is in the pictures themselves.
-    seam: float
-    seam_of_full: float
-    seam_beyond_full: float
-
-
-def incremental_quality(
-    full: Path, incremental: Path, grids: NDArray[np.integer], step: int = 1, threads: int = 1
-) -> IncrementalQuality:
-    """Paint `grids` [pictures, rows, cols], `step` rows an update.
-
-    Raises DetokenizerError for a file that is none, or for ids that are not the model's.
+    ``psnr_db``, ``ssim``: against a full decode of the rows so far. ``…_of_final``: against those
+    rows of the final picture, before the last update. ``…_of_whole``: of the last update alone.
+    ``seam``: the mean gradient across boundaries of rows by that inside of rows (None where that
+    is none), and ``seam_beyond_full`` the same by that of the full decodes, for what is in the
+    pictures themselves.
     """
-    detokenizer = Detokenizer(full, threads)
-    decoder = IncrementalDecoder(incremental, threads, pictures=1)
-    updates = list(range(step, grids.shape[1] + 1, step))
-    near, near_final, full_final = (np.zeros((len(grids), len(updates))) for _ in range(3))
-    seams: list[tuple[float, float]] = []
-    full_seams: list[tuple[float, float]] = []
+
+    psnr_db: float
+    psnr_db_by_update: list[float]  # medians over the pictures
+    ssim: float
+    psnr_db_of_final: float
+    ssim_of_final: float
+    psnr_db_of_whole: float
+    seam: float | None
+    seam_beyond_full: float | None
+
+
+@dataclass
+class _Seen:
+    """Of each picture [pictures, updates]: what one scheme showed."""
+
+    near: list[list[float]] = field(default_factory=list)
+    near_ssim: list[list[float]] = field(default_factory=list)
+    final: list[list[float]] = field(default_factory=list)
+    final_ssim: list[list[float]] = field(default_factory=list)
+    seams: list[tuple[float, float]] = field(default_factory=list)
+    full_seams: list[tuple[float, float]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """A picture."""
+        for values in (self.near, self.near_ssim, self.final, self.final_ssim):
+            values.append([])
+
+    def add(self, shown: Picture, whole: Picture, final: Picture, side: int) -> None:
+        self.near[-1].append(psnr(shown, whole))
+        self.near_ssim[-1].append(ssim(shown, whole))
+        self.final[-1].append(psnr(shown, final[: len(shown)]))
+        self.final_ssim[-1].append(ssim(shown, final[: len(shown)]))
+        if len(shown) > side:
+            self.seams.append(gradients(shown, side))
+            self.full_seams.append(gradients(whole, side))
+
+    def quality(self) -> Quality:
+        near = np.array(self.near)
+        # The last full decode is the final picture itself.
+        before_last = slice(None, -1) if near.shape[1] > 1 else slice(None)
+        seam, of_full = _ratio(self.seams), _ratio(self.full_seams)
+        return Quality(
+            psnr_db=float(np.median(near)),
+            psnr_db_by_update=[round(float(value), 1) for value in np.median(near, axis=0)],
+            ssim=float(np.median(self.near_ssim)),
+            psnr_db_of_final=float(np.median(np.array(self.final)[:, before_last])),
+            ssim_of_final=float(np.median(np.array(self.final_ssim)[:, before_last])),
+            psnr_db_of_whole=float(np.median(near[:, -1])),
+            seam=seam,
+            seam_beyond_full=seam / of_full if seam and of_full else None,
+        )
+
+
+def qualities(
+    schemes: Sequence[Scheme],
+    detokenizer: Detokenizer,
+    grids: NDArray[np.integer],
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, Quality]:
+    """Of each scheme by name, on ``grids`` [pictures, rows, cols]; ``detokenizer`` is the full one.
+
+    ``advance`` is called with every picture. Raises DetokenizerError for ids that are not the
+    model's.
+    """
+    seen = {scheme.name: _Seen() for scheme in schemes}
+    side = detokenizer.pixels_per_token
     for number, grid in enumerate(grids):
         final = detokenizer.decode(grid[None])[0]
-        for index, rows in enumerate(updates):
-            whole = detokenizer.decode(grid[None, :rows])[0]
-            shown = decoder.paint(number, grid[:rows])
-            near[number, index] = psnr(shown, whole)
-            near_final[number, index] = psnr(shown, final[: len(shown)])
-            full_final[number, index] = psnr(whole, final[: len(shown)])
-            if rows > 1:
-                seams.append(gradients(shown, decoder.pixels_per_token))
-                full_seams.append(gradients(whole, decoder.pixels_per_token))
-    # The last full decode is the final picture itself.
-    before_last = slice(None, -1) if len(updates) > 1 else slice(None)
-    seam, seam_of_full = _ratio(seams), _ratio(full_seams)
-    return IncrementalQuality(
-        psnr_db=float(np.median(near)),
-        psnr_db_by_update=[round(float(value), 1) for value in np.median(near, axis=0)],
-        psnr_db_of_final=float(np.median(near_final[:, before_last])),
-        full_psnr_db_of_final=float(np.median(full_final[:, before_last])),
-        seam=seam,
-        seam_of_full=seam_of_full,
-        seam_beyond_full=seam / seam_of_full,
-    )
+        for each in seen.values():
+            each.begin()
+        for held in range(1, len(grid) + 1):
+            due = [scheme for scheme in schemes if held % scheme.every == 0]
+            whole = detokenizer.decode(grid[None, :held])[0] if due else final
+            for scheme in due:
+                shown = scheme.paint(number, grid[:held])
+                seen[scheme.name].add(shown, whole, final, side)
+        advance()
+    return {name: each.quality() for name, each in seen.items()}
 
 
-def psnr(picture: Picture, reference: Picture) -> float:
-    """Peak signal-to-noise ratio in dB; of equal pictures that of an error of 1 in a million."""
-    error = np.square(picture.astype(np.float64) - reference).mean()
-    return float(10 * np.log10(255**2 / max(error, 255**2 * 1e-12)))
+def rounded(value: float | None, digits: int = 3) -> float | None:
+    """For tables and JSON."""
+    return None if value is None else round(value, digits)
 
 
-def gradients(picture: Picture, side: int) -> tuple[float, float]:
-    """Mean absolute differences of lines that meet at a boundary of token rows, and of others."""
-    steps = np.abs(np.diff(picture.astype(np.float64), axis=0)).mean(axis=(1, 2))
-    boundary = np.arange(1, len(picture)) % side == 0
-    return float(steps[boundary].mean()), float(steps[~boundary].mean())
-
-
-def _ratio(pairs: list[tuple[float, float]]) -> float:
-    across, inside = np.array(pairs).mean(axis=0)
-    return float(across / inside)
+def _ratio(pairs: list[tuple[float, float]]) -> float | None:
+    """None where there is no boundary yet, or nothing changes inside of rows."""
+    across, inside = np.array(pairs).mean(axis=0) if pairs else (0.0, 0.0)
+    return float(across / inside) if inside else None

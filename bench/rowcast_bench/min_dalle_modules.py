@@ -4,7 +4,7 @@ import torch
 
 _grad, _threads = torch.is_grad_enabled(), torch.get_num_threads()
 try:
-    from min_dalle.models import DalleBartDecoder, DalleBartEncoder
+    from min_dalle.models import DalleBartDecoder, DalleBartEncoder, VQGanDetokenizer
     from min_dalle.text_tokenizer import TextTokenizer
 except ModuleNotFoundError as error:
     if error.name != "min_dalle":
@@ -16,4 +16,4 @@ except ModuleNotFoundError as error:
 torch.set_grad_enabled(_grad)
 torch.set_num_threads(_threads)
 
-__all__ = ["DalleBartDecoder", "DalleBartEncoder", "TextTokenizer"]
+__all__ = ["DalleBartDecoder", "DalleBartEncoder", "TextTokenizer", "VQGanDetokenizer"]

@@ -32,8 +32,8 @@ from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import load
 
-from .decode_quality import psnr
-from .incremental_curve import F16
+from .decode_files import F16
+from .similarity import psnr
 from .whole_pictures import UNCONDITIONAL, draw_together, text_of
 
 SLOTS: Final = 16

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .errors import ConnectionLost, RowcastError
+from .errors import ConnectionLost, DetokenizerError, RowcastError
 from .events import (
     Event,
     PictureAccepted,
@@ -50,7 +50,8 @@ class Easel:
         self._repainted: dict[int, Notice] = {}  # by view: what is to be told of it
         self._newest: dict[int, Notice] = {}  # by view: the last that was told
         self._running = False
-        self._result: tuple[View, Any] | Exception | None = None
+        self._result: tuple[View | None, Any] | Exception | None = None
+        self._closed = False
         self._turn = 0
         self._end_listening: Callable[[], None] = lambda: None
         if painter is not None:
@@ -78,9 +79,11 @@ class Easel:
         return self._painter is not None and self._painter.is_closed
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Wake nobody any more, and keep nothing of the pictures."""
         self._end_listening()
         self._wake = lambda: None
+        self._closed = True
+        self._forget()
 
     def next_event(self) -> Event | None:
         """The next event that can be told now; None if there is none.
@@ -176,6 +179,7 @@ class Easel:
             case DoneNotice():
                 if not self._seamless and self._painter is not None:
                     self._newest.pop(id(self._views.pop(index)), None)
+                    self._painter.forget(picture)
                 return PictureDone(index, picture, image, notice.reason, **more)
             case _:
                 raise AssertionError(f"no event for {notice}")
@@ -194,10 +198,17 @@ class Easel:
         view.turn = self._turn
 
         def run() -> None:
+            assert self._painter is not None
             try:
-                self._result = view, view.work(tier)
+                try:
+                    self._result = view, view.work(tier)
+                except DetokenizerError as error:
+                    self._painter.drop(tier, error)
+                    self._result = None, None  # the next tier is asked
             except Exception as error:  # in another thread: it is raised by `next_event`
                 self._result = error
+            if self._closed:  # meanwhile
+                self._forget()
             self._woken()
 
         return run
@@ -210,9 +221,16 @@ class Easel:
         if isinstance(result, Exception):
             raise result
         view, pixels = result
+        if view is None:
+            return
         view.take(pixels)
         if id(view) in self._newest:
             self._repainted[id(view)] = self._newest[id(view)]
+
+    def _forget(self) -> None:
+        if self._painter is not None:
+            for picture in self._generation.pictures:
+                self._painter.forget(picture)
 
     def _woken(self) -> None:
         self._wake()

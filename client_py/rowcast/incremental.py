@@ -2,8 +2,8 @@
 
 An update decodes the new rows and the few before them, and moves the colours of the rest; what it
 costs and how near it comes to a full decode is in DECISIONS.md. The last picture is not made here:
-`detokenizer.py` decodes it whole. The file tells about itself in its metadata, and its self-test is
-run when it is loaded.
+`detokenizer.py` decodes it whole. The file is a graph whose weights are those of the full decoder's
+file. It tells about itself in its metadata, and its self-test is run when it is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DetokenizerError
-from .onnx_file import DAMAGE, FORMAT, check_thumbnail, open_file
+from .onnx_file import DAMAGE, FORMAT, Weights, check_thumbnail, open_file
 
 KIND: Final = "incremental"
 PICTURES: Final = 8  # remembered, unless told otherwise
@@ -39,27 +39,46 @@ class _State:
 
 
 class IncrementalDecoder:
-    """A loaded incremental file. Raises DetokenizerError for a file that is not one.
+    """A loaded incremental file, or its bytes. Raises DetokenizerError for one that is none.
 
-    ``threads`` bounds what an update takes of the machine. The state of the ``pictures`` that were
-    asked for last is kept, of 16 x 16 tokens with 16 pixels each about 4 MB a picture; one that was
-    dropped is decoded anew. Threads may share a decoder: one update runs at a time.
+    ``weights`` is the full decoder's file; None is for a file that has its own inside, or lies
+    beside a ``detokenizer.onnx``. ``name`` names bytes in errors. ``threads`` bounds what an update
+    takes of the machine. The state of the ``pictures`` that were asked for last is kept, of 16 x 16
+    tokens with 16 pixels each about 4 MB a picture; one that was dropped is decoded anew. Threads
+    may share a decoder: one update runs at a time.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1, pictures: int = PICTURES) -> None:
+    def __init__(
+        self,
+        source: Path | str | bytes,
+        threads: int = 1,
+        pictures: int = PICTURES,
+        *,
+        weights: Weights | None = None,
+        name: str | None = None,
+    ) -> None:
         if pictures < 1:
             raise ValueError(f"pictures must be at least 1, not {pictures}")
-        self.path = Path(path)
+        path = Path(name or KIND) if isinstance(source, bytes) else Path(source)
+        self.path = path
         self._pictures = pictures
         self._states: OrderedDict[Hashable, _State] = OrderedDict()
-        self._lock = threading.Lock()
-        self._session, metadata = open_file(path, self.path, threads)
+        self._lock = threading.Lock()  # of the states, never for long
+        self._updating = threading.Lock()
+        self._session, metadata = open_file(source, path, threads, weights=weights)
         found = metadata.get("rowcast.format"), metadata.get("rowcast.kind")
         if found != (FORMAT, KIND):
             raise DetokenizerError(
                 f"{path} is an ONNX file, but no incremental decoder written by `rowcast export`"
                 f" (rowcast.format and rowcast.kind are {found}, not {(FORMAT, KIND)})"
             )
+        needed = metadata.get("rowcast.weights_sha256")
+        if weights is not None and needed != weights.sha256.hex():
+            raise DetokenizerError(
+                f"{path} takes its weights from the full decoder {needed}, not from "
+                f"{weights.sha256.hex()}: they are of two exports"
+            )
+        self.kind = KIND
         try:
             self.model = metadata["rowcast.model"]
             self.codebook_size = int(metadata["rowcast.codebook_size"])
@@ -86,20 +105,25 @@ class IncrementalDecoder:
         where the runtime fails; the picture's state then stays what it was.
         """
         grid = self._checked(ids)
-        with self._lock:
-            state = self._states.get(picture)
+        with self._updating:
+            with self._lock:
+                state = self._states.get(picture)
             if state is None or not _goes_on(state.ids, grid):
                 state = self._update(None, grid)
             elif len(grid) > len(state.ids):
                 state = self._update(state, grid)
-            self._states[picture] = state
-            self._states.move_to_end(picture)
-            while len(self._states) > self._pictures:
-                self._states.popitem(last=False)
+            with self._lock:
+                self._states[picture] = state
+                self._states.move_to_end(picture)
+                while len(self._states) > self._pictures:
+                    self._states.popitem(last=False)
         return _to_bytes(state.values)
 
     def forget(self, picture: Hashable) -> None:
-        """Drop what is remembered of a picture; one that is not known is no error."""
+        """Drop what is remembered of a picture; one that is not known is no error.
+
+        Waits for no update; one of this picture that is under way will be remembered again.
+        """
         with self._lock:
             self._states.pop(picture, None)
 
@@ -135,6 +159,8 @@ class IncrementalDecoder:
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DetokenizerError(f"{self.path} cannot decode: {error}") from error
         values = pixels[0]
+        if not np.isfinite(values).all():
+            raise DetokenizerError(f"{self.path} cannot decode: NaN or infinity")
         if state is not None and first > 0:
             side = self.pixels_per_token
             above = first * side // 2

@@ -14,15 +14,18 @@ from pathlib import Path
 
 from .artifacts import Progress, cached_path, choose_file, obtain
 from .canvas import Picture
-from .devices import check_providers, precisions, usable
+from .devices import CPU, check_providers, precisions, usable
 from .errors import DetokenizerError, InvalidRequest, RowcastError
-from .messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
+from .incremental import KIND as INCREMENTAL
+from .messages import MAX_INCREMENTAL_BYTES, MAX_PALETTE_BYTES, DetokenizerFile, Model
+from .onnx_file import Weights
 from .session import ClientSession, detokenizer_file
 from .tiers import FETCHED, ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
+MOST_BYTES = {"palette": MAX_PALETTE_BYTES, INCREMENTAL: MAX_INCREMENTAL_BYTES}  # of a file
 
 
 class Painter:
@@ -56,6 +59,7 @@ class Painter:
         self._model: Model | None = None
         self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
         self._tiers: dict[str, Tier] = {}
+        self._full: Weights | None = None  # kept until the incremental file has taken them
         self._last = quality  # the tier that finished pictures are painted with
         self._failure: RowcastError | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -74,9 +78,27 @@ class Painter:
             choose_file(model, self._quality, self._precisions_of(self._quality))  # raises
         self._model = model
         self._last = self._missing[-1].kind
+        self._expect_incremental(model)
         self._load_next()
         self._load_kept()
         self.go_on()
+
+    def _expect_incremental(self, model: Model) -> None:
+        """Fetch the incremental file last, where there is one and what it needs."""
+        file = detokenizer_file(model, INCREMENTAL, ("fp32",))
+        if file is None or self._last != "full":
+            return
+        full = self._missing[-1]
+        if full.precision != file.precision or self._providers[0] != CPU:
+            logger.info(
+                "going without the incremental: it takes the weights of a full decoder in %s and "
+                "runs on the CPU; here the full one is %s on %s",
+                file.precision,
+                full.precision,
+                self._providers[0],
+            )
+            return
+        self._missing.append(file)
 
     def _load_kept(self) -> None:
         """Load what the cache holds: beside a first picture it would take the cores from it."""
@@ -159,6 +181,19 @@ class Painter:
         self._tiers = self._tiers | {tier.name: tier}
         self._notify()
 
+    def drop(self, tier: Tier, error: DetokenizerError) -> None:
+        """Do without a tier that failed; raises its error where nothing can take its place."""
+        if tier.name == self._last or tier.name != INCREMENTAL:
+            raise error
+        logger.warning("%s; going on without the %s", error, tier.name)
+        self._tiers = {name: each for name, each in self._tiers.items() if each is not tier}
+        self._notify()
+
+    def forget(self, picture: Picture) -> None:
+        """Drop what tiers keep of a picture that is not painted any more."""
+        for tier in [*self._tiers.values()]:
+            tier.forget(picture)
+
     def check(self, picture: Picture) -> None:
         """Raises DetokenizerError for a picture of another model than `load` was given."""
         if self._model is None or picture.recipe.model != self._model.name:
@@ -206,20 +241,24 @@ class Painter:
                     return
                 logger.warning("%s; going on without the %s", error, file.kind)
                 self._missing.remove(file)
+        self._full = None
 
     def _load_next(self) -> None:
         assert self._model is not None
         file = self._missing[0]
-        if file.kind == "palette" and file.bytes > MAX_PALETTE_BYTES:
+        most = MOST_BYTES.get(file.kind, file.bytes)
+        if file.bytes > most:
             raise DetokenizerError(
-                f"{file.url} is announced with {file.bytes} bytes; a palette has at most "
-                f"{MAX_PALETTE_BYTES}"
+                f"{file.url} is announced with {file.bytes} bytes; the {file.kind} has at most "
+                f"{most}"
             )
         content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
         if self.is_closed:
             raise _Closed
-        tier = load_tier(file, content, self._model, self._threads, self._providers)
+        tier = load_tier(file, content, self._model, self._threads, self._providers, self._full)
         self._missing.pop(0)
+        is_borrowed = any(each.kind == INCREMENTAL for each in self._missing)
+        self._full = Weights(content, file.sha256) if is_borrowed and file.kind == "full" else None
         self.add(tier)
 
     def _tell(self, received: int, announced: int) -> None:

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from .canvas import Picture
 from .detokenizer import Detokenizer
 from .errors import DetokenizerError
+from .incremental import KIND as INCREMENTAL
+from .incremental import IncrementalDecoder
 from .messages import DetokenizerFile, Model
+from .onnx_file import Weights
 from .palette import Palette
 
 # From the least to the most; a later one takes the place of an earlier one.
@@ -25,7 +28,11 @@ ORDER: Final = ("palette", "preview", "incremental", "full")
 # What paints a picture while it forms, the first that is there; the palette paints before it.
 WHILE_FORMING: Final = ("incremental", "preview", "full")
 # The file kinds that `load_tier` reads, in the order in which they are fetched; others are ignored.
-FETCHED: Final = ("palette", "preview", "full")
+# The incremental one takes its weights from the full one, so it comes with that, and after it.
+FETCHED: Final = ("palette", "preview", "full", INCREMENTAL)
+# Pictures that form at once and are decoded row by row, 4 MB each of 256 x 256 pixels. Of more, the
+# ones that wait longest are decoded from their first row again.
+FORMING: Final = 16
 # What `quality` may be: the last kind that is fetched.
 QUALITIES: Final = ("palette", "preview", "full")
 
@@ -62,7 +69,11 @@ class Tier(Protocol):
         """The rows of ``grid`` [held, cols], the first of ``picture``: [held * p, cols * p, 3].
 
         Rows of pixels below those are ignored. Called for one picture at a time, in any thread.
+        Raises DetokenizerError.
         """
+
+    def forget(self, picture: Picture) -> None:
+        """Drop what is kept of a picture that has ended; one that is not known is no error."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,25 @@ class DecoderTier:
         pixels: NDArray[np.uint8] = self.decoder.decode(grid[None])[0]
         return pixels
 
+    def forget(self, picture: Picture) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True)
+class IncrementalTier:
+    """A tier that decodes new rows, and keeps a state of each picture that forms."""
+
+    description: str
+    incremental: IncrementalDecoder
+    name: str = INCREMENTAL
+    decoder: Decoder | None = None
+
+    def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
+        return self.incremental.paint(picture, grid)
+
+    def forget(self, picture: Picture) -> None:
+        self.incremental.forget(picture)
+
 
 def load_tier(
     file: DetokenizerFile,
@@ -84,8 +114,11 @@ def load_tier(
     model: Model,
     threads: int,
     providers: Sequence[str],
+    weights: Weights | None = None,
 ) -> Tier:
     """The tier of a file that was announced for ``model``: its path, or its bytes.
+
+    ``weights`` is the full file, whose weights the incremental one takes; that runs on the CPU.
 
     Raises DetokenizerError, naming the file and its checksums, for one that is none, or is
     another's.
@@ -96,6 +129,10 @@ def load_tier(
             data = content.read_bytes() if isinstance(content, Path) else content
             palette = Palette(data, model.codebook_size, model.pixels_per_token, name)
             return DecoderTier(file.kind, f"palette {file.precision}", palette)
+        if file.kind == INCREMENTAL:
+            steps = IncrementalDecoder(content, threads, FORMING, weights=weights, name=name)
+            _check(steps, file, model, name)
+            return IncrementalTier(f"{file.kind} {file.precision} on cpu", steps)
         decoder = Detokenizer(content, threads, providers=providers, name=name)
         _check(decoder, file, model, name)
     except DetokenizerError as error:
@@ -107,7 +144,9 @@ def load_tier(
     return DecoderTier(file.kind, f"{file.kind} {decoder.precision} on {decoder.provider}", decoder)
 
 
-def _check(decoder: Detokenizer, file: DetokenizerFile, model: Model, name: str) -> None:
+def _check(
+    decoder: Detokenizer | IncrementalDecoder, file: DetokenizerFile, model: Model, name: str
+) -> None:
     if decoder.kind != file.kind:
         raise DetokenizerError(f"{name} is of kind {decoder.kind}, announced as {file.kind}")
     if decoder.pixels_per_token != model.pixels_per_token or (

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 BUSY_RETRY_MS = 2_000
 FAILURE = "the engine failed; the server's log says why"
+GIVE_WAY_SECONDS = 0.005  # at most, for what was drawn to be sent
 
 Command = Callable[[], list[EngineEvent]]
 
@@ -25,7 +26,9 @@ Command = Callable[[], list[EngineEvent]]
 class EngineBridge:
     """Owns the thread that owns the engine. All methods are for the event loop's thread.
 
-    ``deliver`` is called in the loop with what the engine drew, in order.
+    ``deliver`` is called in the loop with what the engine drew, in order. With ``gives_way``, for
+    an engine that keeps every core busy, its next step begins once the tasks that this woke have
+    run: their bytes would else wait for a core.
     """
 
     def __init__(
@@ -33,8 +36,11 @@ class EngineBridge:
         engine: Engine,
         deliver: Callable[[list[EngineEvent]], None],
         loop: asyncio.AbstractEventLoop,
+        gives_way: bool = False,
     ) -> None:
         self._engine = engine
+        self._gives_way = gives_way
+        self._sent = threading.Event()
         self._deliver = deliver
         self._loop = loop
         self._commands: deque[Command] = deque()
@@ -107,10 +113,13 @@ class EngineBridge:
             if not self._engine.idle:
                 events += self._guarded(self._engine.step)
             if events:
+                self._sent.clear()
                 try:
                     self._loop.call_soon_threadsafe(self._hand_over, events)
                 except RuntimeError:  # the loop has closed under us: nobody is left to tell
                     return
+                if self._gives_way:
+                    self._sent.wait(GIVE_WAY_SECONDS)
 
     def _guarded(self, work: Command) -> list[EngineEvent]:
         """Its events; if it fails, the pictures do, and the server lives on."""
@@ -125,3 +134,4 @@ class EngineBridge:
             if isinstance(event, PictureEnded):
                 self._outstanding.discard(event.picture)
         self._deliver(events)
+        self._loop.call_soon(self._sent.set)  # behind the tasks that were woken

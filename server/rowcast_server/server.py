@@ -72,7 +72,10 @@ class RowcastServer:
             deadline=self.config.deadline,
         )
         engines = await asyncio.to_thread(self._make_engines)
-        bridges = [EngineBridge(engine, self._book.deliver, loop) for engine in engines]
+        bridges = [
+            EngineBridge(engine, self._book.deliver, loop, gives_way=device == "cpu")
+            for engine, device in zip(engines, self.config.devices, strict=True)
+        ]
         self._fleet = Fleet(bridges)
         self._book.add_drawer(self._model.name, self._fleet)
         self._http_port = await self._web.start()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rowcast
 from rowcast.detokenizer import Detokenizer
-from rowcast_bench.incremental_curve import F16
+from rowcast_bench.decode_files import F16
 from rowcast_bench.preview import (
     held_out_grids,
     held_out_prompts,

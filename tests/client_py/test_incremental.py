@@ -153,6 +153,30 @@ def test_only_so_many_pictures_are_remembered(path: Path) -> None:
     assert list(decoder._states) == ["a"]
 
 
+def test_forgetting_waits_for_no_update(
+    decoder: IncrementalDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called where events are told: an event loop must not stand still meanwhile."""
+    session, begun, go_on = decoder._session, threading.Event(), threading.Event()
+
+    class Slow:
+        def run(self, *arguments: Any) -> Any:
+            begun.set()
+            assert go_on.wait(10)
+            return session.run(*arguments)
+
+    decoder.paint("a", draw()[:2])
+    monkeypatch.setattr(decoder, "_session", Slow())
+    thread = threading.Thread(target=decoder.paint, args=["b", draw()])
+    thread.start()
+    assert begun.wait(10)
+    decoder.forget("a")
+    assert list(decoder._states) == []
+    go_on.set()
+    thread.join()
+    assert list(decoder._states) == ["b"]
+
+
 def test_no_room_for_pictures_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="pictures must be at least 1, not 0"):
         IncrementalDecoder(path, pictures=0)

@@ -64,6 +64,9 @@ class SlowTier:
         self.in_flight -= 1
         return pixels
 
+    def forget(self, picture: Picture) -> None:
+        """Nothing is kept."""
+
 
 def script_of(model: Model) -> Any:
     async def script(peer: Peer) -> None:

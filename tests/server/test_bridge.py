@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from rowcast_server import bridge
 from rowcast_server.admission import Refused
 from rowcast_server.bridge import EngineBridge
 from rowcast_server.engine.engine import Engine
@@ -244,3 +245,67 @@ def test_an_engine_outlives_its_loop_without_a_word() -> None:
     bench.draw(100)
     bench.bridge._thread.join(10)
     assert not bench.bridge._thread.is_alive()
+
+
+async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "GIVE_WAY_SECONDS", 10.0)
+    sent = 0
+    sent_before_step = []
+    news = asyncio.Event()
+
+    async def writer() -> None:
+        nonlocal sent
+        while True:
+            await news.wait()
+            news.clear()
+            sent += 1
+
+    class Watched(FakeEngine):
+        def step(self) -> list[EngineEvent]:
+            sent_before_step.append(sent)
+            return super().step()
+
+    engine = Watched()
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def deliver(events: list[EngineEvent]) -> None:
+        news.set()
+        if any(isinstance(event, PictureEnded) for event in events):
+            ended.set()
+
+    owner = EngineBridge(cast(Engine, engine), deliver, loop, gives_way=True)
+    writing = asyncio.create_task(writer())
+    engine.may_step.release(4)
+    owner.start()
+    owner.submit(0, REQUEST, "client")
+    async with asyncio.timeout(10):
+        await ended.wait()
+    assert sent_before_step == [0, 1, 2, 3]
+    writing.cancel()
+    await owner.close()
+
+
+async def test_a_loop_that_is_busy_does_not_hold_up_an_engine_that_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "GIVE_WAY_SECONDS", 0.001)
+    drawn = threading.Event()
+
+    class Watched(FakeEngine):
+        def step(self) -> list[EngineEvent]:
+            events = super().step()
+            if self.idle:
+                drawn.set()
+            return events
+
+    engine = Watched()
+    loop = asyncio.get_running_loop()
+    owner = EngineBridge(cast(Engine, engine), lambda events: None, loop, gives_way=True)
+    engine.may_step.release(4)
+    owner.start()
+    owner.submit(0, REQUEST, "client")
+    assert drawn.wait(10), "waited for, by the loop's own thread"
+    await owner.close()

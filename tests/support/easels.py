@@ -41,11 +41,15 @@ class PlainDecoder:
 
 @dataclass
 class PlainTier:
-    """A tier of one colour. As the incremental one it paints pictures, and no mosaics."""
+    """A tier of one colour. As the incremental one it paints pictures, and no mosaics.
+
+    ``forgotten`` are the pictures of which nothing is to be kept.
+    """
 
     name: str
     colour: tuple[int, int, int]
     painted: list[int] = field(default_factory=list)  # rows of each decode
+    forgotten: list[Picture] = field(default_factory=list)
 
     @property
     def description(self) -> str:
@@ -58,6 +62,9 @@ class PlainTier:
     def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
         self.painted.append(len(grid))
         return np.full((len(grid) * SIDE, COLS * SIDE, 3), self.colour, np.uint8)
+
+    def forget(self, picture: Picture) -> None:
+        self.forgotten.append(picture)
 
 
 def plain_painter(*tiers: PlainTier, last: str = "full") -> Painter:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export import incremental_verify
+from rowcast_export.export import Exported
 from rowcast_export.incremental import IncrementalModule
 from rowcast_export.incremental_file import NORM_STATISTICS, export_incremental
 from rowcast_export.incremental_painting import OnnxUpdater, Painting, TorchUpdater
@@ -98,6 +99,67 @@ def test_nothing_is_written_where_verification_fails(
 def test_a_window_that_redoes_nothing_is_refused(module: VQGANDecoder, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="redone_half_rows must be at least 1, not 0"):
         write(module, tmp_path / "incremental.onnx", redone=0)
+
+
+@pytest.fixture(scope="module")
+def borrowed(
+    exported: Exported, module: VQGANDecoder, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same with its weights in the full decoder's file."""
+    path = tmp_path_factory.mktemp("borrowed") / "incremental.onnx"
+    full = exported.path
+    export_incremental(module, path, "tiny", "ab" * 32, threads=1, full=full)
+    return path
+
+
+def test_beside_the_full_file_it_has_no_weights_and_computes_the_same(
+    written: Written, borrowed: Path, exported: Exported
+) -> None:
+    notes = {
+        item.key: item.value
+        for item in onnx.load(borrowed, load_external_data=False).metadata_props
+    }
+    assert notes["rowcast.weights_sha256"] == exported.sha256
+    assert notes["rowcast.weights_file"] == exported.path.name == "detokenizer.onnx"
+    assert notes["rowcast.weights_bytes"] == str(exported.bytes)
+    assert borrowed.stat().st_size < written.path.stat().st_size - 0.8 * exported.bytes + 60_000
+    ids = np.random.default_rng(0).integers(0, 50, (1, 8, 6))
+    weights = exported.path.name, exported.path.read_bytes()
+    mine = Painting(OnnxUpdater(borrowed.read_bytes(), 1, weights), 5)
+    inside = Painting(OnnxUpdater(written.path, threads=1), 5)
+    for rows in range(1, 9):
+        assert np.array_equal(mine.show(ids[:, :rows]), inside.show(ids[:, :rows]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("location", "another.onnx", "not a valid ONNX file: the tensor .* lies at"),
+        ("offset", "999999999", "not a valid ONNX file: the tensor .* lies at"),
+        ("offset", "0", "values differ by|NaN or infinity|ONNX Runtime"),
+    ],
+)
+def test_weights_in_a_wrong_place_are_a_fault(
+    borrowed: Path, exported: Exported, written: Written, tmp_path: Path,
+    key: str, value: str, complaint: str,
+) -> None:  # fmt: skip
+    model = onnx.load(borrowed, load_external_data=False)
+    metadata = {item.key: item.value for item in model.metadata_props}
+    tensor = next(t for t in model.graph.initializer if t.external_data and len(t.dims) == 4)
+    next(entry for entry in tensor.external_data if entry.key == key).value = value
+    (tmp_path / "tampered.onnx").write_bytes(model.SerializeToString())
+    weights = exported.path.name, exported.path.read_bytes()
+    with pytest.raises(VerificationFailed, match=complaint):
+        verify_incremental(
+            tmp_path / "tampered.onnx", written.module, metadata, threads=1, weights=weights
+        )
+
+
+def test_a_graph_that_needs_another_file_is_no_file_of_its_own(
+    borrowed: Path, written: Written
+) -> None:
+    with pytest.raises(VerificationFailed, match=r"weights in other files|not a valid ONNX file"):
+        verify_incremental(borrowed, written.module, written.metadata, threads=1)
 
 
 def change(model: onnx.ModelProto, name: str, by: float) -> None:

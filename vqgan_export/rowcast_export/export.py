@@ -1,10 +1,11 @@
 """A VQGAN decoder as ONNX files that any client can run, verified before they get their names.
 
 In a folder: `detokenizer.onnx` (fp32), `detokenizer.fp16.onnx` and `detokenizer.int8.onnx` (see
-`precision.py`), where one was taught a small decoder as `preview.onnx` and so on (see
-`distill.py`), `palette.npy` (see `palette.py`) and `manifest.json`, which lists the others with
-their sizes, sha256, metadata and measured agreement. Files of the same decoder that an earlier
-export wrote into the folder, and that nobody has changed since, stay on the list.
+`precision.py`), `incremental.onnx` (see `incremental_file.py`), where one was taught a small
+decoder as `preview.onnx` and so on (see `distill.py`), `palette.npy` (see `palette.py`) and
+`manifest.json`, which lists the others with their sizes, sha256, metadata and measured agreement.
+Files of the same decoder that an earlier export wrote into the folder, and that nobody has changed
+since, stay on the list.
 
 An ONNX file: opset 18 of ai.onnx and nothing else, group norms as InstanceNormalization (which
 onnxruntime-web runs on every backend), weights inside. Input `ids`, int64 [batch, rows, cols];
@@ -58,6 +59,10 @@ from torch import Tensor
 
 from rowcast_export.distill import Imitation
 from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
+from rowcast_export.incremental import IncrementalModule, NotIncremental
+from rowcast_export.incremental_file import FILE_NAME as INCREMENTAL_NAME
+from rowcast_export.incremental_file import make_incremental
+from rowcast_export.incremental_verify import IncrementalAgreement
 from rowcast_export.palette import FILE_NAME as PALETTE_NAME
 from rowcast_export.palette import Palette, PaletteAgreement, make_palette, verify_palette
 from rowcast_export.pending import pending_files
@@ -65,8 +70,9 @@ from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.self_test import make_self_test
-from rowcast_export.settings import OPSETS, PRECISIONS, Settings
+from rowcast_export.settings import FORMAT_VERSION, OPSETS, PRECISIONS, Settings
 from rowcast_export.tracing import trace
+from rowcast_export.tracing import with_metadata as with_metadata
 from rowcast_export.verify import TOLERANCES, Agreement, Progress, Reference, verify
 from rowcast_export.vqgan import DecoderShape, VQGANDecoder
 
@@ -81,7 +87,8 @@ PREVIEW_NAMES: Final = {
     "int8": "preview.int8.onnx",
 }
 MANIFEST_NAME: Final = "manifest.json"
-FORMAT_VERSION: Final = "1"
+
+AnyAgreement = Agreement | PaletteAgreement | IncrementalAgreement
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Exported:
     bytes: int
     sha256: str
     metadata: dict[str, str]
-    agreement: Agreement | PaletteAgreement
+    agreement: AnyAgreement
 
 
 def export_detokenizer(
@@ -120,17 +127,24 @@ def export_detokenizer(
     on_progress: Progress = lambda what, done, total: None,
     precisions: Sequence[str] = PRECISIONS[:1],
     force: bool = False,
+    incremental: bool = False,
     preview: TaughtPreview | None = None,
 ) -> list[Exported]:
     """Write a detokenizer of each precision, the previews, the palette and the manifest.
 
     `folder` is made if need be. All files appear together, and only after each has been verified;
     until then, and after any failure, whatever was there stays as it was. `force` writes int8
-    however coarse it is. Raises CheckpointError, VerificationFailed or OSError.
+    however coarse it is. `incremental` writes `incremental.onnx` too, beside an fp32 file and where
+    the decoder allows it (`IncrementalModule`). Raises CheckpointError, VerificationFailed or
+    OSError.
     """
     module = build(checkpoint, settings)
     tasks = [*_tasks(module, precisions, preview)]
-    names = [*(task.file_name for task in tasks), PALETTE_NAME, MANIFEST_NAME]
+    names = [task.file_name for task in tasks]
+    updated = _incremental_module(module) if incremental and PRECISIONS[0] in precisions else None
+    if updated is not None:
+        names.append(INCREMENTAL_NAME)
+    names += [PALETTE_NAME, MANIFEST_NAME]
     exported = []
     with pending_files([folder / name for name in names]) as (*pending, manifest_file):
         reference, traced = None, None
@@ -158,6 +172,19 @@ def export_detokenizer(
             if preview is not None and task.module is preview.module:
                 agreement = PreviewAgreement(**vars(agreement), imitation=preview.imitation)
             exported.append(_exported(folder / task.file_name, data, metadata, agreement))
+        if updated is not None:
+            full = pending[precisions.index(PRECISIONS[0])].read_bytes()
+            made = make_incremental(
+                updated,
+                pending[len(tasks)],
+                settings.name,
+                checkpoint.sha256,
+                opset=opset,
+                threads=threads,
+                on_progress=on_progress,
+                weights=(FILE_NAMES[PRECISIONS[0]], full),
+            )
+            exported.append(_exported(folder / INCREMENTAL_NAME, *made))
         on_progress("mixing the palette", 0, 0)
         palette, statistics = make_palette(module)
         data = npy_bytes(palette)
@@ -191,9 +218,17 @@ def _tasks(
 
 
 def _exported(
-    path: Path, data: bytes, metadata: dict[str, str], agreement: Agreement | PaletteAgreement
+    path: Path, data: bytes, metadata: dict[str, str], agreement: AnyAgreement
 ) -> Exported:
     return Exported(path, len(data), hashlib.sha256(data).hexdigest(), metadata, agreement)
+
+
+def _incremental_module(module: VQGANDecoder) -> IncrementalModule | None:
+    """None for a decoder that no band can be cut out of."""
+    try:
+        return IncrementalModule(module)
+    except NotIncremental:
+        return None
 
 
 def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:
@@ -293,13 +328,6 @@ def npy_bytes(palette: Palette) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, palette, version=(1, 0), allow_pickle=False)
     return file.getvalue()
-
-
-def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
-    """The bytes of the file."""
-    onnx.helper.set_model_props(model, metadata)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
 
 
 def manifest(exported: Sequence[Exported], kept: Sequence[Mapping[str, Any]] = ()) -> str:

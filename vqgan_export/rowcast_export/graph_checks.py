@@ -11,6 +11,8 @@ from pathlib import Path
 
 import onnx
 
+from rowcast_export.weights import with_weights
+
 Signature = tuple[str, str, list[str | int]]  # name, element type, axes
 
 
@@ -24,14 +26,23 @@ def agree(what: str, found: object, wanted: object) -> None:
         raise VerificationFailed(f"{what}: found {found}, wanted {wanted}")
 
 
-def check_operators(path: Path, opset: str, norms: int) -> onnx.ModelProto:
-    """The model of a file of plain operators with so many norms. Raises VerificationFailed."""
+def check_operators(
+    path: Path, opset: str, norms: int, weights: tuple[str, bytes] | None = None
+) -> onnx.ModelProto:
+    """The model of a file of plain operators with so many norms. Raises VerificationFailed.
+
+    `weights` are the name and the bytes of the file that it takes its weights from.
+    """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        if weights is not None:
+            model = with_weights(model, weights[1], weights[0])
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's, onnx's and the operating system's
         raise VerificationFailed(f"not a valid ONNX file: {error}") from error
     agree("opset", {item.domain: str(item.version) for item in model.opset_import}, {"": opset})
+    outside = sorted(t.name for t in model.graph.initializer if t.external_data)
+    agree("weights in other files", outside, [])
     agree("local functions", len(model.functions), 0)
     foreign = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain})
     agree("operators outside ai.onnx", foreign, [])

@@ -1,8 +1,10 @@
 """The incremental decoder as an ONNX file: how it is written and what it says of itself.
 
-`incremental.onnx`: opset 18 of ai.onnx and nothing else, fp32, weights inside. What it computes is
-told in `incremental.py`. Inputs and outputs, by name (p: pixels per token; batch, rows, cols and
-lines are free):
+`incremental.onnx`: opset 18 of ai.onnx and nothing else, fp32. Its weights are those of the full
+decoder in fp32, `detokenizer.onnx`, and lie there alone, as ONNX external data (`weights.py`):
+beside it the graph is a download of a few hundred kilobytes. What it computes is told in
+`incremental.py`. Inputs and outputs, by name (p: pixels per token; batch, rows, cols and lines are
+free):
 
 ================ ============================= =====================================================
 `ids`            int64 [batch, rows, cols]     all rows so far
@@ -25,6 +27,9 @@ update before, plus the change of `coarse`, interpolated linearly between the ce
 `rowcast.caches`               JSON: [[channels, s], …], in order
 `rowcast.carried_groups`       groups
 `rowcast.norm_statistics`      where the band's norms get mean and variance from
+`rowcast.weights_file`         what the full decoder is called in the graph
+`rowcast.weights_sha256`       of that file, in hexadecimal
+`rowcast.weights_bytes`        its size
 `rowcast.self_test`            JSON, see `incremental_self_test.py`
 ============================== =================================================================
 
@@ -40,7 +45,6 @@ from typing import Final
 import onnx
 import torch
 
-from rowcast_export.export import FORMAT_VERSION, with_metadata
 from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
 from rowcast_export.incremental_calibration import calibrate
 from rowcast_export.incremental_painting import OnnxUpdater
@@ -48,10 +52,11 @@ from rowcast_export.incremental_self_test import make_incremental_self_test
 from rowcast_export.incremental_verify import IncrementalAgreement, verify_incremental
 from rowcast_export.pending import pending_files
 from rowcast_export.runtime import Ids
-from rowcast_export.settings import OPSETS
-from rowcast_export.tracing import trace
+from rowcast_export.settings import FORMAT_VERSION, OPSETS
+from rowcast_export.tracing import trace, with_metadata
 from rowcast_export.verify import Progress
 from rowcast_export.vqgan import VQGANDecoder
+from rowcast_export.weights import borrow_weights, weights_notes
 
 FILE_NAME: Final = "incremental.onnx"
 NORM_STATISTICS: Final = {
@@ -73,10 +78,12 @@ def export_incremental(
     threads: int = 0,
     on_progress: Progress = lambda what, done, total: None,
     grids: Ids | None = None,
+    full: Path | None = None,
 ) -> IncrementalAgreement:
     """Write the file; it appears only after it has been verified against torch.
 
-    `name` is the model's, `source_sha256` the checkpoint's. From CARRIED_FROM redone half rows on
+    `name` is the model's, `source_sha256` the checkpoint's. `full` is the full decoder's fp32 file,
+    whose weights it takes; without it the weights are inside. From CARRIED_FROM redone half rows on
     the norms' statistics are carried; else they are calibrated on `grids`, see `calibrate`. Raises
     NotIncremental, ValueError for a window that would not redo anything, VerificationFailed or
     OSError.
@@ -88,12 +95,49 @@ def export_incremental(
         on_progress("calibrating the norms", 0, 0)
         calibration = calibrate(decoder, grids)
     module = IncrementalModule(decoder, calibration)
-    on_progress("tracing the graph", 0, 0)
+    weights = None if full is None else (full.name, full.read_bytes())
+    with pending_files([path]) as [pending]:
+        *_, agreement = make_incremental(
+            module,
+            pending,
+            name,
+            source_sha256,
+            redone_half_rows,
+            opset,
+            threads,
+            on_progress,
+            weights,
+        )
+    return agreement
+
+
+def make_incremental(
+    module: IncrementalModule,
+    path: Path,
+    name: str,
+    source_sha256: str,
+    redone_half_rows: int = REDONE_HALF_ROWS,
+    opset: int = OPSETS[0],
+    threads: int = 0,
+    on_progress: Progress = lambda what, done, total: None,
+    weights: tuple[str, bytes] | None = None,
+) -> tuple[bytes, dict[str, str], IncrementalAgreement]:
+    """Write and verify a file that is to be renamed; its bytes, metadata and agreement.
+
+    `weights` are the name and the bytes of the full decoder's fp32 file, else they are inside.
+    Raises VerificationFailed or OSError.
+    """
+    on_progress("tracing the updates", 0, 0)
     model = to_onnx(module, opset)
     metadata = describe(model, module, name, source_sha256, redone_half_rows)
-    with pending_files([path]) as [pending]:
-        pending.write_bytes(with_metadata(model, metadata))
-        return verify_incremental(pending, module, metadata, threads, on_progress)
+    if weights is not None:
+        file_name, content = weights
+        model = borrow_weights(model, content, file_name)
+        metadata |= weights_notes(content, file_name)
+    data = with_metadata(model, metadata)
+    path.write_bytes(data)
+    agreement = verify_incremental(path, module, metadata, threads, on_progress, weights)
+    return data, metadata, agreement
 
 
 def to_onnx(module: IncrementalModule, opset: int = OPSETS[0]) -> onnx.ModelProto:

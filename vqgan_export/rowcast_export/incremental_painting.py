@@ -60,8 +60,10 @@ class TorchUpdater:
 class OnnxUpdater(OnnxFile):
     """The file, on the CPU."""
 
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
-        super().__init__(model, threads)
+    def __init__(
+        self, model: Path | bytes, threads: int = 0, weights: tuple[str, bytes] | None = None
+    ) -> None:
+        super().__init__(model, threads, weights)
         self.state_inputs = {
             value.name: value.shape
             for value in self.session.get_inputs()

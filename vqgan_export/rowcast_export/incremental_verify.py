@@ -62,16 +62,18 @@ def verify_incremental(
     metadata: Mapping[str, str],
     threads: int = 0,
     on_progress: Progress = lambda what, done, total: None,
+    weights: tuple[str, bytes] | None = None,
 ) -> IncrementalAgreement:
     """Compare the file, update by update, with the module, and its first picture with a full
-    decode.
+    decode. `weights` are the name and the bytes of the file that it takes its weights from.
 
     Raises VerificationFailed. Takes about as long as decoding 1,500 tokens twice.
     """
     on_progress("checking the graph", 0, len(SCHEDULES))
-    _check_graph(path, module, metadata)
+    _check_graph(path, module, metadata, weights)
     try:
-        updater = OnnxUpdater(path, threads)
+        # Its bytes: by its path a runtime would look for weights in the folder, too.
+        updater = OnnxUpdater(path.read_bytes(), threads, weights)
     except Exception as error:  # ONNX Runtime's own kinds of error have no common base
         raise VerificationFailed(f"ONNX Runtime cannot load the file: {error}") from error
     redone = int(metadata["rowcast.redone_half_rows"])
@@ -101,12 +103,17 @@ def verify_incremental(
     return IncrementalAgreement(updates, largest, from_full)
 
 
-def _check_graph(path: Path, module: IncrementalModule, metadata: Mapping[str, str]) -> None:
+def _check_graph(
+    path: Path,
+    module: IncrementalModule,
+    metadata: Mapping[str, str],
+    weights: tuple[str, bytes] | None,
+) -> None:
     """Operators, names, types, axes and metadata, as written in the file."""
     decoder = module.decoder.decoder
     trunk = (decoder.mid, decoder.up[-1])
     norms = sum(isinstance(part, nn.GroupNorm) for whole in trunk for part in whole.modules())
-    model = check_operators(path, metadata["rowcast.opset"], norms)
+    model = check_operators(path, metadata["rowcast.opset"], norms, weights)
     side = module.decoder.shape.pixels_per_token
     state: list[tuple[str, list[str | int]]] = [("carried", ["batch", 2, module.carried_groups])]
     state += [

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 OPSETS: Final = (18, 17)  # the first is the default
+FORMAT_VERSION: Final = "1"  # of what files say of themselves
 PRECISIONS: Final = ("fp32", "fp16", "int8")  # the first is the default
 DEFAULT_EPSILON: Final = 1e-5  # torch's own, as in min-dalle; see the table of families
 DEFAULT_RANGE: Final = (0.0, 1.0)

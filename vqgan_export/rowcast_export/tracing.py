@@ -48,6 +48,13 @@ def trace(
     return model
 
 
+def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
+    """The bytes of the file."""
+    onnx.helper.set_model_props(model, metadata)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
 def _strip(model: onnx.ModelProto, graph_name: str) -> None:
     """Drop paths, stack traces, versions and intermediate shapes; number the nodes."""
     model.ir_version = IR_VERSION

@@ -92,8 +92,8 @@ class Engine:
             self._fill(running)
             positions = np.array([drawing.position for drawing in running], np.int64)
             drawn = self._runner.step(positions)
-            for slot in reversed(range(len(running))):  # from the last: leaving moves the last slot
-                self._advance(slot, int(drawn[slot]))
+            for slot, drawing in enumerate(running):
+                self._advance(slot, drawing, int(drawn[slot]))
             self._steps += 1
         return [*events, *self._tell()]
 
@@ -103,6 +103,8 @@ class Engine:
             self._runner.open(slot, drawing.request)
             drawing.place = 0
             events.append(PicturePlaced(drawing.picture, 0))
+        for move in self._scheduler.compact():
+            self._runner.move(move.source, move.destination)
         for place, drawing in enumerate(self._scheduler.order(), 1):
             if drawing.place != place:
                 drawing.place = place
@@ -120,9 +122,8 @@ class Engine:
                 drawing.position += count
                 return
 
-    def _advance(self, slot: int, tokens: int) -> None:
+    def _advance(self, slot: int, drawing: _Drawing, tokens: int) -> None:
         """Note the rows that a step completed; a picture leaves with its last one."""
-        drawing = self._scheduler.running[slot]
         first = drawing.position // self.grid.cols
         drawing.position += tokens
         request, after = drawing.request, drawing.position // self.grid.cols
@@ -157,11 +158,8 @@ class Engine:
 
     def _leave(self, drawing: _Drawing) -> None:
         """Free the picture's slot, if it still has one: its last rows may be on their way."""
-        if drawing not in self._scheduler.running:
-            return
-        slot = self._scheduler.running.index(drawing)
-        if (move := self._scheduler.release(slot)) is not None:
-            self._runner.move(move.source, move.destination)
+        if (slot := self._scheduler.slot_of(drawing)) is not None:
+            self._scheduler.release(slot)
 
     def _end(self, drawing: _Drawing, ending: Ending, text: str = "") -> PictureEnded:
         del self._drawings[drawing.picture]

@@ -1,8 +1,10 @@
 """Who draws next: slots and waiting lists. Plain policy; knows neither tensors nor sockets.
 
 Fair between clients, not between jobs: free slots go round robin over the clients that wait, and
-each client's pictures go in the order they came. Slots are kept dense (0 … running-1), so that the
-runner's tensors are always prefixes of its buffers: when a slot frees, the last one moves into it.
+each client's pictures go in the order they came. Before each step the slots are made dense
+(0 … running-1), so that the runner's tensors are always prefixes of its buffers: who waits takes a
+slot that was freed, and what is then still free is filled from the end, since a move copies
+megabytes.
 """
 
 from __future__ import annotations
@@ -38,9 +40,14 @@ class Scheduler(Generic[Item]):
             raise ValueError(f"slots must be at least 1, not {slots}")
         self.slots = slots
         self.queue_limit = queue_limit
-        self.running: list[Item] = []
+        self._places: list[Item | None] = []  # None: freed since the last `compact`
         self._waiting: OrderedDict[Hashable, deque[Item]] = OrderedDict()
         self._waiting_count = 0
+
+    @property
+    def running(self) -> list[Item]:
+        """The items that have slots; after `compact`, item i has slot i."""
+        return [item for item in self._places if item is not None]
 
     @property
     def waiting_count(self) -> int:
@@ -58,25 +65,39 @@ class Scheduler(Generic[Item]):
 
     def admit(self) -> Iterator[tuple[int, Item]]:
         """Give free slots to waiting items, one client after the other: (slot, item)."""
-        while len(self.running) < self.slots and self._waiting:
+        free = [slot for slot, item in enumerate(self._places) if item is None]
+        free += range(len(self._places), self.slots)
+        for slot in free:
+            if not self._waiting:
+                return
             client, items = self._waiting.popitem(last=False)
             item = items.popleft()
             self._waiting_count -= 1
             if items:
                 self._waiting[client] = items  # to the back of the round
-            self.running.append(item)
-            yield len(self.running) - 1, item
+            self._places[slot : slot + 1] = [item]
+            yield slot, item
 
-    def release(self, slot: int) -> Move | None:
-        """Free a slot; returns the move that keeps the slots dense, if one is needed."""
-        last = len(self.running) - 1
-        if not 0 <= slot <= last:
+    def compact(self) -> Iterator[Move]:
+        """The moves that make the slots dense again: as few as there can be."""
+        dense = len(self.running)
+        free = (slot for slot in range(dense) if self._places[slot] is None)
+        for source in range(dense, len(self._places)):
+            if self._places[source] is not None:
+                move = Move(source, destination=next(free))
+                self._places[move.destination] = self._places[source]
+                yield move
+        del self._places[dense:]
+
+    def slot_of(self, item: Item) -> int | None:
+        """The slot that an item has; None for one that has none."""
+        return self._places.index(item) if item in self._places else None
+
+    def release(self, slot: int) -> None:
+        """Free a slot, for `admit` or `compact` to fill."""
+        if not 0 <= slot < len(self._places) or self._places[slot] is None:
             raise ValueError(f"slot {slot} is not running")
-        item = self.running.pop()
-        if slot == last:
-            return None
-        self.running[slot] = item
-        return Move(source=last, destination=slot)
+        self._places[slot] = None
 
     def withdraw(self, item: Item) -> bool:
         """Take an item out of the waiting list; False if it does not wait."""
@@ -91,7 +112,7 @@ class Scheduler(Generic[Item]):
 
     def clear(self) -> None:
         """Forget everything, running and waiting."""
-        self.running.clear()
+        self._places.clear()
         self._waiting.clear()
         self._waiting_count = 0
 

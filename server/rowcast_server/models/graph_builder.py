@@ -7,7 +7,7 @@ family. Knows nothing of what the blocks are put together to (see graphs.py).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -102,25 +102,48 @@ class Graph:
 
     def linear(self, x: str, name: str, rows: int | None = None) -> str:
         """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
-        weights, key = self._weights, f"{name}.weight"
-        outputs, inputs = shape_of(weights, key)
-        outputs = outputs if rows is None else rows
+        outputs, _ = shape_of(self._weights, f"{name}.weight")
+        return self._product(x, name, (name,), outputs if rows is None else rows)
+
+    def linears(self, x: str, prefix: str, *names: str) -> list[str]:
+        """x @ weight.T of several weights, named ``prefix``.name, of the same shape: read in one
+        piece, which is faster."""
+        keys = [f"{prefix}.{name}" for name in names]
+        outputs, _ = shape_of(self._weights, f"{keys[0]}.weight")
+        together = self._product(x, f"{prefix}.{'_'.join(names)}", keys, outputs)
+        results = [f"split_{next(self._numbers)}" for _ in names]
+        sizes = self.integers(*[outputs] * len(names))
+        self.nodes.append(helper.make_node("Split", [together, sizes], results, axis=-1))
+        return results
+
+    def _product(self, x: str, name: str, parts: Sequence[str], rows: int) -> str:
+        """x @ weight.T; the weight is the first ``rows`` outputs of each part, under each other."""
+        weights, keys = self._weights, [f"{part}.weight" for part in parts]
+        outputs, inputs = rows * len(keys), shape_of(weights, keys[0])[1]
+
+        def read() -> Array:
+            if len(keys) == 1:
+                return as_stored(weights, keys[0])[:rows]
+            return np.concatenate([as_stored(weights, key)[:rows] for key in keys])
+
         if self._int8:
-            return self._int8_linear(x, name, outputs, inputs)
-        shape = (inputs, outputs)
-        weight = self.weight(f"{name}.transposed", shape, lambda: as_stored(weights, key)[:rows].T)
-        return self.op("MatMul", x, weight)
+            return self._int8_product(x, name, outputs, inputs, read)
+        matrix = self.weight(f"{name}.transposed", (inputs, outputs), lambda: read().T)
+        return self.op("MatMul", x, matrix)
 
-    def _int8_linear(self, x: str, name: str, outputs: int, inputs: int) -> str:
-        weights, key, blocks = self._weights, f"{name}.weight", -(-inputs // BLOCK)
+    def _int8_product(
+        self, x: str, name: str, outputs: int, inputs: int, read: Callable[[], Array]
+    ) -> str:
+        def as_float32() -> NDArray[np.float32]:
+            return np.asarray(read(), np.float32)
 
-        def read() -> NDArray[np.float32]:
-            return np.asarray(as_stored(weights, key)[:outputs], np.float32)
-
+        blocks = -(-inputs // BLOCK)
         matrix = self.weight(
-            f"{name}.int8", (outputs, blocks, BLOCK), lambda: quantised(read()), np.uint8
+            f"{name}.int8", (outputs, blocks, BLOCK), lambda: quantised(as_float32()), np.uint8
         )
-        scale = self.weight(f"{name}.scales", (outputs * blocks,), lambda: scales(read()).ravel())
+        scale = self.weight(
+            f"{name}.scales", (outputs * blocks,), lambda: scales(as_float32()).ravel()
+        )
         return self.op(
             "MatMulNBits",
             x,
@@ -157,8 +180,8 @@ class Graph:
 
     def gated_linear_unit(self, x: str, name: str) -> str:
         x = self.layer_norm(x, f"{name}.ln0")
-        gate = self.gelu(self.linear(x, f"{name}.fc0"))
-        product = self.op("Mul", gate, self.linear(x, f"{name}.fc1"))
+        gate, value = self.linears(x, name, "fc0", "fc1")
+        product = self.op("Mul", self.gelu(gate), value)
         return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
 
     def _sub_graph(self) -> Graph:

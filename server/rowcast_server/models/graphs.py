@@ -183,9 +183,11 @@ def decoder_step_graph(
             floats(f"new_values_{layer}", "rows", heads, HEAD_WIDTH),
         ]
         normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
-        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), 1)
-        new_keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), 1)
-        new_values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), 1)
+        queries, keys, values = graph.linears(
+            normed, f"{name}.self_attn", "q_proj", "k_proj", "v_proj"
+        )
+        queries, new_keys = graph.heads(queries, 1), graph.keys(keys, 1)
+        new_values = graph.heads(values, 1)
         graph.op("Squeeze", new_keys, graph.integers(3), output=f"new_keys_{layer}")
         graph.op("Squeeze", new_values, graph.integers(2), output=f"new_values_{layer}")
         # The token's own key and value are not in the cache yet: its score takes the place of the

@@ -39,15 +39,55 @@ def test_the_order_told_is_the_order_kept() -> None:
     assert told == kept
 
 
-def test_slots_stay_dense_when_one_leaves() -> None:
-    scheduler: Scheduler[str] = Scheduler(slots=3, queue_limit=9)
-    for item in "abc":
+def full(*items: str) -> Scheduler[str]:
+    scheduler: Scheduler[str] = Scheduler(slots=len(items), queue_limit=9)
+    for item in items:
         scheduler.put(item, item)
     list(scheduler.admit())
-    assert scheduler.release(0) == Move(source=2, destination=0)
+    return scheduler
+
+
+def test_slots_are_dense_again_before_the_next_step() -> None:
+    scheduler = full("a", "b", "c")
+    scheduler.release(0)
+    assert (scheduler.slot_of("a"), scheduler.slot_of("c")) == (None, 2)
+    assert list(scheduler.compact()) == [Move(source=2, destination=0)]
     assert scheduler.running == ["c", "b"]
-    assert scheduler.release(1) is None
+    scheduler.release(1)
+    assert list(scheduler.compact()) == []
     assert scheduler.running == ["c"]
+
+
+def test_who_waits_takes_a_freed_slot_and_nothing_moves() -> None:
+    scheduler = full("a", "b", "c")
+    scheduler.release(1)
+    scheduler.put("d", "d")
+    assert list(scheduler.admit()) == [(1, "d")]
+    assert list(scheduler.compact()) == []
+    assert scheduler.running == ["a", "d", "c"]
+
+
+def test_a_slot_moves_once_however_many_leave() -> None:
+    scheduler = full(*"abcdefgh")
+    for slot in range(7):
+        scheduler.release(slot)
+    assert list(scheduler.compact()) == [Move(source=7, destination=0)]
+    assert scheduler.running == ["h"]
+
+
+def test_after_any_arrivals_and_departures_item_i_has_slot_i() -> None:
+    choose = random.Random(2)
+    scheduler: Scheduler[int] = Scheduler(slots=6, queue_limit=99)
+    contents: dict[int, int] = {}  # of each slot, as the runner keeps it
+    for item in range(300):
+        scheduler.put(choose.choice("abc"), item)
+        for running in scheduler.running:
+            if choose.random() < 0.25 and (slot := scheduler.slot_of(running)) is not None:
+                scheduler.release(slot)
+        contents.update(scheduler.admit())
+        for move in scheduler.compact():
+            contents[move.destination] = contents[move.source]
+        assert scheduler.running == [contents[slot] for slot in range(len(scheduler.running))]
 
 
 def test_the_queue_is_bounded_and_a_withdrawn_item_makes_room() -> None:

@@ -1,0 +1,169 @@
+"""What `rowcast bench decode` decodes with: a decoder of DALL·E Mini's size with random weights,
+and postcard's own files with pictures that it draws.
+
+The first is for cost, which does not depend on values; the second for quality, which does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_metadata
+from rowcast_export.formats import read_detokenizer
+from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
+from rowcast_export.incremental_file import describe as describe_incremental
+from rowcast_export.incremental_file import export_incremental
+from rowcast_export.incremental_file import to_onnx as incremental_to_onnx
+from rowcast_export.palette import make_palette
+from rowcast_export.precision import convert
+from rowcast_export.settings import PRECISIONS, Settings, settle
+from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.client_files import read_detokenizer as files_beside
+from rowcast_server.models.loading import LoadedModel
+
+from .whole_pictures import UNCONDITIONAL, draw_together, text_of
+
+SLOTS: Final = 8
+# Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.
+HELD_OUT_SEED: Final = 1_000_000
+# DALL·E Mini's and taming's f16 decoder: channels 128 x (1, 1, 2, 2, 4), three blocks a level.
+F16: Final = DecoderShape(
+    codebook_size=16_384,
+    code_channels=256,
+    latent_channels=256,
+    mid_channels=512,
+    mid_attention=True,
+    levels=(
+        LevelShape(128, (128,) * 3, attention=False, upsample=False),
+        LevelShape(256, (128,) * 3, attention=False, upsample=True),
+        LevelShape(256, (256,) * 3, attention=False, upsample=True),
+        LevelShape(512, (256,) * 3, attention=False, upsample=True),
+        LevelShape(512, (512,) * 3, attention=True, upsample=True),
+    ),
+)
+# As many codes, for a quick look: every figure is another.
+QUICK: Final = DecoderShape(
+    codebook_size=16_384,
+    code_channels=32,
+    latent_channels=32,
+    mid_channels=64,
+    mid_attention=True,
+    levels=(
+        LevelShape(64, (64, 64), attention=False, upsample=False),
+        LevelShape(64, (64,), attention=False, upsample=True),
+        LevelShape(64, (64,), attention=True, upsample=True),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DecoderFiles:
+    """The files of one decoder. ``sizes`` [kind, precision] is in bytes.
+
+    ``preview`` is None where the decoder has none.
+    """
+
+    full: Path
+    incremental: Path
+    palette: Path
+    preview: Path | None
+    shape: DecoderShape
+    sizes: dict[tuple[str, str], int]
+
+
+def random_decoder(shape: DecoderShape, seed: int = 0) -> VQGANDecoder:
+    """A decoder of that shape with torch's own random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return VQGANDecoder(shape).eval()
+
+
+def postcard_decoder(folder: Path) -> tuple[VQGANDecoder, str]:
+    """The embedded model's decoder, and its checkpoint's sha256."""
+    checkpoint = read_detokenizer(folder / "detokenizer.safetensors")
+    settings = settle(checkpoint.metadata, Settings("postcard"))
+    return build(checkpoint, settings), checkpoint.sha256
+
+
+def write_random(
+    shape: DecoderShape, folder: Path, tell: Callable[[str], object] = lambda what: None
+) -> DecoderFiles:
+    """All files of a decoder of that shape, as `rowcast export` writes them, but not verified."""
+    name, sha256 = "random", "00" * 32
+    decoder = random_decoder(shape)
+    tell("tracing the full decoder")
+    full = folder / "detokenizer.onnx"
+    graph = to_onnx(decoder)
+    full.write_bytes(with_metadata(graph, describe(graph, decoder, name, sha256)))
+    sizes = {("full", PRECISIONS[0]): full.stat().st_size}
+    for precision in PRECISIONS[1:]:
+        tell(f"converting the full decoder to {precision}")
+        sizes["full", precision] = len(convert(graph, precision).SerializeToString())
+    tell("tracing the incremental decoder")
+    incremental = folder / "incremental.onnx"
+    module = IncrementalModule(decoder)
+    update = incremental_to_onnx(module)
+    notes = describe_incremental(update, module, name, sha256, REDONE_HALF_ROWS)
+    incremental.write_bytes(with_metadata(update, notes))
+    tell("mixing the palette")
+    palette = folder / "palette.npy"
+    palette.write_bytes(npy_bytes(make_palette(decoder)[0]))
+    sizes["palette", "uint8"] = palette.stat().st_size
+    return _files(folder, full, incremental, shape, sizes)
+
+
+def write_postcard(model: LoadedModel, folder: Path, threads: int) -> DecoderFiles:
+    """postcard's own files, and its incremental file, which is exported into ``folder``."""
+    source = model.detokenizer.parent
+    decoder, sha256 = postcard_decoder(source)
+    incremental = folder / "incremental.onnx"
+    export_incremental(decoder, incremental, model.name, sha256, threads=threads)
+    sizes = {(file.kind, file.precision): file.size for file in model.files}
+    return _files(source, model.detokenizer, incremental, decoder.shape, sizes)
+
+
+def _files(
+    folder: Path,
+    full: Path,
+    incremental: Path,
+    shape: DecoderShape,
+    sizes: dict[tuple[str, str], int],
+) -> DecoderFiles:
+    """With the preview decoder that lies in ``folder``, if there is one."""
+    sizes["incremental", PRECISIONS[0]] = incremental.stat().st_size
+    found = [file for file in files_beside(full).files if file.kind == "preview"]
+    sizes |= {(file.kind, file.precision): file.size for file in found}
+    preview = next((file.path for file in found if file.precision == PRECISIONS[0]), None)
+    return DecoderFiles(full, incremental, folder / "palette.npy", preview, shape, sizes)
+
+
+def held_out_grids(
+    model: LoadedModel,
+    prompts: list[str],
+    pictures: int,
+    threads: int,
+    advance: Callable[[], object] = lambda: None,
+) -> NDArray[np.int64]:
+    """Grids that ``model`` draws, the prompts in turn, from HELD_OUT_SEED on: [pictures, rows,
+    cols]. ``advance`` is called with every row."""
+    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
+    requests = [
+        PictureRequest(
+            text_of(model, prompts[number % len(prompts)]),
+            HELD_OUT_SEED + number,
+            0,
+            model.sampling,
+            model.grid.rows,
+        )
+        for number in range(pictures)
+    ]
+    return np.stack(draw_together(Engine(runner), requests, advance))

@@ -1,0 +1,134 @@
+"""The tables of `rowcast bench decode`, for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from .decode_bars import BARS, COST, QUALITY, bars_kept, missed
+from .decode_curve import Point, best_points, curve_table
+
+
+def show(figures: Mapping[str, Any], console: Console) -> None:
+    """Conditions, costs, qualities, downloads, then the bars."""
+    console.print(
+        f"torch {figures['torch']}, min-dalle {figures['min_dalle'] or 'left out'}; "
+        f"{figures['threads']} threads each, in turn; medians of {figures['rounds']} rounds",
+        highlight=False,
+    )
+    console.print(_costs(figures))
+    console.print(_qualities(figures))
+    sizes = {
+        scheme["kind"]: scheme["bytes"]
+        for scheme in figures["schemes"].values()
+        if "bytes" in scheme
+    }
+    told = (
+        f"{kind} " + ", ".join(f"{size / 1e6:.3g} ({name})" for name, size in files.items())
+        for kind, files in sizes.items()
+    )
+    console.print(f"to download, MB: {'; '.join(told)}", highlight=False)
+    equal = "the full decode, in every value" if figures["final_equal"] else "ANOTHER"
+    console.print(
+        f"from a row's bytes to the canvas, by the palette: {figures['palette_ms_p50']} ms "
+        f"(median), {figures['palette_ms']} ms (p99). The last image of a client that painted with "
+        f"{', '.join(figures['client_tiers'])} is {equal} ({figures['final_pictures']} pictures). "
+        "Without the last update, which the final decode follows at once, an incremental picture "
+        f"takes {figures['client_total_full_decodes']} full decodes.",
+        highlight=False,
+    )
+    console.print(_bars(figures))
+    if figures["preview_cost_ratio"] is None:
+        console.print("no preview decoder of real size yet: its cost is not measured")
+    if figures["preview_psnr_db"] is None:
+        console.print("no preview decoder in postcard's folder yet: its quality is not measured")
+
+
+def show_curve(points: Sequence[Point], every: int, console: Console) -> None:
+    """With its best points."""
+    console.print(curve_table(points, every))
+    best = best_points(points)
+    for meaning, point in best:
+        console.print(
+            f"{meaning}: {point.label} rows redone, {point.total_full_decodes} full decodes, "
+            f"worst update {point.update_full_decodes_max}, {point.incremental_psnr_db} dB, "
+            f"seam {point.seam_ratio}",
+            highlight=False,
+        )
+    if not best:
+        console.print("no point keeps the bars of cost, and none those of quality")
+
+
+def _told(value: float | None) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    return f"{value:,}"
+
+
+def misses_incremental(figures: Mapping[str, Any]) -> bool:
+    """Whether the curve is worth showing."""
+    return not bars_kept(figures, (*COST, *QUALITY))
+
+
+def _costs(figures: Mapping[str, Any]) -> Table:
+    table = Table(
+        Column("at real size", no_wrap=True),
+        "ms, median",
+        "worst",
+        "GFLOP, median",
+        "worst",
+        "total, timed",
+        "counted",
+        title=f"random weights; a full decode: {figures['full_ms']} ms, "
+        f"{figures['full_gflop']} GFLOP; totals in full decodes",
+        box=SIMPLE_HEAD,
+    )
+    names = (
+        "update_ms_median",
+        "update_ms_worst",
+        "update_gflop_median",
+        "update_gflop_worst",
+        "total_full_decodes",
+        "total_full_decodes_counted",
+    )
+    for scheme in figures["schemes"].values():
+        if names[0] in scheme:
+            table.add_row(scheme["label"], *(f"{scheme[name]:,.4g}" for name in names))
+    return table
+
+
+def _qualities(figures: Mapping[str, Any]) -> Table:
+    table = Table(
+        Column("on postcard", no_wrap=True),
+        "dB, rows so far",
+        "SSIM",
+        "dB, final picture",
+        "SSIM",
+        "seam",
+        "by full's",
+        title=f"{figures['pictures']} held-out pictures, medians over all updates; "
+        "120 dB: the same",
+        box=SIMPLE_HEAD,
+    )
+    names = ("psnr_db", "ssim", "psnr_db_of_final", "ssim_of_final", "seam", "seam_beyond_full")
+    for scheme in figures["schemes"].values():
+        if "psnr_db" in scheme:
+            values = (scheme[name] for name in names)
+            table.add_row(
+                scheme["label"], *("" if value is None else f"{value:g}" for value in values)
+            )
+    return table
+
+
+def _bars(figures: Mapping[str, Any]) -> Table:
+    table = Table("wanted", "", "found", "", box=SIMPLE_HEAD)
+    wrong = missed(figures)
+    for bar in BARS:
+        value = figures[bar.name]
+        state = "not measured" if value is None else "missed" if bar.name in wrong else "kept"
+        table.add_row(bar.meaning, str(bar), _told(value), state)
+    return table

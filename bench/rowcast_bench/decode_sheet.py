@@ -1,0 +1,85 @@
+"""A contact sheet for looking at: every scheme after some rows of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rowcast.palette import PAPER
+
+from .decode_schemes import Scheme
+
+SHOWN_ROWS: Final = (1, 4, 8, 12, 16)
+GAP: Final = 10  # pixels
+HEADER: Final = 34
+LABELS: Final = 176
+FONT_SIZE: Final = 15
+BACKGROUND: Final = (255, 255, 255)
+INK: Final = (40, 40, 44)
+FAINT: Final = (128, 126, 120)
+
+
+def sheet_size(schemes: int, side: int, columns: int = len(SHOWN_ROWS)) -> tuple[int, int]:
+    """Width and height in pixels, of pictures of ``side`` pixels."""
+    return (LABELS + columns * (side + GAP) + GAP, HEADER + schemes * (side + GAP))
+
+
+def contact_sheet(
+    schemes: Sequence[Scheme],
+    notes: Sequence[str],
+    grid: NDArray[np.int64],
+    side: int,
+    shown: Sequence[int] = SHOWN_ROWS,
+) -> Image.Image:
+    """A line of pictures for each scheme, with its label and a note below that.
+
+    ``grid`` [rows, cols] is painted row by row, in pictures of ``side`` pixels; what is not drawn
+    yet is paper.
+    """
+    sheet = Image.new("RGB", sheet_size(len(schemes), side, len(shown)), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    font, small = (ImageFont.load_default(size) for size in (FONT_SIZE, FONT_SIZE - 2))
+    places = [LABELS + column * (side + GAP) for column in range(len(shown))]
+    for left, held in zip(places, shown, strict=True):
+        text = "1 row" if held == 1 else f"{held} rows"
+        draw.text((left + side / 2, HEADER / 2), text, INK, font, anchor="mm")
+    for line, (scheme, note) in enumerate(zip(schemes, notes, strict=True)):
+        top = HEADER + line * (side + GAP)
+        for index, words in enumerate(_wrapped(scheme.label, font, LABELS - 2 * GAP)):
+            draw.text((GAP, top + 4 + index * (FONT_SIZE + 5)), words, INK, font)
+        for index, words in enumerate(reversed(_wrapped(note, small, LABELS - 2 * GAP))):
+            place = (GAP, top + side - 6 - index * (FONT_SIZE + 3))
+            draw.text(place, words, FAINT, small, anchor="lb")
+        painted = 0
+        for left, held in zip(places, shown, strict=True):
+            for rows in range(painted + scheme.every, held + 1, scheme.every):
+                pixels = scheme.paint("sheet", grid[:rows])
+                painted = rows
+            picture = Image.new("RGB", (side, side), PAPER)
+            if painted:
+                picture.paste(_fitted(pixels, painted, grid.shape, side))
+            sheet.paste(picture, (left, top))
+    return sheet
+
+
+def _fitted(pixels: NDArray[np.uint8], rows: int, shape: tuple[int, ...], side: int) -> Image.Image:
+    """At ``side`` pixels for a whole picture."""
+    image = Image.fromarray(pixels)
+    return image.resize((side, round(rows * side / shape[0])), Image.Resampling.NEAREST)
+
+
+def _wrapped(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """Lines that are no wider, cut between words."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
