@@ -19,7 +19,7 @@ from rowcast_export.distill import (
     DistillOptions,
     imitation,
     imitation_loss,
-    rows_held,
+    rows_shown,
 )
 from rowcast_export.grids import Grids
 from rowcast_export.vqgan import VQGANDecoder
@@ -185,15 +185,35 @@ def test_a_checkpoint_of_another_training_is_named(
         training(module, tmp_path, changed, grids)
 
 
-def test_a_third_of_the_grids_are_cut_and_none_that_is_held_out() -> None:
-    ids = np.zeros((3000, 16, 16), np.int64)
-    held = rows_held(ids, 2800, seed=0)
-    assert (held[2800:] == 16).all()
-    cut = held[held < 16]
+def test_in_a_third_of_the_steps_the_grids_are_cut() -> None:
+    generator = np.random.default_rng(0)
+    shown = [rows_shown(16, generator) for _ in range(3000)]
+    cut = [rows for rows in shown if rows < 16]
     assert set(cut) == set(range(1, 16))
-    assert 0.3 < len(cut) / 2800 < 0.37
-    assert np.array_equal(held, rows_held(ids, 2800, seed=0))
-    assert (rows_held(ids[:, :1], 2800, seed=0) == 1).all()  # one row cannot be cut
+    assert 0.3 < len(cut) / 3000 < 0.37
+    assert {rows_shown(1, generator) for _ in range(99)} == {1}  # one row cannot be cut
+
+
+def test_a_cut_grid_is_compared_with_its_rows_of_the_whole_picture(
+    module: VQGANDecoder, tmp_path: Path
+) -> None:
+    taught = training(module, tmp_path)
+    taught.run()
+    seen = set()
+    for taught.step in range(40):
+        ids, wanted = taught._batch()
+        rows = ids.shape[1]
+        assert wanted.shape[2] == rows * TINY.pixels_per_token
+        for grid, picture in zip(ids, wanted, strict=True):
+            [whole] = (
+                index for index, each in enumerate(GRIDS.ids) if (each[:rows] == grid.numpy()).all()
+            )
+            with torch.inference_mode():
+                pixels = module(torch.from_numpy(GRIDS.ids[whole : whole + 1]))[0]
+            truth = (pixels * 255).floor()[:, : wanted.shape[2]]
+            assert torch.equal(picture.float(), truth)
+        seen.add(rows)
+    assert len(seen) > 1
 
 
 def test_the_loss_is_of_pixels_and_of_steps_between_them() -> None:

@@ -135,9 +135,9 @@ def _run(options: argparse.Namespace) -> list[Exported]:
             value_range=options.value_range,
         )
         with _progress() as show:
-            preview = None
+            taught = None
             if options.distill is not None:
-                preview = teach(checkpoint, settings, options, show)
+                taught = teach(checkpoint, settings, options, show)
             return export_detokenizer(
                 checkpoint,
                 options.output,
@@ -147,7 +147,7 @@ def _run(options: argparse.Namespace) -> list[Exported]:
                 on_progress=show,
                 precisions=options.precision,
                 force=options.force,
-                preview=preview,
+                taught=taught,
                 incremental=not options.no_incremental,
             )
     except (formats.CheckpointError, SettingsError, GridsError, DistillError) as error:
@@ -288,6 +288,7 @@ def _progress() -> Iterator[Report]:
 
 def _report(exported: list[Exported], wants_incremental: bool) -> None:
     """What was written and what was measured, on stdout."""
+    from rowcast_export.distill import Imitation
     from rowcast_export.export import PreviewAgreement
     from rowcast_export.incremental_verify import IncrementalAgreement
     from rowcast_export.verify import Agreement
@@ -303,8 +304,8 @@ def _report(exported: list[Exported], wants_incremental: bool) -> None:
                 f"equal, none more than {agreement.byte_difference} apart, "
                 f"PSNR {agreement.psnr:.1f} dB"
             )
-        if isinstance(agreement, PreviewAgreement):
-            seen = agreement.imitation
+        seen = agreement.imitation if isinstance(agreement, PreviewAgreement) else agreement
+        if isinstance(seen, Imitation):
             print(
                 f"  is {seen.psnr_db_median:.1f} dB from the full decoder (median of {seen.grids} "
                 f"grids held out; mean {seen.psnr_db_mean:.1f}, of all pixels together "

@@ -1,10 +1,11 @@
 """Teaches a small decoder to paint what the full one paints, on grids that the model drew.
 
-No image data: the full decoder's pictures are the truth. A share of the grids is cut after some row
-and compared with the full decoder's picture of the rows so far, because that is what previews are
-shown of; the last ones of the file are held out. Everything random follows from the seed and the
-number of the step, so a training that was stopped and taken up again ends with the same bits as one
-that was not (on one machine, if it is bounded by steps).
+No image data: the full decoder's pictures are the truth. In a share of the steps the grids are cut
+after some row, because that is what previews are shown of, and compared with those rows of the
+whole picture: what is coming, not what the full decoder would make of the rows alone. The last
+grids of the file are held out. Everything random follows from the seed and the number of the step,
+so a training that was stopped and taken up again ends with the same bits as one that was not (on
+one machine, if it is bounded by steps).
 
 In the folder of a training: `checkpoint.pt`, and `references-….bin`, see `references.py`. This
 module must not know ONNX, nor the command line.
@@ -18,7 +19,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,18 +30,20 @@ import torch
 from torch import Tensor
 
 from rowcast_export.grids import Grids, Ids
+from rowcast_export.palette import Palette
+from rowcast_export.palette_teaching import paint, teach_palette
 from rowcast_export.pending import pending_files
 from rowcast_export.preview import PreviewDecoder, PreviewShape
-from rowcast_export.references import References
+from rowcast_export.references import Planes, References
 from rowcast_export.verify import Progress
 from rowcast_export.vqgan import VQGANDecoder
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 CHECKPOINT: Final = "checkpoint.pt"
 HELD_OUT_SHARE: Final = 0.05
 MOST_HELD_OUT: Final = 200
 WATCHED: Final = 16  # of the held-out grids, while training
-CUT_SHARE: Final = 1 / 3  # of the other grids
+CUT_SHARE: Final = 1 / 3  # of the steps
 WARM_UP_STEPS: Final = 100
 SLOWEST: Final = 0.01  # of the learning rate, at the end
 LARGEST_GRADIENT: Final = 1.0
@@ -119,12 +122,10 @@ class Distillation:
         held_out = min(MOST_HELD_OUT, max(1, int(len(grids.ids) * HELD_OUT_SHARE)))
         self._taught = len(grids.ids) - held_out  # the first so many
         self._ids = grids.ids
-        self._held = rows_held(grids.ids, self._taught, options.seed)
-        name = hashlib.sha256(f"{source_sha256} {grids.sha256} {options.seed}".encode())
+        name = hashlib.sha256(f"{source_sha256} {grids.sha256}".encode())
         self._references = References(
             folder / f"references-{name.hexdigest()[:16]}.bin",
             grids.ids,
-            self._held,
             full.shape.pixels_per_token,
         )
 
@@ -146,6 +147,18 @@ class Distillation:
         found = self._compare(len(self._ids) - self._taught)
         self.preview.cpu()
         return found
+
+    def teach_palette(self, plane: Palette) -> tuple[Palette, Imitation]:
+        """After `run`: a palette taught on the same grids, and how near its pictures come.
+
+        `plane` [codes, 1, 1, 3] is for the codes that none of them has.
+        """
+        pictures = self._references.pictures
+        palette = teach_palette(plane, self._ids[: self._taught], pictures[: self._taught])
+        side = self.preview.shape.pixels_per_token
+        return palette, self._imitation(
+            len(self._ids) - self._taught, lambda ids: paint(palette, ids, side)
+        )
 
     def _train(self, on_progress: Progress) -> None:
         saved = started = time.monotonic()
@@ -195,24 +208,31 @@ class Distillation:
         return value
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Grids of which equally many rows are held, and their pictures, for this step."""
+        """Grids cut after the same row, or not at all, and those rows of their pictures."""
         generator = np.random.default_rng((self.options.seed, self.step))
-        held = self._held[: self._taught]
-        rows = held[generator.integers(self._taught)]
-        alike = np.flatnonzero(held == rows)
-        chosen = generator.choice(alike, self.options.batch)
+        rows = rows_shown(self._ids.shape[1], generator)
+        chosen = generator.integers(self._taught, size=self.options.batch)
         ids = torch.from_numpy(self._ids[chosen, :rows])
-        wanted = self._references.batch(chosen)
+        height = rows * self.preview.shape.pixels_per_token
+        wanted = torch.from_numpy(self._references.pictures[chosen, :, :height])
         return ids.to(self._device), wanted.to(self._device)
 
     @torch.inference_mode()
     def _compare(self, count: int) -> Imitation:
-        """The first so many of the grids held out."""
+        """The small decoder on the first so many of the grids held out."""
+
+        def decode(ids: Ids) -> Planes:
+            pixels = self.preview(torch.from_numpy(ids[None]).to(self._device))[0]
+            planes: Planes = (pixels * 255).floor().to(torch.uint8).cpu().numpy()
+            return planes
+
+        return self._imitation(count, decode)
+
+    def _imitation(self, count: int, decode: Callable[[Ids], Planes]) -> Imitation:
         squares = []
         for index in range(self._taught, self._taught + count):
-            ids = torch.from_numpy(self._ids[index : index + 1]).to(self._device)
-            seen = (self.preview(ids)[0] * 255).floor().cpu().numpy()
-            squares.append(float(np.square(seen - self._references.picture(index)).mean()))
+            seen = decode(self._ids[index]).astype(np.float64)
+            squares.append(float(np.square(seen - self._references.pictures[index]).mean()))
         return imitation(np.array(squares))
 
     def _save(self) -> None:
@@ -253,15 +273,11 @@ class Distillation:
             )
 
 
-def rows_held(ids: Ids, taught: int, seed: int) -> npt.NDArray[np.int64]:
-    """How many rows of each grid are decoded: all, but of a share of those that are taught."""
-    count, rows = ids.shape[:2]
-    held = np.full(count, rows, np.int64)
-    generator = np.random.default_rng((seed, count))
-    cut = np.flatnonzero(generator.random(taught) < CUT_SHARE)
-    if rows > 1:
-        held[cut] = generator.integers(1, rows, len(cut))
-    return held
+def rows_shown(rows: int, generator: np.random.Generator) -> int:
+    """Of how many rows a step's grids are shown: all, but in a share of the steps."""
+    if rows > 1 and generator.random() < CUT_SHARE:
+        return int(generator.integers(1, rows))
+    return rows
 
 
 def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from rowcast_export.grids import read_grids
 from rowcast_export.settings import PRECISIONS, Settings, parse_precisions, reading
 
 if TYPE_CHECKING:
-    from rowcast_export.export import TaughtPreview
+    from rowcast_export.export import Taught
     from rowcast_export.formats import Checkpoint
     from rowcast_export.verify import Progress
 
@@ -123,7 +123,7 @@ def run_folder(options: argparse.Namespace) -> Path:
 
 def teach(
     checkpoint: Checkpoint, settings: Settings, options: argparse.Namespace, on_progress: Progress
-) -> TaughtPreview:
+) -> Taught:
     """Train, or go on training, as the command line says.
 
     Raises GridsError, DistillError, CheckpointError, OSError or KeyboardInterrupt.
@@ -131,7 +131,8 @@ def teach(
     import torch
 
     from rowcast_export.distill import Distillation, DistillError, DistillOptions
-    from rowcast_export.export import TaughtPreview, build
+    from rowcast_export.export import Taught, build
+    from rowcast_export.palette import make_palette
 
     try:
         torch.zeros(1, device=options.device)
@@ -153,8 +154,10 @@ def teach(
         ),
     )
     imitation = distillation.run(on_progress)
+    on_progress("mixing the palette", 0, 0)
+    plane, _ = make_palette(module)
     precisions = options.preview_precision or options.precision
-    return TaughtPreview(distillation.preview, imitation, precisions)
+    return Taught(distillation.preview, imitation, *distillation.teach_palette(plane), precisions)
 
 
 def _parse_count(text: str) -> int:

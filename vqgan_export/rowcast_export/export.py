@@ -64,7 +64,13 @@ from rowcast_export.incremental_file import FILE_NAME as INCREMENTAL_NAME
 from rowcast_export.incremental_file import make_incremental
 from rowcast_export.incremental_verify import IncrementalAgreement
 from rowcast_export.palette import FILE_NAME as PALETTE_NAME
-from rowcast_export.palette import Palette, PaletteAgreement, make_palette, verify_palette
+from rowcast_export.palette import (
+    Palette,
+    PaletteAgreement,
+    make_palette,
+    read_palette,
+    verify_palette,
+)
 from rowcast_export.pending import pending_files
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder
@@ -88,15 +94,18 @@ PREVIEW_NAMES: Final = {
 }
 MANIFEST_NAME: Final = "manifest.json"
 
-AnyAgreement = Agreement | PaletteAgreement | IncrementalAgreement
+AnyAgreement = Agreement | PaletteAgreement | Imitation | IncrementalAgreement
 
 
 @dataclass(frozen=True)
-class TaughtPreview:
-    """A small decoder that has been taught, how well, and the precisions it is written in."""
+class Taught:
+    """What was taught on grids, and how well: a small decoder, the precisions it is written in,
+    and a palette."""
 
     module: PreviewDecoder
     imitation: Imitation
+    palette: Palette
+    palette_imitation: Imitation
     precisions: Sequence[str] = PRECISIONS[:1]
 
 
@@ -128,7 +137,7 @@ def export_detokenizer(
     precisions: Sequence[str] = PRECISIONS[:1],
     force: bool = False,
     incremental: bool = False,
-    preview: TaughtPreview | None = None,
+    taught: Taught | None = None,
 ) -> list[Exported]:
     """Write a detokenizer of each precision, the previews, the palette and the manifest.
 
@@ -139,7 +148,7 @@ def export_detokenizer(
     OSError.
     """
     module = build(checkpoint, settings)
-    tasks = [*_tasks(module, precisions, preview)]
+    tasks = [*_tasks(module, precisions, taught)]
     names = [task.file_name for task in tasks]
     updated = _incremental_module(module) if incremental and PRECISIONS[0] in precisions else None
     if updated is not None:
@@ -169,8 +178,8 @@ def export_detokenizer(
             if force and task.precision == "int8":
                 tolerance = dataclasses.replace(tolerance, psnr=0.0)
             agreement = verify(file, reference, metadata, threads, on_progress, tolerance)
-            if preview is not None and task.module is preview.module:
-                agreement = PreviewAgreement(**vars(agreement), imitation=preview.imitation)
+            if taught is not None and task.module is taught.module:
+                agreement = PreviewAgreement(**vars(agreement), imitation=taught.imitation)
             exported.append(_exported(folder / task.file_name, data, metadata, agreement))
         if updated is not None:
             full = pending[precisions.index(PRECISIONS[0])].read_bytes()
@@ -186,10 +195,7 @@ def export_detokenizer(
             )
             exported.append(_exported(folder / INCREMENTAL_NAME, *made))
         on_progress("mixing the palette", 0, 0)
-        palette, statistics = make_palette(module)
-        data = npy_bytes(palette)
-        pending[-1].write_bytes(data)
-        seen = verify_palette(pending[-1], module, statistics)
+        data, seen = _write_palette(pending[-1], module, taught)
         notes = palette_notes(module.shape, settings.name, checkpoint.sha256)
         exported.append(_exported(folder / PALETTE_NAME, data, notes, seen))
         kept = kept_entries(folder, names, checkpoint.sha256)
@@ -208,13 +214,28 @@ class _Task:
 
 
 def _tasks(
-    module: VQGANDecoder, precisions: Sequence[str], preview: TaughtPreview | None
+    module: VQGANDecoder, precisions: Sequence[str], taught: Taught | None
 ) -> Iterator[_Task]:
     for precision in precisions:
         yield _Task(module, "full", precision, FILE_NAMES[precision])
-    if preview is not None:
-        for precision in preview.precisions:
-            yield _Task(preview.module, "preview", precision, PREVIEW_NAMES[precision])
+    if taught is not None:
+        for precision in taught.precisions:
+            yield _Task(taught.module, "preview", precision, PREVIEW_NAMES[precision])
+
+
+def _write_palette(
+    path: Path, module: VQGANDecoder, taught: Taught | None
+) -> tuple[bytes, PaletteAgreement | Imitation]:
+    """Its bytes, and how near it comes to decoded planes, or to the pictures it was taught on."""
+    if taught is not None:
+        data = npy_bytes(taught.palette)
+        path.write_bytes(data)
+        read_palette(path, taught.palette.shape)
+        return data, taught.palette_imitation
+    palette, statistics = make_palette(module)
+    data = npy_bytes(palette)
+    path.write_bytes(data)
+    return data, verify_palette(path, module, statistics)
 
 
 def _exported(

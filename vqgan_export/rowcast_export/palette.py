@@ -10,8 +10,9 @@ divide by almost nothing. Measured on postcard's training scenes, against their 
 costs hundreds of times as much, 15.4 at 4x4 pixels and 15.6 as one colour.
 
 The file: `palette.npy`, NumPy format 1.0 (128 bytes of header here, then the values), uint8
-[codes, side, side, 3], side = 1: floor(x * 255) of red, green, blue. Readers take the side from the
-shape. This module must not know what the palette is painted on.
+[codes, side, side, 3]: floor(x * 255) of red, green, blue. Here side = 1; grids that the model drew
+teach a nearer one of 4 (`palette_teaching.py`). Readers take the side from the shape. This module
+must not know what the palette is painted on.
 """
 
 from __future__ import annotations
@@ -90,13 +91,7 @@ def collect_statistics(module: VQGANDecoder) -> Statistics:
 
 def verify_palette(path: Path, module: VQGANDecoder, statistics: Statistics) -> PaletteAgreement:
     """Read the file and decode a few codes the long way. Raises VerificationFailed."""
-    try:
-        palette: Palette = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise VerificationFailed(f"the palette cannot be read: {error}") from error
-    wanted = (module.shape.codebook_size, 1, 1, 3)
-    if palette.dtype != np.uint8 or palette.shape != wanted:
-        raise VerificationFailed(f"palette: {palette.dtype} {palette.shape}, wanted uint8 {wanted}")
+    palette = read_palette(path, (module.shape.codebook_size, 1, 1, 3))
     count = min(CHECKED_CODES, len(palette))
     ids = np.random.default_rng(SEED).choice(len(palette), count, replace=False)
     with torch.inference_mode(), _endless(module, statistics):
@@ -105,6 +100,17 @@ def verify_palette(path: Path, module: VQGANDecoder, statistics: Statistics) -> 
     if apart.max() > LARGEST_DIFFERENCE:
         raise VerificationFailed(f"palette: colours differ by {apart.max()} of 255")
     return PaletteAgreement(count, int(apart.max()))
+
+
+def read_palette(path: Path, shape: tuple[int, ...]) -> Palette:
+    """The values of a file. Raises VerificationFailed where they are not bytes of that shape."""
+    try:
+        palette: Palette = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise VerificationFailed(f"the palette cannot be read: {error}") from error
+    if palette.dtype != np.uint8 or palette.shape != shape:
+        raise VerificationFailed(f"palette: {palette.dtype} {palette.shape}, wanted uint8 {shape}")
+    return palette
 
 
 class _FrozenNorm(nn.Module):
