@@ -22,6 +22,7 @@ from rowcast_export.incremental_file import export_incremental
 from rowcast_export.incremental_file import to_onnx as incremental_to_onnx
 from rowcast_export.palette import make_palette
 from rowcast_export.precision import convert
+from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
@@ -108,6 +109,13 @@ def write_random(
     for precision in PRECISIONS[1:]:
         tell(f"converting the full decoder to {precision}")
         sizes["full", precision] = len(convert(graph, precision).SerializeToString())
+    tell("tracing the preview decoder")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        small = PreviewDecoder(PreviewShape.of(shape)).eval()
+    graph = to_onnx(small)
+    notes = describe(graph, small, name, sha256, kind="preview")
+    (folder / "preview.onnx").write_bytes(with_metadata(graph, notes))
     tell("tracing the incremental decoder")
     incremental = folder / "incremental.onnx"
     module = IncrementalModule(decoder)
@@ -142,7 +150,8 @@ def _files(
     sizes["incremental", PRECISIONS[0]] = incremental.stat().st_size
     found = [file for file in files_beside(full).files if file.kind == "preview"]
     sizes |= {(file.kind, file.precision): file.size for file in found}
-    preview = next((file.path for file in found if file.precision == PRECISIONS[0]), None)
+    found.sort(key=lambda file: PRECISIONS.index(file.precision))
+    preview = found[0].path if found else None
     return DecoderFiles(full, incremental, folder / "palette.npy", preview, shape, sizes)
 
 
