@@ -68,7 +68,7 @@ def test_pictures_come_nearer_to_the_full_decoders(module: VQGANDecoder, tmp_pat
     before = training(module, tmp_path / "none", dataclasses.replace(options, steps=1)).run()
     after = training(module, tmp_path / "some", options).run()
     assert after.grids == before.grids == 2
-    assert after.psnr_db_of_mean_square > before.psnr_db_of_mean_square + 3
+    assert after.psnr_db_of_mean_square > before.psnr_db_of_mean_square + 2
 
 
 def test_a_training_stopped_twice_ends_with_the_bits_of_one_that_was_not(
