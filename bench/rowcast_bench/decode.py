@@ -27,7 +27,7 @@ from .decode_bars import missed
 from .decode_client import first_pixels, last_pixels
 from .decode_curve import REDONE, Point, as_json, curve
 from .decode_figures import FULL, by_scheme, headline
-from .decode_files import F16, QUICK, DecoderFiles, held_out_grids, write_postcard, write_random
+from .decode_files import F16, QUICK, DecoderFiles, held_out_grids, postcard_files, write_random
 from .decode_quality import Quality, qualities
 from .decode_report import misses_incremental, show, show_curve
 from .decode_schemes import Scheme, client_schemes, min_dalle_scheme
@@ -108,7 +108,7 @@ class _Bench:
         self, effort: Effort, sheet: Path | None, every: int
     ) -> tuple[dict[str, Any], list[Point]]:
         """All of them, and the curve where a bar of incremental decoding is missed."""
-        real, postcard = self._real(effort), self._postcard()
+        real, postcard = self._real(effort), postcard_files(self._model)
         schemes = client_schemes(real, self._threads)
         peer = self._peer() if effort.is_real else None
         if peer is not None:
@@ -172,12 +172,6 @@ class _Bench:
         folder = Path(self._folder.name, "real")
         folder.mkdir()
         return write_random(F16 if effort.is_real else QUICK, folder, self._tell)
-
-    def _postcard(self) -> DecoderFiles:
-        self._tell("exporting postcard's incremental decoder")
-        folder = Path(self._folder.name, "postcard")
-        folder.mkdir()
-        return write_postcard(self._model, folder, self._threads)
 
     def _peer(self) -> Scheme | None:
         """min-dalle's way; None where it is not installed, and that is told."""

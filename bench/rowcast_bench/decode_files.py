@@ -18,13 +18,14 @@ from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_meta
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
 from rowcast_export.incremental_file import describe as describe_incremental
-from rowcast_export.incremental_file import export_incremental
 from rowcast_export.incremental_file import to_onnx as incremental_to_onnx
 from rowcast_export.palette import make_palette
+from rowcast_export.palette_teaching import SIDE
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
+from rowcast_export.weights import borrow_weights, weights_notes
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
@@ -120,23 +121,26 @@ def write_random(
     incremental = folder / "incremental.onnx"
     module = IncrementalModule(decoder)
     update = incremental_to_onnx(module)
+    content = full.read_bytes()
     notes = describe_incremental(update, module, name, sha256, REDONE_HALF_ROWS)
-    incremental.write_bytes(with_metadata(update, notes))
+    notes |= weights_notes(content, full.name)
+    borrowing = borrow_weights(update, content, full.name)
+    incremental.write_bytes(with_metadata(borrowing, notes))
     tell("mixing the palette")
     palette = folder / "palette.npy"
-    palette.write_bytes(npy_bytes(make_palette(decoder)[0]))
+    plane = make_palette(decoder)[0]  # as large as a taught one
+    palette.write_bytes(npy_bytes(plane.repeat(SIDE, axis=1).repeat(SIDE, axis=2)))
     sizes["palette", "uint8"] = palette.stat().st_size
     return _files(folder, full, incremental, shape, sizes)
 
 
-def write_postcard(model: LoadedModel, folder: Path, threads: int) -> DecoderFiles:
-    """postcard's own files, and its incremental file, which is exported into ``folder``."""
-    source = model.detokenizer.parent
-    decoder, sha256 = postcard_decoder(source)
-    incremental = folder / "incremental.onnx"
-    export_incremental(decoder, incremental, model.name, sha256, threads=threads)
+def postcard_files(model: LoadedModel) -> DecoderFiles:
+    """postcard's own files."""
+    folder = model.detokenizer.parent
+    decoder, _ = postcard_decoder(folder)
     sizes = {(file.kind, file.precision): file.size for file in model.files}
-    return _files(source, model.detokenizer, incremental, decoder.shape, sizes)
+    incremental = folder / "incremental.onnx"
+    return _files(folder, model.detokenizer, incremental, decoder.shape, sizes)
 
 
 def _files(

@@ -46,7 +46,7 @@ def test_every_figure_is_there_and_a_sheet_to_look_at(
     assert figures["schemes"]["rows_so_far"]["total_full_decodes_counted"] == pytest.approx(
         8.5, abs=0.1
     )
-    assert figures["palette_bytes"] == 128 + 3 * 16_384
+    assert figures["palette_bytes"] == 128 + 3 * 4 * 4 * 16_384
     assert ("total_full_decodes" in figures["missed"]) == ("curve" in figures)
     assert "held-out pictures" in printed.err
     with Image.open(sheet) as image:
