@@ -84,9 +84,11 @@ class Painter:
         self.go_on()
 
     def _expect_incremental(self, model: Model) -> None:
-        """Fetch the incremental file last, where there is one and what it needs."""
+        """Fetch the incremental file last, where there is one, what it needs, and no preview,
+        which comes nearer to the final picture at a fraction of the cost."""
         file = detokenizer_file(model, INCREMENTAL, ("fp32",))
-        if file is None or self._last != "full":
+        has_preview = any(each.kind == "preview" for each in self._missing)
+        if file is None or has_preview or self._last != "full":
             return
         full = self._missing[-1]
         if full.precision != file.precision or self._providers[0] != CPU:
@@ -183,7 +185,7 @@ class Painter:
 
     def drop(self, tier: Tier, error: DetokenizerError) -> None:
         """Do without a tier that failed; raises its error where nothing can take its place."""
-        if tier.name == self._last or tier.name != INCREMENTAL:
+        if tier.name == self._last:
             raise error
         logger.warning("%s; going on without the %s", error, tier.name)
         self._tiers = {name: each for name, each in self._tiers.items() if each is not tier}

@@ -24,9 +24,11 @@ from .onnx_file import Weights
 from .palette import Palette
 
 # From the least to the most; a later one takes the place of an earlier one.
-ORDER: Final = ("palette", "preview", "incremental", "full")
-# What paints a picture while it forms, the first that is there; the palette paints before it.
-WHILE_FORMING: Final = ("incremental", "preview", "full")
+ORDER: Final = ("palette", "incremental", "preview", "full")
+# What paints a picture while it forms, the first that is there; the palette paints before it. A
+# preview is nearer to the final picture than an exact decode of the rows so far, whose norms span
+# those alone (DECISIONS.md).
+WHILE_FORMING: Final = ("preview", "incremental", "full")
 # The file kinds that `load_tier` reads, in the order in which they are fetched; others are ignored.
 # The incremental one takes its weights from the full one, so it comes with that, and after it.
 FETCHED: Final = ("palette", "preview", "full", INCREMENTAL)

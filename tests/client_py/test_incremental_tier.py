@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -149,12 +150,20 @@ def pixels(event: Event, rows: int = GRID) -> NDArray[np.uint8]:
 # On a real server
 
 
+@pytest.fixture(scope="module")
+def without_preview(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """postcard as it would be without a small decoder."""
+    folder = tmp_path_factory.mktemp("model") / "postcard"
+    shutil.copytree(postcard(), folder, ignore=shutil.ignore_patterns("preview*"))
+    return str(folder)
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_pictures_form_incrementally_and_end_as_full_decodes(
-    shell: str, whole: Detokenizer
+    shell: str, whole: Detokenizer, without_preview: str
 ) -> None:
-    """The first visit fetches; at the second all is there, and the preview is passed over."""
-    with running_server("postcard", slots=2) as server:
+    """The first visit fetches; at the second all is there."""
+    with running_server(without_preview, slots=2) as server:
         for visit in range(2):
             seen: list[str | None] = []
             with SHELLS[shell](server.ws_url) as client:
@@ -170,6 +179,22 @@ def test_pictures_form_incrementally_and_end_as_full_decodes(
                 assert client.tiers[-1] == "full fp32 on cpu"
                 assert not visit or client.tiers[-2] == "incremental fp32 on cpu"
             assert not visit or seen == [None, "palette", "incremental", "full"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_where_there_is_a_preview_the_incremental_file_is_left(shell: str) -> None:
+    with running_server("postcard", slots=2) as server:
+        for visit in range(2):
+            seen: list[str | None] = []
+            with SHELLS[shell](server.ws_url) as client:
+                for event in client.generate(PROMPT, 2, seed=3):
+                    if event.tier not in seen:
+                        seen.append(event.tier)
+                kinds = [tier.split()[0] for tier in client.tiers]
+            assert not visit or (kinds, seen) == (
+                ["palette", "preview", "full"],
+                [None, "palette", "preview", "full"],
+            )
 
 
 def nearest(event: Event, whole: Detokenizer) -> float:
