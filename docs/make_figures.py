@@ -168,10 +168,10 @@ def decode() -> str:
         for scheme in figures["schemes"].values()
     ]
     table = "\n".join(rows)
-    schemes = figures["schemes"]
-    near, whole = schemes["incremental"], schemes["whole_grid"]
-    dearer = whole["total_full_decodes"] / near["total_full_decodes"]
-    peer = schemes["min_dalle"]["total_full_decodes"] / near["total_full_decodes"]
+    schemes, total = figures["schemes"], figures["client_total_full_decodes"]
+    near = schemes[figures["client_forms_by"]]
+    dearer = schemes["whole_grid"]["total_full_decodes"] / total
+    peer = schemes["min_dalle"]["total_full_decodes"] / total
     last = "is the full decode in every value" if figures["final_equal"] else "IS ANOTHER"
     return f"""\
 `rowcast bench decode` ({figures["threads"]} threads, medians of {figures["rounds"]} rounds in turn; costs at \
@@ -184,11 +184,13 @@ full decode takes {figures["full_ms"]:,.0f} ms and {figures["full_gflop"]:.0f} G
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-A picture that is brought up to date after each row costs {near["total_full_decodes"]:.1f} full decodes, the last \
-of them exact: {dearer:.1f} times less than
-decoding the whole grid after each row, {peer:.1f} times less than min-dalle's eight pictures. The worst update is \
-{figures["update_full_decodes_max"]:.2f} of a
-full decode. The palette has a row's bytes on the canvas in {figures["palette_ms_p50"]:.2f} ms ({figures["palette_ms"]:.2f} at \
+What a client shows while a picture forms is the {figures["client_forms_by"]}'s: {near["psnr_db_of_final"]:.1f} dB \
+from the same rows of the final picture, where a
+full decode of the rows so far has {schemes["rows_so_far"]["psnr_db_of_final"]:.1f}, since its norms know nothing of what is \
+still to come. All updates and the exact last
+picture cost {total:.2f} full decodes: {dearer:.0f} times less than decoding the whole grid after each row, {peer:.0f} times less \
+than min-dalle's eight
+pictures; an update at most {figures["client_update_full_decodes_max"]:.3f} of one. The palette has a row's bytes on the canvas in {figures["palette_ms_p50"]:.2f} ms ({figures["palette_ms"]:.2f} at \
 p99) and {figures["palette_bytes"]:,} bytes. The
 client's last image {last}."""
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
+from rowcast.tiers import WHILE_FORMING
 
 from .decode_quality import Quality, rounded
 from .decode_schemes import Scheme
@@ -19,10 +20,15 @@ def headline(times: Mapping[str, Times], quality: Mapping[str, Quality]) -> dict
     """What the bars are about, as far as schemes tell it; None of a preview that there is not."""
     full, incremental = times[FULL].median, times["incremental"]
     preview, preview_quality = times.get("preview"), quality.get("preview")
+    forming = next(name for name in WHILE_FORMING if name in times and name in quality)
+    painted = times[forming]  # by a client, which leaves the last update to the final decode
     return {
+        "client_forms_by": forming,
+        "client_total_full_decodes": round((painted.picture - painted.last) / full + 1, 2),
+        "client_update_full_decodes_max": round(painted.worst / full, 3),
+        "client_psnr_db_of_final": round(quality[forming].psnr_db_of_final, 2),
         "full_ms": round(full, 1),
         "total_full_decodes": round(incremental.picture / full + 1, 2),
-        "client_total_full_decodes": round((incremental.picture - incremental.last) / full + 1, 2),
         "update_full_decodes_max": round(incremental.worst / full, 3),
         "incremental_psnr_db": round(quality["incremental"].psnr_db, 2),
         "seam_ratio": rounded(quality["incremental"].seam_beyond_full),

@@ -37,8 +37,10 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         f"from a row's bytes to the canvas, by the palette: {figures['palette_ms_p50']} ms "
         f"(median), {figures['palette_ms']} ms (p99). The last image of a client that painted with "
         f"{', '.join(figures['client_tiers'])} is {equal} ({figures['final_pictures']} pictures). "
-        "Without the last update, which the final decode follows at once, an incremental picture "
-        f"takes {figures['client_total_full_decodes']} full decodes.",
+        f"While a picture forms it shows the {figures['client_forms_by']}'s: with the final "
+        f"decode {figures['client_total_full_decodes']} full decodes a picture, an update at most "
+        f"{figures['client_update_full_decodes_max']} of one, and "
+        f"{figures['client_psnr_db_of_final']} dB from the same rows of the final picture.",
         highlight=False,
     )
     console.print(_bars(figures))
