@@ -211,9 +211,7 @@ def _write_sheet(
     files: DecoderFiles,
 ) -> None:
     notes = [
-        "what the others are measured against"
-        if scheme.name == "rows_so_far"
-        else f"{quality[scheme.name].psnr_db:.1f} dB of the rows so far"
+        f"{quality[scheme.name].psnr_db_of_final:.1f} dB of the final picture's rows"
         for scheme in schemes
     ]
     side = len(grid) * files.shape.pixels_per_token

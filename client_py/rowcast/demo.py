@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from .commands import add_drawing_options, draw
+from .commands import add_drawing_options
+from .draw_pictures import draw
 from .errors import ConnectionFailed
 
 DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"

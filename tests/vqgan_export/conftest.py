@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rowcast_export.export import Exported, build, export_detokenizer
+from rowcast_export.export import build, export_detokenizer
 from rowcast_export.formats import read_detokenizer
+from rowcast_export.manifest import Exported
 from rowcast_export.settings import Settings, settle
 from rowcast_export.verify import Reference
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder

@@ -14,8 +14,8 @@ from rowcast.incremental import IncrementalDecoder
 from rowcast.onnx_file import Weights
 from rowcast_export import export as export_module
 from rowcast_export.cli import export
-from rowcast_export.export import Exported
 from rowcast_export.formats import FAMILIES
+from rowcast_export.manifest import Exported
 from rowcast_export.verify import TooCoarse, VerificationFailed
 from rowcast_server.models.client_files import read_detokenizer
 

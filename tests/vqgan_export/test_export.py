@@ -14,8 +14,9 @@ import onnx
 import pytest
 import torch
 from rowcast_export import export as export_module
-from rowcast_export.export import Exported, export_detokenizer
+from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import Checkpoint, CheckpointError, read_detokenizer
+from rowcast_export.manifest import Exported
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.settings import PRECISIONS, Settings
 from rowcast_export.verify import TOLERANCES, TooCoarse, VerificationFailed

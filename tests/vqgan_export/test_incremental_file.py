@@ -12,11 +12,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export import incremental_verify
-from rowcast_export.export import Exported
 from rowcast_export.incremental import IncrementalModule
 from rowcast_export.incremental_file import NORM_STATISTICS, export_incremental
 from rowcast_export.incremental_painting import OnnxUpdater, Painting, TorchUpdater
 from rowcast_export.incremental_verify import Schedule, verify_incremental
+from rowcast_export.manifest import Exported
 from rowcast_export.verify import VerificationFailed
 from rowcast_export.vqgan import VQGANDecoder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rowcast_export.export import Exported, npy_bytes
+from rowcast_export.export import npy_bytes
+from rowcast_export.manifest import Exported
 from rowcast_export.palette import make_palette, verify_palette
 from rowcast_export.verify import VerificationFailed
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder

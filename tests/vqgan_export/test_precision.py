@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export import verify as verify_module
-from rowcast_export.export import Exported, describe, with_metadata
+from rowcast_export.export import describe, with_metadata
+from rowcast_export.manifest import Exported
 from rowcast_export.precision import convert
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.settings import parse_precisions

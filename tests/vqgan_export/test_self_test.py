@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import numpy as np
-from rowcast_export.export import Exported
+from rowcast_export.manifest import Exported
 from rowcast_export.runtime import OnnxDetokenizer, to_bytes
 from rowcast_export.self_test import SelfTest, fixed_ids, thumbnail
 

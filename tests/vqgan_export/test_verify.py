@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from rowcast_export.export import Exported
+from rowcast_export.manifest import Exported
 from rowcast_export.verify import Reference, VerificationFailed, verify
 
 Tamper = Callable[[onnx.ModelProto], None]

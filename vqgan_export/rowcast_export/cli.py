@@ -39,7 +39,7 @@ from rowcast_export.settings import (
 )
 
 if TYPE_CHECKING:
-    from rowcast_export.export import Exported
+    from rowcast_export.manifest import Exported
     from rowcast_export.verify import Progress as Report
 
 POSTCARD: Final = "postcard"
@@ -289,8 +289,8 @@ def _progress() -> Iterator[Report]:
 def _report(exported: list[Exported], wants_incremental: bool) -> None:
     """What was written and what was measured, on stdout."""
     from rowcast_export.distill import Imitation
-    from rowcast_export.export import PreviewAgreement
     from rowcast_export.incremental_verify import IncrementalAgreement
+    from rowcast_export.manifest import PreviewAgreement
     from rowcast_export.verify import Agreement
 
     for file in exported:

@@ -44,12 +44,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -62,7 +61,8 @@ from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
 from rowcast_export.incremental import IncrementalModule, NotIncremental
 from rowcast_export.incremental_file import FILE_NAME as INCREMENTAL_NAME
 from rowcast_export.incremental_file import make_incremental
-from rowcast_export.incremental_verify import IncrementalAgreement
+from rowcast_export.manifest import FILE_NAME as MANIFEST_NAME
+from rowcast_export.manifest import AnyAgreement, Exported, PreviewAgreement, kept_entries, manifest
 from rowcast_export.palette import FILE_NAME as PALETTE_NAME
 from rowcast_export.palette import (
     Palette,
@@ -79,7 +79,7 @@ from rowcast_export.self_test import make_self_test
 from rowcast_export.settings import FORMAT_VERSION, OPSETS, PRECISIONS, Settings
 from rowcast_export.tracing import trace
 from rowcast_export.tracing import with_metadata as with_metadata
-from rowcast_export.verify import TOLERANCES, Agreement, Progress, Reference, verify
+from rowcast_export.verify import TOLERANCES, Progress, Reference, verify
 from rowcast_export.vqgan import DecoderShape, VQGANDecoder
 
 FILE_NAMES: Final = {
@@ -92,9 +92,6 @@ PREVIEW_NAMES: Final = {
     "fp16": "preview.fp16.onnx",
     "int8": "preview.int8.onnx",
 }
-MANIFEST_NAME: Final = "manifest.json"
-
-AnyAgreement = Agreement | PaletteAgreement | Imitation | IncrementalAgreement
 
 
 @dataclass(frozen=True)
@@ -107,24 +104,6 @@ class Taught:
     palette: Palette
     palette_imitation: Imitation
     precisions: Sequence[str] = PRECISIONS[:1]
-
-
-@dataclass(frozen=True)
-class PreviewAgreement(Agreement):
-    """How a file agrees with the small module, and that with the full one."""
-
-    imitation: Imitation
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A finished file: where it lies, its size in bytes, its sha256, and how well it agrees."""
-
-    path: Path
-    bytes: int
-    sha256: str
-    metadata: dict[str, str]
-    agreement: AnyAgreement
 
 
 def export_detokenizer(
@@ -349,42 +328,3 @@ def npy_bytes(palette: Palette) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, palette, version=(1, 0), allow_pickle=False)
     return file.getvalue()
-
-
-def manifest(exported: Sequence[Exported], kept: Sequence[Mapping[str, Any]] = ()) -> str:
-    """`manifest.json`: one entry for each file beside it; `kept` are entries as they stood."""
-    entries = [
-        {
-            "file": file.path.name,
-            "bytes": file.bytes,
-            "sha256": file.sha256,
-            "metadata": file.metadata,
-            "agreement": asdict(file.agreement),
-        }
-        for file in exported
-    ]
-    return json.dumps({"format": 1, "files": [*entries, *kept]}, indent=2) + "\n"
-
-
-def kept_entries(folder: Path, written: Sequence[str], source_sha256: str) -> list[dict[str, Any]]:
-    """The entries of the folder's manifest whose files are there, unchanged, of this checkpoint,
-    and not about to be written. A manifest that cannot be read has none."""
-    try:
-        entries = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))["files"]
-        return [
-            entry
-            for entry in entries
-            if entry["file"] not in written
-            and entry["metadata"]["rowcast.source_sha256"] == source_sha256
-            and Path(entry["file"]).name == entry["file"]
-            and _sha256_of(folder / entry["file"]) == entry["sha256"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def _sha256_of(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
