@@ -17,6 +17,7 @@ from PIL import Image
 
 from .canvas import Picture
 from .errors import InvalidRequest
+from .frames import revealed
 from .palette import PAPER
 from .tiers import Decoder
 
@@ -73,12 +74,11 @@ class Mosaic:
         self._pictures[index] = picture
         self._decoded.clear()
 
-    def paint(self, detokenizer: Decoder, rows: int | None = None) -> Image.Image | None:
+    def paint(self, detokenizer: Decoder) -> Image.Image | None:
         """All rows that arrived until now, paper elsewhere; None before the first row of any.
 
-        With ``rows`` no more than the first so many of each picture. What was decoded for the last
-        painting is not decoded again. When every picture is complete, this is one decode of the
-        whole grid [rows of pictures * rows, columns * cols].
+        What was decoded for the last painting is not decoded again. When every picture is complete,
+        this is one decode of the whole grid [rows of pictures * rows, columns * cols].
 
         Raises DetokenizerError.
         """
@@ -90,7 +90,7 @@ class Mosaic:
         held = np.zeros((self.rows, self.columns), int)
         for index, picture in enumerate(self._pictures):
             if picture is not None:
-                grid = picture.grid[:rows]  # a copy: the picture may grow meanwhile
+                grid = picture.grid  # a copy: the picture may grow meanwhile
                 row, column = divmod(index, self.columns)
                 place = ids[row * high :, column * wide : (column + 1) * wide]
                 place[: len(grid)] = grid
@@ -115,12 +115,13 @@ class Mosaic:
         return self._painted
 
     def time_lapse(self, detokenizer: Decoder) -> Iterator[Image.Image]:
-        """The mosaic with one, two, … rows of every picture, as they form side by side."""
-        held = max((each.rows_held for each in self._pictures if each is not None), default=0)
-        for rows in range(1, held + 1):
-            frame = self.paint(detokenizer, rows)
-            assert frame is not None
-            yield frame
+        """The mosaic with one, two, … rows of every picture; one decode."""
+        begun = [each for each in self._pictures if each is not None]
+        whole = self.paint(detokenizer)
+        if whole is None:
+            return iter(())
+        held = max(each.rows_held for each in begun)
+        return revealed(whole, held, detokenizer.pixels_per_token, begun[0].recipe.rows)
 
 
 class _Rectangle(NamedTuple):

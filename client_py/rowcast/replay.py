@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from .canvas import Picture, Recipe, Sampling
 from .errors import ProtocolError, ReplayError
+from .frames import revealed
 from .messages import (
     Digest,
     ModelName,
@@ -147,10 +148,11 @@ def final_image(picture: Picture, detokenizer: Decoder) -> Image.Image:
 
 
 def time_lapse(picture: Picture, detokenizer: Decoder) -> Iterator[Image.Image]:
-    """The picture after each of its rows, as a client saw it form."""
-    grid = picture.grid
-    for held in range(1, len(grid) + 1):
-        yield Image.fromarray(detokenizer.paint(grid[:held], picture.recipe.rows))
+    """The picture with one, two, … all of its rows, as it came into sight; one decode."""
+    if picture.rows_held == 0:
+        return iter(())
+    side, whole = detokenizer.pixels_per_token, final_image(picture, detokenizer)
+    return revealed(whole, picture.rows_held, side, picture.recipe.rows)
 
 
 def save_png(
