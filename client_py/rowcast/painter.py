@@ -25,6 +25,8 @@ from .tiers import FETCHED, ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
+# Of a first picture, before the background takes a core to load decoders with.
+HEAD_START_SECONDS = 0.1
 MOST_BYTES = {"palette": MAX_PALETTE_BYTES, INCREMENTAL: MAX_INCREMENTAL_BYTES}  # of a file
 
 
@@ -64,7 +66,7 @@ class Painter:
         self._failure: RowcastError | None = None
         self._listeners: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
-        self.is_closed = False
+        self._closing = threading.Event()
 
     def load(self, model: Model) -> None:
         """Fetch and load the first file, load what is kept, and begin with the others.
@@ -126,7 +128,7 @@ class Painter:
 
     def stop(self) -> None:
         """Begin to end: no more is fetched, and nobody waits for what is not there."""
-        self.is_closed = True
+        self._closing.set()
         self._notify()
 
     def close(self) -> None:
@@ -134,6 +136,10 @@ class Painter:
         self.stop()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing.is_set()
 
     @property
     def is_loading(self) -> bool:
@@ -228,6 +234,7 @@ class Painter:
             listener()
 
     def _load_rest(self) -> None:
+        self._closing.wait(HEAD_START_SECONDS)
         while self._missing and not self.is_closed:
             file = self._missing[0]
             try:
