@@ -101,15 +101,7 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
 
 def check_distill_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where one of them is given without --distill."""
-    for name in (
-        "run",
-        "preview_precision",
-        "steps",
-        "minutes",
-        "batch",
-        "learning_rate",
-        "device",
-    ):
+    for name in OPTIONS:
         if options.distill is None and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} goes with --distill")
 
