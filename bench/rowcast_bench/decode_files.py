@@ -16,16 +16,14 @@ import torch
 from numpy.typing import NDArray
 from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_metadata
 from rowcast_export.formats import read_detokenizer
-from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
-from rowcast_export.incremental_file import describe as describe_incremental
-from rowcast_export.incremental_file import to_onnx as incremental_to_onnx
+from rowcast_export.incremental import IncrementalModule
+from rowcast_export.incremental_file import to_file as incremental_file
 from rowcast_export.palette import make_palette
 from rowcast_export.palette_teaching import SIDE
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
-from rowcast_export.weights import borrow_weights, weights_notes
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
@@ -89,6 +87,13 @@ def random_decoder(shape: DecoderShape, seed: int = 0) -> VQGANDecoder:
         return VQGANDecoder(shape).eval()
 
 
+def random_preview(shape: DecoderShape, seed: int = 0) -> PreviewDecoder:
+    """The small decoder that goes with it, likewise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return PreviewDecoder(PreviewShape.of(shape)).eval()
+
+
 def postcard_decoder(folder: Path) -> tuple[VQGANDecoder, str]:
     """The embedded model's decoder, and its checkpoint's sha256."""
     checkpoint = read_detokenizer(folder / "detokenizer.safetensors")
@@ -111,21 +116,15 @@ def write_random(
         tell(f"converting the full decoder to {precision}")
         sizes["full", precision] = len(convert(graph, precision).SerializeToString())
     tell("tracing the preview decoder")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        small = PreviewDecoder(PreviewShape.of(shape)).eval()
+    small = random_preview(shape)
     graph = to_onnx(small)
     notes = describe(graph, small, name, sha256, kind="preview")
     (folder / "preview.onnx").write_bytes(with_metadata(graph, notes))
     tell("tracing the incremental decoder")
     incremental = folder / "incremental.onnx"
-    module = IncrementalModule(decoder)
-    update = incremental_to_onnx(module)
-    content = full.read_bytes()
-    notes = describe_incremental(update, module, name, sha256, REDONE_HALF_ROWS)
-    notes |= weights_notes(content, full.name)
-    borrowing = borrow_weights(update, content, full.name)
-    incremental.write_bytes(with_metadata(borrowing, notes))
+    weights = full.name, full.read_bytes()
+    data, _ = incremental_file(IncrementalModule(decoder), name, sha256, weights=weights)
+    incremental.write_bytes(data)
     tell("mixing the palette")
     palette = folder / "palette.npy"
     plane = make_palette(decoder)[0]  # as large as a taught one
@@ -168,7 +167,6 @@ def held_out_grids(
 ) -> NDArray[np.int64]:
     """Grids that ``model`` draws, the prompts in turn, from HELD_OUT_SEED on: [pictures, rows,
     cols]. ``advance`` is called with every row."""
-    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
     requests = [
         PictureRequest(
             text_of(model, prompts[number % len(prompts)]),
@@ -179,4 +177,15 @@ def held_out_grids(
         )
         for number in range(pictures)
     ]
-    return np.stack(draw_together(Engine(runner), requests, advance))
+    return draw_grids(model, requests, threads, advance)
+
+
+def draw_grids(
+    model: LoadedModel,
+    requests: list[PictureRequest],
+    threads: int,
+    advance: Callable[[], object] = lambda: None,
+) -> NDArray[np.int64]:
+    """What an engine of its own draws of them: [pictures, rows, cols]."""
+    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
+    return np.stack(draw_together(Engine(runner, len(requests)), requests, advance))

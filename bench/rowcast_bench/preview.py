@@ -19,24 +19,20 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rowcast.detokenizer import Detokenizer
 from rowcast.palette import Palette
 from rowcast_export.export import describe, to_onnx, with_metadata
-from rowcast_export.preview import PreviewDecoder, PreviewShape
+from rowcast_export.preview import PreviewDecoder
 from rowcast_export.vqgan import DecoderShape, VQGANDecoder
-from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
-from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import load
 
-from .decode_files import F16
+from .decode_files import F16, draw_grids, random_decoder, random_preview
 from .similarity import psnr
-from .whole_pictures import UNCONDITIONAL, draw_together, text_of
+from .whole_pictures import text_of
 
-SLOTS: Final = 16
 SEED: Final = 20_261_124
 PROMPTS: Final = Path(__file__).with_name("held_out_prompts.txt")
 
@@ -69,10 +65,7 @@ class PreviewQuality:
 
 def write_random_pair(shape: DecoderShape, folder: Path) -> tuple[Path, Path, int]:
     """Full and small decoder of random weights, fp32 files, and the small one's parameters."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        full = VQGANDecoder(shape).eval()
-        small = PreviewDecoder(PreviewShape.of(shape)).eval()
+    full, small = random_decoder(shape), random_preview(shape)
     modules: dict[str, VQGANDecoder | PreviewDecoder] = {"full": full, "preview": small}
     paths = []
     for kind, module in modules.items():
@@ -121,12 +114,11 @@ def held_out_grids(count: int, threads: int = 2, seed: int = SEED) -> NDArray[np
     """Grids that postcard draws from the first so many of them, [count, rows, cols]."""
     prompts = held_out_prompts()[:count]
     model = load("postcard")
-    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
     requests = [
         PictureRequest(text_of(model, prompt), seed, image, model.sampling, model.grid.rows)
         for image, prompt in enumerate(prompts)
     ]
-    return np.stack(draw_together(Engine(runner, len(requests)), requests))
+    return draw_grids(model, requests, threads)
 
 
 def preview_quality(

@@ -128,16 +128,28 @@ def make_incremental(
     Raises VerificationFailed or OSError.
     """
     on_progress("tracing the updates", 0, 0)
+    data, metadata = to_file(module, name, source_sha256, redone_half_rows, opset, weights)
+    path.write_bytes(data)
+    agreement = verify_incremental(path, module, metadata, threads, on_progress, weights)
+    return data, metadata, agreement
+
+
+def to_file(
+    module: IncrementalModule,
+    name: str,
+    source_sha256: str,
+    redone_half_rows: int = REDONE_HALF_ROWS,
+    opset: int = OPSETS[0],
+    weights: tuple[str, bytes] | None = None,
+) -> tuple[bytes, dict[str, str]]:
+    """The bytes of a file, not verified, and its metadata; see `make_incremental`."""
     model = to_onnx(module, opset)
     metadata = describe(model, module, name, source_sha256, redone_half_rows)
     if weights is not None:
         file_name, content = weights
         model = borrow_weights(model, content, file_name)
         metadata |= weights_notes(content, file_name)
-    data = with_metadata(model, metadata)
-    path.write_bytes(data)
-    agreement = verify_incremental(path, module, metadata, threads, on_progress, weights)
-    return data, metadata, agreement
+    return with_metadata(model, metadata), metadata
 
 
 def to_onnx(module: IncrementalModule, opset: int = OPSETS[0]) -> onnx.ModelProto:
