@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.sampling import guide
 from rowcast_server.models.loading import Transformer
 
 from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
@@ -48,10 +47,7 @@ def int8_agreement(
             runner.open(0, request)
         for position, token in enumerate(ids):
             fed = np.array([token]), np.array([position])
-            first, second = (
-                guide(*runner.logits(*fed), model.sampling.guidance)[0].astype(np.float64)
-                for runner in (exact, small)
-            )
+            first, second = (runner.logits(*fed)[0].astype(np.float64) for runner in (exact, small))
             same.append(bool(first.argmax() == second.argmax()))
             divergence.append(_kl(first, second))
         advance()

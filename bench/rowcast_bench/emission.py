@@ -46,11 +46,10 @@ class _StampedRunner(OnnxRunner):
     def _sample(
         self,
         slots: NDArray[np.int64],
-        conditional: NDArray[np.float32],
-        unconditional: NDArray[np.float32],
+        logits: NDArray[np.float32],
         positions: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        tokens = super()._sample(slots, conditional, unconditional, positions)
+        tokens = super()._sample(slots, logits, positions)
         self.sampled = time.perf_counter()
         return tokens
 

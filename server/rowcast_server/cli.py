@@ -16,6 +16,7 @@ from rowcast.errors import RowcastError
 
 from .config import ServerConfig
 from .engine.runner import WINDOW
+from .models.cache_kind import CacheKind
 from .placement import DTYPES, place_all
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ def serve(arguments: list[str]) -> int:
         "float32 and int8 on the CPU needs torch",
     )
     parser.add_argument(
+        "--cache",
+        choices=[str(kind) for kind in CacheKind],
+        help="what the CPU remembers of each token: states take half the memory of keys and "
+        "values, which are faster by a tenth, in int8 by a third (default: states, in int8 "
+        "keys-values)",
+    )
+    parser.add_argument(
         "--draft-window",
         type=int,
         default=default.draft_window,
@@ -119,10 +127,13 @@ def serve(arguments: list[str]) -> int:
     placements = place_all(options.device, options.dtype)  # before a download is waited for
     if options.draft_window > 1 and not placements[0].by_onnx:
         parser.error("--draft-window is for the CPU, in float32 or int8")
+    if options.cache is not None and not placements[0].by_onnx:
+        parser.error("--cache is for the CPU, in float32 or int8; torch keeps keys and values")
     config = replace(
         default,
         devices=tuple(placement.device for placement in placements),
         dtype=placements[0].dtype,
+        cache=options.cache and CacheKind(options.cache),
         draft_window=options.draft_window,
         host=options.host,
         port=options.port,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from .models.cache_kind import CacheKind
+
 
 def _default_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
@@ -23,6 +25,7 @@ class ServerConfig:
     queue_limit: int = 256  # pictures that may wait
     devices: tuple[str, ...] = ("cpu",)  # cuda, cuda:N, mps: an engine on each
     dtype: str = "float32"  # int8, bfloat16, float16: other logits, so another revision
+    cache: CacheKind | None = None  # of ONNX Runtime's; None: what suits the dtype
     draft_window: int = 1  # tokens guessed at once on the CPU where a picture is alone; 1: none
     threads: int = field(default_factory=_default_threads)
     prompt_bytes: int = 2_000

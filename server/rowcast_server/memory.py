@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import psutil
 from rowcast.errors import RowcastError
 
+from .models.cache_kind import CacheKind
 from .models.graph_builder import Weights, layer_count
 from .models.tensors import shape_of
 from .models.text import TEXT_POSITIONS
@@ -15,23 +17,52 @@ STREAMS: Final = 2  # conditional and unconditional
 ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
 
 
-def slot_bytes(decoder: Weights, dtype: str) -> int:
-    """A picture's keys and values, of its own tokens and of its text, in both streams."""
+@dataclass(frozen=True)
+class SlotBytes:
+    """What a picture takes of a device's memory: for its own tokens, and for its text."""
+
+    tokens: int
+    text: int
+
+    @property
+    def all(self) -> int:
+        return self.tokens + self.text
+
+
+def slot_bytes(decoder: Weights, dtype: str, cache: CacheKind | None) -> SlotBytes:
+    """``cache`` is what ONNX Runtime's graph remembers; None where torch draws, which has keys and
+    values of both streams in every layer, of the picture and of the text."""
     positions, width = shape_of(decoder, "embed_positions.weight")
-    entries = STREAMS * layer_count(decoder) * 2 * (positions + TEXT_POSITIONS) * width
-    return ITEM_BYTES[dtype] * entries
+    layers = layer_count(decoder)
+    keys_and_values = 2 * width * ITEM_BYTES[dtype]  # of one token in a layer and stream
+    if cache is None:
+        each = STREAMS * layers * keys_and_values
+        return SlotBytes(each * positions, each * TEXT_POSITIONS)
+    # The first layer's streams are one, and the stream without a text is all slots' (see
+    # models/decoder_graph.py).
+    streams = 1 + STREAMS * (layers - 1)
+    remembered = keys_and_values // 2 if cache is CacheKind.STATES else keys_and_values
+    bias = TEXT_POSITIONS * ITEM_BYTES[dtype]
+    return SlotBytes(
+        streams * remembered * positions, layers * keys_and_values * TEXT_POSITIONS + bias
+    )
 
 
-def check_memory(decoder: Weights, slots: int, device: str, dtype: str) -> None:
+def check_memory(
+    decoder: Weights, slots: int, device: str, dtype: str, cache: CacheKind | None
+) -> None:
     """Raises RowcastError where the slots' caches are more than the device has free, saying how
     many fit."""
     free = _free_bytes(device)
-    each = slot_bytes(decoder, dtype)
+    each = slot_bytes(decoder, dtype, cache).all
     if free is None or slots * each <= free:
         return
+    remedy = f"try --slots {max(1, free // each)}"
+    if cache is CacheKind.KEYS_AND_VALUES:
+        remedy += f", or --cache {CacheKind.STATES}, which takes half"
     raise RowcastError(
         f"{slots} slots of {each / 1e6:.0f} MB take {slots * each / 1e9:.1f} GB, but {device} has "
-        f"{free / 1e9:.1f} GB free: try --slots {max(1, free // each)}"
+        f"{free / 1e9:.1f} GB free: {remedy}"
     )
 
 

@@ -17,8 +17,9 @@ def make_runner(model: Transformer, config: ServerConfig, device: str) -> Runner
     """The runner of ``device`` in ``config.dtype``. Raises RowcastError where the model and its
     slots do not fit into the device's memory."""
     unconditional = tuple(unconditional_ids().tolist())
-    check_memory(model.decoder, config.slots, device, config.dtype)
-    if Placement(device, config.dtype).by_onnx:
+    cache = Placement(device, config.dtype).cache(config.cache)
+    check_memory(model.decoder, config.slots, device, config.dtype, cache)
+    if cache is not None:
         return OnnxRunner(
             model.encoder,
             model.decoder,
@@ -28,6 +29,7 @@ def make_runner(model: Transformer, config: ServerConfig, device: str) -> Runner
             config.threads,
             digest=model.digest,
             int8=config.dtype == "int8",
+            cache=cache,
             draft_window=config.draft_window,
         )
     import torch

@@ -25,6 +25,7 @@ from .fleet import Fleet
 from .gateway import Gateway
 from .jobs import JobBook
 from .models.loading import LoadedModel, revision_in
+from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
 from .web import WebServer, file_name, make_app
@@ -45,7 +46,8 @@ class RowcastServer:
     def __init__(self, model: LoadedModel, config: ServerConfig) -> None:
         self.config = config
         self._model = model
-        self._announcement = announce(model, config.dtype)
+        drawn = Placement(config.devices[0], config.dtype)
+        self._announcement = announce(model, drawn.variant(config.cache))
         self._models = {model.name: ServedModel(self._announcement, model.tokenizer)}
         self._limits = _limits(config, self._announcement)
         self._authorise = token_check(config.tokens)
@@ -127,12 +129,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def announce(model: LoadedModel, dtype: str = "float32") -> Model:
-    """What `welcome` says of a model drawn in ``dtype``, with URLs relative to the public URL."""
+def announce(model: LoadedModel, variant: str = "float32") -> Model:
+    """What `welcome` says of a model drawn in a variant, with URLs relative to the public URL."""
     grid, default = model.grid, model.sampling
     return Model(
         name=model.name,
-        revision=revision_in(dtype, model.revision),
+        revision=revision_in(variant, model.revision),
         rows=grid.rows,
         cols=grid.cols,
         pixels_per_token=model.pixels_per_token,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rowcast_bench.whole_pictures import UNCONDITIONAL
+from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_torch import TorchRunner
-from rowcast_server.engine.sampling import draw, guide
+from rowcast_server.engine.sampling import draw
 from rowcast_server.models.loading import LoadedModel, load
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("one_thread")]
@@ -53,24 +53,22 @@ def test_most_draws_are_float32s(model: LoadedModel, dtype: torch.dtype, guidanc
     """Both are fed with float32's ids, so that one other draw does not count for all after it."""
     exact, rounded = make_runner(model, torch.float32), make_runner(model, dtype)
     sampling = Sampling(temperature=0.8, top_k=16, top_p=1.0, guidance=guidance)
-    for slot, prompt in enumerate(PROMPTS):
-        text = tuple(model.tokenizer.encode(prompt).ids.tolist())
+    requests = [
+        PictureRequest(text_of(model, prompt), 77 * slot, 0, sampling, model.grid.rows)
+        for slot, prompt in enumerate(PROMPTS)
+    ]
+    for slot, request in enumerate(requests):
         for runner in (exact, rounded):
-            runner.open(slot, PictureRequest(text, 77 * slot, 0, sampling, model.grid.rows))
+            runner.open(slot, request)
     fed = np.full(PICTURES, model.grid.start_token)
     same, errors = 0, []
     for position in range(model.grid.tokens):
-        pairs = [runner.logits(fed, np.full(PICTURES, position)) for runner in (exact, rounded)]
-        expected, actual = (
-            np.array(
-                [
-                    draw(conditional, unconditional, sampling, 77 * slot, 0, position)
-                    for slot, (conditional, unconditional) in enumerate(zip(*pair, strict=True))
-                ]
-            )
-            for pair in pairs
+        truth, ours = (
+            runner.logits(fed, np.full(PICTURES, position)) for runner in (exact, rounded)
         )
-        truth, ours = (guide(*pair, guidance) for pair in pairs)
+        expected, actual = (
+            draw(logits, requests, [position] * PICTURES) for logits in (truth, ours)
+        )
         errors.append(np.abs(ours - truth).max() / truth.std())
         same += int((actual == expected).sum())
         fed = expected

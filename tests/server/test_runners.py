@@ -13,7 +13,9 @@ from rowcast.errors import RowcastError
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner
+from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import load, revision_in
+from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 from rowcast_server.server import announce
 
@@ -25,6 +27,33 @@ def test_float32_on_the_cpu_is_onnx_runtimes(tiny_folder: Path) -> None:
     assert isinstance(
         make_runner(load(str(tiny_folder)), ServerConfig(threads=1), "cpu"), OnnxRunner
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted", "cache"),
+    [
+        ("float32", None, "self_states_0"),
+        ("int8", None, "self_keys_0"),
+        ("float32", CacheKind.KEYS_AND_VALUES, "self_keys_0"),
+        ("int8", CacheKind.STATES, "self_states_0"),
+    ],
+)
+def test_the_cache_is_the_dtypes_own_unless_another_is_wanted(
+    tiny_folder: Path, dtype: str, wanted: CacheKind | None, cache: str
+) -> None:
+    config = ServerConfig(threads=1, slots=1, dtype=dtype, cache=wanted)
+    runner = make_runner(load(str(tiny_folder)), config, "cpu")
+    assert isinstance(runner, OnnxRunner)
+    assert cache in runner._caches
+
+
+def test_a_cache_that_is_not_the_dtypes_own_has_a_revision_of_its_own() -> None:
+    exact, small = Placement("cpu", "float32"), Placement("cpu", "int8")
+    assert exact.variant() == exact.variant(CacheKind.STATES) == "float32"
+    assert small.variant() == small.variant(CacheKind.KEYS_AND_VALUES) == "int8"
+    assert exact.variant(CacheKind.KEYS_AND_VALUES) == "float32, keys-values"
+    assert small.variant(CacheKind.STATES) == "int8, states"
+    assert Placement("cuda", "bfloat16").variant() == "bfloat16"
 
 
 def test_any_other_dtype_is_torchs_with_the_threads_asked_for(tiny_folder: Path) -> None:

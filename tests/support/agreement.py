@@ -12,9 +12,8 @@ from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.sampling import guide
 from rowcast_server.models.dalle_bart import DalleBartEncoder
-from rowcast_server.models.graphs import PAD_TOKEN
+from rowcast_server.models.encoder_graph import PAD_TOKEN
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
 
@@ -77,18 +76,16 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
         threads=threads,
         digest=ours.digest,
     )
-    runner.open(0, text_request(text))
-    cross = runner._memory["cross_keys_0"].copy()  # [2, heads, 64, text]: the prompt's first
-    spread = keys.numpy().transpose(0, 2, 1).reshape(2, -1, *cross.shape[2:])[::-1].copy()
-    for stream, ids in enumerate((text, UNCONDITIONAL)):  # padding is masked, and not computed
-        cross[stream][..., np.equal(ids, PAD_TOKEN)] = 0
-        spread[stream][..., np.equal(ids, PAD_TOKEN)] = 0
+    runner.open(0, text_request(text, guidance=GUIDANCE))
+    cross = runner._texts["cross_keys_0"][0]  # [heads, 64, text]
+    spread = keys[1].numpy().T.reshape(cross.shape).copy()  # the prompt's is the second
+    spread[..., np.equal(text, PAD_TOKEN)] = 0  # padding is masked, and not computed
     worst = 0.0
     before = START_TOKEN
     for position, (logits, token) in enumerate(drawn):
         ours_now = runner.logits(np.array([before]), np.array([position]))
-        expected = guide(logits[1:], logits[:1], GUIDANCE)
-        difference = np.abs(guide(*ours_now, GUIDANCE) - expected).max() / expected.std()
+        expected = logits[0] + GUIDANCE * (logits[1] - logits[0])
+        difference = np.abs(ours_now[0] - expected).max() / expected.std()
         worst, before = max(worst, float(difference)), token
     greedy = _greedy(runner, ours, text, tokens)
     same = np.equal(greedy, [token for _, token in drawn])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rowcast_bench.whole_pictures import draw_whole, text_of
+from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.engine.runner import Runner
@@ -16,21 +16,23 @@ JOBS = 8
 
 
 def reference_logits(
-    model: LoadedModel, texts: list[tuple[int, ...]], tokens: NDArray[np.int64]
+    model: LoadedModel, text: tuple[int, ...], tokens: NDArray[np.int64], guidance: float
 ) -> NDArray[np.float32]:
-    """Teacher-forced torch logits, [texts, positions, codes], from the slow reference."""
+    """Teacher-forced guided logits [positions, codes] from the slow reference, which guides the
+    logits of both streams."""
     encoder = DalleBartEncoder.from_state_dict(
         {name: torch.from_numpy(array) for name, array in model.encoder.items()}
     )
     decoder = DalleBartDecoder.from_state_dict(
         {name: torch.from_numpy(array) for name, array in model.decoder.items()}
     )
-    ids = torch.tensor(texts)
+    ids = torch.tensor([text, UNCONDITIONAL])
     with torch.no_grad():
         state = encoder(ids)
-        previous = torch.from_numpy(tokens)[None].repeat(len(texts), 1)
-        logits = decoder(previous, state, text_mask(ids))
-    codes: NDArray[np.float32] = logits[..., : model.grid.codebook_size].numpy()
+        previous = torch.from_numpy(tokens)[None].repeat(2, 1)
+        conditional, unconditional = decoder(previous, state, text_mask(ids))
+    guided = unconditional + guidance * (conditional - unconditional)
+    codes: NDArray[np.float32] = guided[..., : model.grid.codebook_size].numpy()
     return codes
 
 

@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike
 from rowcast_server.engine.request import PictureRequest, Sampling
 
 
-def text_request(text_ids: tuple[int, ...], given: ArrayLike | None = None) -> PictureRequest:
+def text_request(
+    text_ids: tuple[int, ...], given: ArrayLike | None = None, guidance: float = 16.0
+) -> PictureRequest:
     """A picture of a text; ``given`` ids count as one row, however many there are."""
     prefix = None if given is None else np.asarray(given, np.int64)[None]
-    return PictureRequest(text_ids, 0, 0, Sampling(), 1, prefix)
+    return PictureRequest(text_ids, 0, 0, Sampling(guidance=guidance), 1, prefix)

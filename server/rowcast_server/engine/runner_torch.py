@@ -80,6 +80,7 @@ class TorchRunner:
         self._ids = self._integers(slots, self._decoder.positions + 1)
         self._ids[:, 0] = grid.start_token
         self._given = self._integers(slots)  # tokens of the prefix
+        self._guidance = torch.ones(slots, dtype=torch.float32, device=device.torch)
         self._buckets = tuple(buckets or powers_of_two(slots))
         assert self._buckets[-1] == slots
         self._steps = {
@@ -109,6 +110,8 @@ class TorchRunner:
         self._memory.rows(2 * slot, 2 * slot + 2).forget()
         self._listen(2 * slot, request.text_ids)
         self._sampler.open(slot, request)
+        guidance = np.array(request.sampling.guidance, np.float32)
+        self._device.upload(guidance, self._guidance[slot])
         given = 0
         if request.prefix is not None:
             given = request.prefix.size
@@ -143,24 +146,24 @@ class TorchRunner:
         ids.scatter_(1, place + 1, torch.where(is_given, ids.gather(1, place + 1), drawn))
 
     def _logits(self, fed: Tensor, bucket: int) -> Tensor:
-        """Feed [bucket, 1] ids at the positions told -> [bucket, 2, codes]."""
+        """Feed [bucket, 1] ids at the positions told -> guided logits [bucket, codes]."""
         both = self._positions[:bucket, None].expand(-1, 2).reshape(-1, 1)
         tokens = fed.expand(-1, 2).reshape(-1, 1)
         states = self._decoder.feed(tokens, both, self._memory.rows(0, 2 * bucket))
-        return self._decoder.logits(states).view(bucket, 2, -1)
+        return self._decoder.guided_logits(states[:, 0], self._guidance[:bucket])
 
     def logits(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Feed tokens [n] at positions [n] to slots 0 … n-1, and wait for the conditional and the
-        unconditional logits of what comes next, each [n, codebook_size] float32."""
+    ) -> NDArray[np.float32]:
+        """Feed tokens [n] at positions [n] to slots 0 … n-1, and wait for the guided logits of what
+        comes next, [n, codebook_size] float32."""
         bucket = self._place(positions)
         padded = np.zeros((bucket, 1), np.int64)
         padded[: len(tokens), 0] = tokens
         fed = self._integers(bucket, 1)
         self._device.upload(padded, fed)
         logits: NDArray[np.float32] = self._logits(fed, bucket)[: len(tokens)].cpu().numpy()
-        return logits[:, 0], logits[:, 1]
+        return logits
 
     def fill(self, slot: int, first: int, count: int) -> None:
         tokens = self._ids[slot, first : first + count].expand(2, -1)
@@ -176,4 +179,5 @@ class TorchRunner:
         rows[0].copy_from(rows[1])
         self._ids[destination] = self._ids[source]
         self._given[destination] = self._given[source]
+        self._guidance[destination] = self._guidance[source]
         self._sampler.move(source, destination)

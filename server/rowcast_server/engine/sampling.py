@@ -1,7 +1,7 @@
-"""From logits to a token: guidance, top-k, temperature, top-p, then Gumbel noise. All float32.
+"""From guided logits to a token: top-k, temperature, top-p, then Gumbel noise. All float32.
 
-The order is min-dalle's (guidance, top-k with ties kept, temperature), with top-p after it. Each
-row is filtered by itself, and its noise is given by its key: company changes no token.
+The order is min-dalle's (top-k with ties kept, temperature), with top-p after it. Each row is
+filtered by itself, and its noise is given by its key: company changes no token.
 """
 
 from __future__ import annotations
@@ -15,15 +15,9 @@ from .noise import gumbel, noise_words
 from .request import PictureRequest, Sampling
 from .runner import NOT_DRAWN
 
-# Part of a model's revision: raise it when the ids for the same logits change.
-SAMPLER_VERSION = 1
-
-
-def guide(
-    conditional: NDArray[np.float32], unconditional: NDArray[np.float32], guidance: float
-) -> NDArray[np.float32]:
-    """Guided logits u + s (c - u), float32, any shape."""
-    return unconditional + np.float32(guidance) * (conditional - unconditional)
+# Part of a model's revision: raise it when the ids for the same weights change. 2: guidance is
+# before lm_head, not after it.
+SAMPLER_VERSION = 2
 
 
 def candidates(
@@ -47,13 +41,12 @@ def candidates(
 
 
 def draw(
-    conditional: NDArray[np.float32],
-    unconditional: NDArray[np.float32],
+    logits: NDArray[np.float32],
     requests: Sequence[PictureRequest],
     positions: Sequence[int],
 ) -> NDArray[np.int64]:
-    """A token for each row of logits [rows, codes]: the Gumbel-max sample of what is guided and
-    filtered, int64 [rows].
+    """A token for each row of guided logits [rows, codes]: the Gumbel-max sample of what the
+    filters leave, int64 [rows].
 
     NOT_DRAWN where the logits are not finite (broken weights): such a picture is failed rather than
     drawn from garbage. The rows' noise is made in one piece, which takes a fifth of the time.
@@ -61,10 +54,8 @@ def draw(
     drawn = np.full(len(requests), NOT_DRAWN, np.int64)
     kept: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
     for row, request in enumerate(requests):
-        with np.errstate(all="ignore"):
-            logits = guide(conditional[row], unconditional[row], request.sampling.guidance)
-        if np.isfinite(logits).all():
-            kept.append((row, *candidates(logits, request.sampling)))
+        if np.isfinite(logits[row]).all():
+            kept.append((row, *candidates(logits[row], request.sampling)))
     if not kept:
         return drawn
     counts = [len(codes) for _, codes, _ in kept]

@@ -44,7 +44,6 @@ class _Parameters(NamedTuple):
     """Of each slot, one entry a slot."""
 
     temperature: Tensor
-    guidance: Tensor
     top_p: Tensor  # infinite where all are kept
     top_k: Tensor  # 0 where all are kept
     key: Tensor  # [slots, 2]: seed, image
@@ -65,9 +64,7 @@ class TorchSampler:
         def integers(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device.torch)
 
-        self._parameters = _Parameters(
-            floats(), floats(), floats(), integers(slots), integers(slots, 2)
-        )
+        self._parameters = _Parameters(floats(), floats(), integers(slots), integers(slots, 2))
         self._to_be_sorted = np.zeros(slots, np.bool_)
         self._all_codes = torch.arange(codes, device=device.torch)
         self._table = torch.empty(1 << NOISE_BITS, dtype=torch.float32, device=device.torch)
@@ -80,7 +77,6 @@ class TorchSampler:
         top_p = sampling.top_p if sampling.top_p < 1.0 else np.inf
         values: tuple[NDArray[np.generic], ...] = (
             np.array(sampling.temperature, np.float32),
-            np.array(sampling.guidance, np.float32),
             np.array(top_p, np.float32),
             np.array(top_k, np.int64),
             np.array([request.seed, request.image], np.int64),
@@ -111,29 +107,26 @@ class TorchSampler:
     def draw(self, logits: Tensor, noise: Tensor, sort: bool) -> Tensor:
         """Ids [n] of slots 0 … n-1, NOT_DRAWN where logits are not finite.
 
-        ``logits`` [n, 2, codes] float32 are those of the conditional and the unconditional stream;
-        ``noise`` is [n, codes]. Without ``sort``, `must_sort` must be False for all n.
+        Guided ``logits`` and ``noise`` are [n, codes] float32. Without ``sort``, `must_sort` must
+        be False for all n.
         """
         of = self._parameters
-        rows = len(logits)
-        conditional, unconditional = logits.unbind(1)
-        guided = unconditional + of.guidance[:rows, None] * (conditional - unconditional)
-        kept = guided >= self._threshold(guided, sort)
-        best = guided.amax(-1, keepdim=True)
-        scaled = (guided - best) / of.temperature[:rows, None]
+        kept = logits >= self._threshold(logits, sort)
+        best = logits.amax(-1, keepdim=True)
+        scaled = (logits - best) / of.temperature[: len(logits), None]
         if sort:
             kept = kept & self._in_top_p(scaled.masked_fill(~kept, NEVER))
         # Candidates alone compete; of equals the first wins, as in numpy.
         drawn = (scaled + noise).masked_fill(~kept, NEVER).argmax(-1)
-        return drawn.masked_fill(~torch.isfinite(guided).all(-1), NOT_DRAWN)
+        return drawn.masked_fill(~torch.isfinite(logits).all(-1), NOT_DRAWN)
 
-    def _threshold(self, guided: Tensor, sort: bool) -> Tensor:
+    def _threshold(self, logits: Tensor, sort: bool) -> Tensor:
         """The logit of the k-th best code of each slot, [n, 1]; -inf where all are kept."""
-        top_k = self._parameters.top_k[: len(guided), None]
+        top_k = self._parameters.top_k[: len(logits), None]
         if sort:
-            ordered = guided.sort(-1, descending=True).values
+            ordered = logits.sort(-1, descending=True).values
         else:
-            ordered = guided.topk(min(LARGEST_QUICK_TOP_K, self._codes)).values
+            ordered = logits.topk(min(LARGEST_QUICK_TOP_K, self._codes)).values
         kth = ordered.gather(1, (top_k - 1).clamp(0, ordered.shape[1] - 1))
         return kth.masked_fill(top_k == 0, NEVER)
 

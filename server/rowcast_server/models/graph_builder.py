@@ -1,7 +1,7 @@
 """An ONNX graph under construction: nodes, constants and weights, with DalleBart's building blocks.
 
 Every size follows from the shapes of the weights; a head is 64 wide in every checkpoint of the
-family. Knows nothing of what the blocks are put together to (see graphs.py).
+family. Knows nothing of what the blocks are put together to (encoder_graph.py, decoder_graph.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tensors import Array, as_stored, shape_of
 HEAD_WIDTH: Final = 64
 LAYER_NORM_EPSILON: Final = 1e-5
 MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
-OPSET: Final = 18
+OPSET: Final = 24  # the first with TensorScatter
 MICROSOFT: Final = "com.microsoft"  # ONNX Runtime's own operators
 
 Weights = Mapping[str, NDArray[np.floating]]
@@ -40,9 +40,6 @@ def layer_count(weights: Weights) -> int:
     return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
 
 
-Branch = Callable[["Graph"], str]
-
-
 class Graph:
     """A list of nodes and weights under construction; methods return the name of their result.
 
@@ -52,7 +49,7 @@ class Graph:
     def __init__(
         self, weights: Weights, store: Store, prefix: str = "", int8: bool = False
     ) -> None:
-        self._weights = weights
+        self.weights = weights
         self._store = store
         self._prefix = prefix
         self._int8 = int8
@@ -67,6 +64,11 @@ class Graph:
         other._numbers = self._numbers
         return other
 
+    @property
+    def width(self) -> int:
+        """Of what layers add to."""
+        return shape_of(self.weights, "embed_positions.weight")[1]
+
     def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         output = output or f"{kind.lower()}_{next(self._numbers)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
@@ -80,6 +82,9 @@ class Graph:
 
     def integers(self, *values: int) -> str:
         return self.constant("int_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def number(self, value: int) -> str:
+        return self.constant(f"number_{value}", np.array(value, np.int64))
 
     def scalar(self, value: float) -> str:
         return self.constant(f"float_{value!r}", np.array(value, np.float32))
@@ -97,28 +102,32 @@ class Graph:
         return name
 
     def table(self, name: str) -> str:
-        weights = self._weights
+        weights = self.weights
         return self.weight(name, shape_of(weights, name), lambda: as_stored(weights, name))
 
     def linear(self, x: str, name: str, rows: int | None = None) -> str:
         """x @ weight.T, the weight [out, in] cut to its first ``rows`` outputs."""
-        outputs, _ = shape_of(self._weights, f"{name}.weight")
+        outputs, _ = shape_of(self.weights, f"{name}.weight")
         return self._product(x, name, (name,), outputs if rows is None else rows)
 
     def linears(self, x: str, prefix: str, *names: str) -> list[str]:
         """x @ weight.T of several weights, named ``prefix``.name, of the same shape: read in one
         piece, which is faster."""
         keys = [f"{prefix}.{name}" for name in names]
-        outputs, _ = shape_of(self._weights, f"{keys[0]}.weight")
+        outputs, _ = shape_of(self.weights, f"{keys[0]}.weight")
         together = self._product(x, f"{prefix}.{'_'.join(names)}", keys, outputs)
-        results = [f"split_{next(self._numbers)}" for _ in names]
-        sizes = self.integers(*[outputs] * len(names))
-        self.nodes.append(helper.make_node("Split", [together, sizes], results, axis=-1))
+        return self.parts(together, *[outputs] * len(names), axis=-1)
+
+    def parts(self, x: str, *sizes: int, axis: int) -> list[str]:
+        """x cut along ``axis`` into parts of these sizes."""
+        results = [f"split_{next(self._numbers)}" for _ in sizes]
+        cut = helper.make_node("Split", [x, self.integers(*sizes)], results, axis=axis)
+        self.nodes.append(cut)
         return results
 
     def _product(self, x: str, name: str, parts: Sequence[str], rows: int) -> str:
         """x @ weight.T; the weight is the first ``rows`` outputs of each part, under each other."""
-        weights, keys = self._weights, [f"{part}.weight" for part in parts]
+        weights, keys = self.weights, [f"{part}.weight" for part in parts]
         outputs, inputs = rows * len(keys), shape_of(weights, keys[0])[1]
 
         def read() -> Array:
@@ -158,7 +167,7 @@ class Graph:
         )
 
     def layer_norm(self, x: str, name: str) -> str:
-        weights, key = self._weights, f"{name}.weight"
+        weights, key = self.weights, f"{name}.weight"
         (width,) = shape_of(weights, f"{name}.bias")
         scale: Callable[[], Array] = lambda: np.ones(width, np.float32)  # noqa: E731
         if key in weights:
@@ -184,23 +193,6 @@ class Graph:
         product = self.op("Mul", self.gelu(gate), value)
         return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
 
-    def _sub_graph(self) -> Graph:
-        """The body of an `If`: nodes of its own, constants and weights with the rest."""
-        other = Graph(self._weights, self._store, self._prefix, self._int8)
-        other.initializers, other._numbers = self.initializers, self._numbers
-        return other
-
-    def either(self, condition: str, then: Branch, otherwise: Branch, *shape: int | str) -> str:
-        """The float32 result of one of two branches, of which only that one is computed."""
-        bodies = {}
-        for attribute, branch in (("then_branch", then), ("else_branch", otherwise)):
-            body = self._sub_graph()
-            result = branch(body)
-            bodies[attribute] = helper.make_graph(
-                body.nodes, attribute, [], [floats(result, *shape)]
-            )
-        return self.op("If", condition, **bodies)
-
     def heads(self, x: str, tokens: int) -> str:
         """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
         split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
@@ -220,8 +212,7 @@ class Graph:
     def merge(self, x: str, tokens: int) -> str:
         """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
         together = self.op("Transpose", x, perm=[0, 2, 1, 3])
-        width = shape_of(self._weights, "embed_positions.weight")[1]
-        return self.op("Reshape", together, self.integers(0, tokens, width))
+        return self.op("Reshape", together, self.integers(0, tokens, self.width))
 
     def masked_bias(self, allowed: str) -> str:
         return self.op("Where", allowed, self.scalar(0.0), self.scalar(MASKED))
@@ -233,7 +224,7 @@ class Graph:
             self.nodes, name, inputs, outputs, initializer=list(self.initializers.values())
         )
         domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        return helper.make_model(graph, opset_imports=domains, ir_version=9)
+        return helper.make_model(graph, opset_imports=domains, ir_version=10)
 
 
 def floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:

@@ -19,9 +19,11 @@ from onnx import TensorProto, helper
 from rowcast.cache import default_cache
 
 from .cache import cached_folder
+from .cache_kind import CacheKind
+from .decoder_graph import decoder_step_graph
+from .encoder_graph import encoder_graph
 from .errors import ModelError
 from .graph_builder import Store, Weights, store_inside
-from .graphs import decoder_step_graph, encoder_graph
 from .tensors import Array, blocks, shape_of
 
 LARGE_BYTES: Final = 256 << 20  # of float32 weights; a protobuf ends at 2 GiB
@@ -40,8 +42,10 @@ def graph_sources(
     codebook_size: int,
     digest: bytes | None = None,
     int8: bool = False,
+    cache: CacheKind = CacheKind.KEYS_AND_VALUES,
 ) -> tuple[Source, Source]:
-    """The encoder's graph and the decoder step's, whose matrices may be in eight bits.
+    """The encoder's graph and the decoder step's, whose matrices may be in eight bits, with the
+    caches of a kind.
 
     ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
     ModelError where the cache cannot be written.
@@ -51,7 +55,7 @@ def graph_sources(
         return encoder_graph(encoder, decoder, store)
 
     def step(store: Store) -> onnx.ModelProto:
-        return decoder_step_graph(decoder, codebook_size, store, int8)
+        return decoder_step_graph(decoder, codebook_size, store, int8, cache)
 
     if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
         return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()

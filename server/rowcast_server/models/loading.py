@@ -185,9 +185,9 @@ def _revision(files: ModelFiles, digest: bytes, grid: Grid) -> bytes:
     return revision.digest()[:REVISION_BYTES]
 
 
-def revision_in(dtype: str, revision: bytes) -> bytes:
-    """The revision of a model that is drawn in another dtype than float32: with its other logits it
-    draws other pictures."""
-    if dtype == "float32":
+def revision_in(variant: str, revision: bytes) -> bytes:
+    """The revision of a model in a variant (see `Placement.variant`) other than float32: with its
+    other logits it draws other pictures."""
+    if variant == "float32":
         return revision
-    return hashlib.sha256(revision + dtype.encode()).digest()[:REVISION_BYTES]
+    return hashlib.sha256(revision + variant.encode()).digest()[:REVISION_BYTES]

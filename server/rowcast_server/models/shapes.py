@@ -1,6 +1,6 @@
 """What a transformer's files must hold: every tensor by name and shape, from a few of the shapes.
 
-Knows the architecture (dalle_bart.py, graphs.py), not the formats. The one thing that a file may
+Knows the architecture (dalle_bart.py, its graphs), not the formats. The one thing that a file may
 leave out are the scales of LayerNorms, which then mean 1.
 """
 

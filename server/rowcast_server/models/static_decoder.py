@@ -2,7 +2,7 @@
 
 The fast path of `dalle_bart.py`, which is its reference. Each row of a batch is at a position of
 its own; nothing here depends on values, so a step can be captured as a CUDA graph. Products of the
-same input are one product. It must not know about guidance, sampling, slots or requests.
+same input are one product. It must not know about sampling, slots or requests.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class StaticDecoder:
     """The decoder's weights on a device, and its pass over a batch.
 
     ``dtype`` is that of weights, caches and products. What layers add to, the norms that read it,
-    and ``lm_head`` are float32: guidance multiplies the difference of two logits, so less of it
+    and ``lm_head`` are float32: guidance multiplies the difference of two states, so less of it
     should be rounding; and float16 cannot overflow where all layers are summed.
     Raises KeyError where a tensor is missing.
     """
@@ -176,7 +176,7 @@ class StaticDecoder:
 
     def feed(self, tokens: Tensor, positions: Tensor, memory: DecoderMemory) -> Tensor:
         """Feed ids [rows, n] at positions [rows, n], which are remembered -> float32 states
-        [rows, n, width], of which `logits` makes logits.
+        [rows, n, width], of which `guided_logits` makes logits.
 
         A row attends to its positions up to each token's own; those before must be remembered.
         """
@@ -204,9 +204,16 @@ class StaticDecoder:
             x = x + F.linear(layer.inside_glu(F.gelu(gate) * factor), layer.glu_out)
         return x
 
-    def logits(self, states: Tensor) -> Tensor:
-        """States [..., width] -> float32 logits [..., codebook_size] of what comes next."""
-        return F.linear(self._last_norm(states), self._head)
+    def guided_logits(self, states: Tensor, guidance: Tensor) -> Tensor:
+        """States of pairs of rows, conditional and unconditional, [2 pictures, width], and
+        guidance s [pictures] -> float32 logits [pictures, codebook_size] of what comes next.
+
+        lm_head is linear, so its product of u + s (c - u) is the guided logits, for half the work.
+        """
+        pairs = self._last_norm(states).view(-1, 2, self.width)
+        conditional, unconditional = pairs.unbind(1)
+        guided = unconditional + guidance[:, None] * (conditional - unconditional)
+        return F.linear(guided, self._head)
 
     def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[rows, n, parts * width] -> as many of [rows, n, heads, 64]."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import EngineEvent, PictureEnded, PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import LoadedModel, load
 
 from tests.support.drawing import (
@@ -35,32 +35,55 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
 
 
+@pytest.fixture(scope="module", params=list(CacheKind))
+def cache(request: pytest.FixtureRequest) -> CacheKind:
+    kind: CacheKind = request.param
+    return kind
+
+
 @pytest.fixture(scope="module")
-def runner(model: LoadedModel) -> OnnxRunner:
-    return make_runner(model)
+def runner(model: LoadedModel, cache: CacheKind) -> OnnxRunner:
+    return make_runner(model, cache)
 
 
-def make_runner(model: LoadedModel, slots: int = JOBS, **options: Any) -> OnnxRunner:
+def make_runner(
+    model: LoadedModel, cache: CacheKind, slots: int = JOBS, **options: Any
+) -> OnnxRunner:
     return OnnxRunner(
-        model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots, threads=2, **options
+        model.encoder,
+        model.decoder,
+        model.grid,
+        UNCONDITIONAL,
+        slots,
+        threads=2,
+        cache=cache,
+        **options,
     )
 
 
-def test_every_step_agrees_with_the_torch_reference(model: LoadedModel, runner: OnnxRunner) -> None:
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 16.0])
+def test_every_step_agrees_with_the_torch_reference(
+    model: LoadedModel, runner: OnnxRunner, guidance: float
+) -> None:
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
     drawn = random.integers(0, model.grid.codebook_size, model.grid.tokens - 1)
     tokens = np.concatenate([[model.grid.start_token], drawn])
     prompt = text_of(model, "a red house and a blue boat")
-    expected = reference_logits(model, [prompt, UNCONDITIONAL], tokens)
-    runner.open(0, text_request(prompt))
+    expected = reference_logits(model, prompt, tokens, guidance)
+    runner.open(0, text_request(prompt, guidance=guidance))
     worst = 0.0
     for position, token in enumerate(tokens):
-        pair = runner.logits(np.array([token]), np.array([position]))
-        for stream in (0, 1):
-            difference = np.abs(pair[stream][0] - expected[stream, position]).max()
-            worst = max(worst, float(difference) / float(expected[stream].std()))
-    assert worst < 1e-4
+        logits = runner.logits(np.array([token]), np.array([position]))
+        worst = max(worst, float(np.abs(logits[0] - expected[position]).max()))
+    assert worst < 1e-4 * expected.std()
+
+
+def test_both_kinds_of_cache_draw_the_same_pictures(model: LoadedModel) -> None:
+    """Two sums in another order part where two codes are nearly as good: in none of these."""
+    by_states, by_keys = (make_runner(model, cache) for cache in CacheKind)
+    for job in requests(model):
+        assert (ids_alone(by_states, job) == ids_alone(by_keys, job)).all()
 
 
 def test_ids_are_the_same_alone_and_among_seven_others(
@@ -91,8 +114,10 @@ def test_a_prefix_continues_to_the_same_ids(
 
 
 @pytest.mark.parametrize("window", [2, 5, 16])
-def test_drafting_changes_no_id(model: LoadedModel, runner: OnnxRunner, window: int) -> None:
-    drafting = make_runner(model, slots=2, draft_window=window)
+def test_drafting_changes_no_id(
+    model: LoadedModel, cache: CacheKind, runner: OnnxRunner, window: int
+) -> None:
+    drafting = make_runner(model, cache, slots=2, draft_window=window)
     for job in requests(model):
         alone = ids_alone(runner, job)
         assert (ids_alone(drafting, job) == alone).all()
@@ -105,27 +130,26 @@ def test_drafting_changes_no_id(model: LoadedModel, runner: OnnxRunner, window: 
 
 
 def test_int8_weights_draw_nearly_the_same_logits_in_any_company(
-    model: LoadedModel, runner: OnnxRunner
+    model: LoadedModel, cache: CacheKind, runner: OnnxRunner
 ) -> None:
-    small = make_runner(model, int8=True)
+    small = make_runner(model, cache, int8=True)
     for each in (runner, small):
         for slot in range(JOBS):
             each.open(slot, text_request(text_of(model, "a red house")))
     first, start = np.zeros(JOBS, np.int64), np.full(JOBS, model.grid.start_token)
-    exact, _ = runner.logits(start, first)
-    together, _ = small.logits(start, first)
-    assert np.abs(together - exact).max() < 0.1 * exact.std()
-    alone, _ = small.logits(start[:1], first[:1])
+    exact, together = (each.logits(start, first) for each in (runner, small))
+    assert np.abs(together - exact).max() < 0.2 * exact.std()
+    alone = small.logits(start[:1], first[:1])
     assert alone[0].tobytes() == together[0].tobytes()
 
 
 @pytest.mark.parametrize("sizes", [(15,), (1, 2, 3, 9), (4, 11), (14, 1)])
 def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
-    model: LoadedModel, sizes: tuple[int, ...]
+    model: LoadedModel, cache: CacheKind, sizes: tuple[int, ...]
 ) -> None:
     drawn = np.random.default_rng(3).integers(0, model.grid.codebook_size, 15)
     tokens = np.concatenate([[model.grid.start_token], drawn])
-    stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
+    stepped, filled = make_runner(model, cache, slots=1), make_runner(model, cache, slots=3)
     stepped.open(0, text_request(text_of(model, "a red house")))
     for position in range(15):
         stepped.logits(tokens[position : position + 1], np.array([position]))
@@ -138,44 +162,43 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
         first += size
     expected = stepped.logits(tokens[15:], np.array([15]))
     actual = filled.logits(np.array([1, tokens[15], 1]), np.array([0, 15, 0]))
-    for mine, theirs in zip(actual, expected, strict=True):
-        assert mine[1].tobytes() == theirs[0].tobytes()
+    assert actual[1].tobytes() == expected[0].tobytes()
 
 
 def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
     for slot in range(JOBS):
         prompt = text_of(model, "a red house" if slot == 0 else "the sea at night")
         runner.open(slot, text_request(prompt))
-    expected: NDArray[np.float32] | None = None
+    seen = set()
     for company in range(1, JOBS + 1):
         tokens, positions = np.full(company, 3), np.zeros(company, np.int64)
-        conditional, unconditional = runner.logits(tokens, positions)
-        pair = np.stack([conditional[0], unconditional[0]])
-        expected = pair if expected is None else expected
-        assert pair.tobytes() == expected.tobytes()
+        seen.add(runner.logits(tokens, positions)[0].tobytes())
+    assert len(seen) == 1
 
 
-def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel) -> None:
-    runner = make_runner(model, slots=2)
+def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel, cache: CacheKind) -> None:
+    runner = make_runner(model, cache, slots=2)
     prompt = text_of(model, "a tree")
     for slot in (0, 1):
         runner.open(slot, text_request(prompt if slot else text_of(model, "the sea")))
     first = np.array([model.grid.start_token] * 2)
     runner.logits(first, np.array([0, 0]))
-    expected = runner.logits(np.array([5, 6]), np.array([1, 1]))[0][1].copy()
+    expected = runner.logits(np.array([5, 6]), np.array([1, 1]))[1].copy()
     runner.move(1, 0)
-    assert (runner.logits(np.array([6]), np.array([1]))[0][0] == expected).all()
+    assert (runner.logits(np.array([6]), np.array([1]))[0] == expected).all()
 
 
-def test_more_texts_than_are_remembered_are_encoded_again(model: LoadedModel) -> None:
-    runner = make_runner(model, slots=1)
+def test_more_texts_than_are_remembered_are_encoded_again(
+    model: LoadedModel, cache: CacheKind
+) -> None:
+    runner = make_runner(model, cache, slots=1)
     first = np.array([model.grid.start_token])
     runner.open(0, text_request(text_of(model, "a red house")))
-    expected = runner.logits(first, np.array([0]))[0].copy()
+    expected = runner.logits(first, np.array([0])).copy()
     for number in range(70):
         runner.open(0, text_request((0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60)))
     runner.open(0, text_request(text_of(model, "a red house")))
-    assert (runner.logits(first, np.array([0]))[0] == expected).all()
+    assert (runner.logits(first, np.array([0])) == expected).all()
 
 
 def test_weights_of_a_real_folder_load_in_float32(tmp_path: Path) -> None:
@@ -183,18 +206,20 @@ def test_weights_of_a_real_folder_load_in_float32(tmp_path: Path) -> None:
     assert {array.dtype for array in model.encoder.values()} == {np.dtype(np.float32)}
 
 
-def test_broken_logits_leave_nothing_behind_for_the_next_picture(model: LoadedModel) -> None:
-    runner = make_runner(model, slots=1)
+def test_broken_logits_leave_nothing_behind_for_the_next_picture(
+    model: LoadedModel, cache: CacheKind
+) -> None:
+    runner = make_runner(model, cache, slots=1)
     job = requests(model)[2]
     expected = ids_alone(runner, job)
-    for buffer in runner._keys:
+    for buffer in runner._caches.values():
         buffer[:] = np.nan  # as weights that overflow leave it
     engine = Engine(runner)
     engine.submit(0, job)
     events: list[EngineEvent] = []
     while not engine.idle:
         events += engine.step()
-        for buffer in (*runner._keys, *runner._values):
+        for buffer in runner._caches.values():
             buffer[:] = np.nan
     assert isinstance(events[-1], PictureEnded)
     assert "not finite" in events[-1].text

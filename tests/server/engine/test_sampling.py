@@ -7,18 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner import NOT_DRAWN
-from rowcast_server.engine.sampling import candidates, draw, guide
+from rowcast_server.engine.sampling import candidates, draw
 
 LOGITS = np.array([0.0, 3.0, 1.0, 3.0, 2.0, -1.0], np.float32)
-OPEN = Sampling(temperature=1.0, top_k=0, top_p=1.0, guidance=1.0)
-
-
-def test_guidance_extrapolates_from_unconditional_to_conditional() -> None:
-    conditional, unconditional = np.array([2.0], np.float32), np.array([1.0], np.float32)
-    assert guide(conditional, unconditional, 16.0) == 17.0
-    assert guide(conditional, unconditional, 1.0) == 2.0
-    assert guide(conditional, unconditional, 0.0) == 1.0
-    assert guide(conditional, unconditional, 4.0).dtype == np.float32
+OPEN = Sampling(temperature=1.0, top_k=0, top_p=1.0)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +43,7 @@ def draws(
     """A token for each (seed, image, position), from the same logits."""
     rows = np.repeat(logits[None], len(keys), axis=0)
     requests = [PictureRequest((), seed, image, sampling, 1) for seed, image, _ in keys]
-    return draw(rows, rows, requests, [position for *_, position in keys]).tolist()
+    return draw(rows, requests, [position for *_, position in keys]).tolist()
 
 
 def test_draws_follow_the_probabilities() -> None:
@@ -70,24 +62,22 @@ def test_a_draw_repeats_and_other_positions_differ() -> None:
 
 def test_a_row_draws_the_same_alone_and_among_others() -> None:
     random = np.random.default_rng(0)
-    conditional, unconditional = random.standard_normal((2, 40, 300)).astype(np.float32)
+    logits = random.standard_normal((40, 300)).astype(np.float32)
     requests = [
         PictureRequest(
             (),
             seed=int(random.integers(2**32)),
             image=row % 5,
-            sampling=Sampling(
-                0.5 + row / 20, (0, 1, 8, 299)[row % 4], (1.0, 0.7)[row % 2], row / 4
-            ),
+            sampling=Sampling(0.5 + row / 20, (0, 1, 8, 299)[row % 4], (1.0, 0.7)[row % 2]),
             stop_row=1,
         )
         for row in range(40)
     ]
     positions = random.integers(0, 256, 40).tolist()
-    together = draw(conditional, unconditional, requests, positions)
+    together = draw(logits, requests, positions)
     for row in range(40):
         one = slice(row, row + 1)
-        alone = draw(conditional[one], unconditional[one], requests[one], positions[one])
+        alone = draw(logits[one], requests[one], positions[one])
         assert alone[0] == together[row]
 
 
@@ -102,7 +92,7 @@ def test_where_logits_are_not_finite_nothing_is_drawn_and_others_are(bad: float)
     broken, whole = np.array([0.0, bad], np.float32), np.array([0.0, 1.0], np.float32)
     rows = np.stack([broken, whole, broken])
     requests = [PictureRequest((), seed, 0, OPEN, 1) for seed in range(3)]
-    first, second, third = draw(rows, rows, requests, [0, 0, 0])
+    first, second, third = draw(rows, requests, [0, 0, 0])
     assert first == third == NOT_DRAWN
     assert [second] == draws(whole, OPEN, [(1, 0, 0)])
-    assert draw(rows[:1], rows[:1], requests[:1], [0]).tolist() == [NOT_DRAWN]
+    assert draw(rows[:1], requests[:1], [0]).tolist() == [NOT_DRAWN]

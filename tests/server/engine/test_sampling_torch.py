@@ -35,9 +35,9 @@ def picture(sampling: Sampling, seed: int = 0, image: int = 0) -> PictureRequest
 
 
 def logits_of(random: np.random.Generator, coarse: bool) -> NDArray[np.float32]:
-    """[slots, 2, codes] of a spread that varies; ``coarse`` ones tie, at the best place too."""
-    spread = random.uniform(0.1, 6.0, (SLOTS, 1, 1))
-    logits = random.standard_normal((SLOTS, 2, CODES)) * spread
+    """[slots, codes] of a spread that varies; ``coarse`` ones tie, at the best place too."""
+    spread = random.uniform(0.1, 6.0, (SLOTS, 1))
+    logits = random.standard_normal((SLOTS, CODES)) * spread
     return (np.round(logits * 4) / 4 if coarse else logits).astype(np.float32)
 
 
@@ -58,7 +58,7 @@ def drawn(
 def expected(
     requests: list[PictureRequest], logits: NDArray[np.float32], positions: NDArray[np.int64]
 ) -> list[int]:
-    return draw(logits[:, 0], logits[:, 1], requests, positions.tolist()).tolist()
+    return draw(logits, requests, positions.tolist()).tolist()
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "tied"])
@@ -80,7 +80,6 @@ def test_ids_are_those_of_the_reference(
                 Sampling(
                     temperature=float(random.choice([0.01, 0.3, 0.8, 1.0, 2.5, 10.0])),
                     top_k=int(top_k),
-                    guidance=float(random.choice([0.0, 1.0, 2.0, 7.3, 16.0])),
                 ),
                 seed=int(random.integers(2**32)),
                 image=int(random.integers(2**16)),
@@ -105,7 +104,6 @@ def test_ids_with_top_p_are_those_of_the_reference(sampler: TorchSampler, coarse
                     temperature=float(random.uniform(0.2, 3.0)),
                     top_k=int(random.choice([0, 1, 64, 256, 400])),
                     top_p=float(random.choice([0.01, 0.3, 0.5, 0.9, 0.999, 1.0])),
-                    guidance=float(random.uniform(0.0, 8.0)),
                 ),
                 seed=int(random.integers(2**32)),
             )
@@ -121,8 +119,7 @@ def test_ids_with_top_p_are_those_of_the_reference(sampler: TorchSampler, coarse
 def test_sorting_changes_no_id_that_needs_none(sampler: TorchSampler) -> None:
     random = np.random.default_rng(5)
     requests = [
-        picture(Sampling(top_k=top_k, guidance=2.0), seed=top_k)
-        for top_k in (0, 1, 2, 5, 16, 64, 255, 256)
+        picture(Sampling(top_k=top_k), seed=top_k) for top_k in (0, 1, 2, 5, 16, 64, 255, 256)
     ]
     for place in range(PLACES):
         logits, positions = logits_of(random, coarse=True), np.full(SLOTS, place)
@@ -156,14 +153,14 @@ def test_logits_that_are_not_finite_draw_nothing_and_spoil_no_other(
     requests = [picture(Sampling(top_p=top_p), seed=slot) for slot in range(SLOTS)]
     logits, positions = logits_of(np.random.default_rng(6), coarse=False), np.arange(SLOTS)
     whole = drawn(sampler, requests, logits, positions)
-    logits[3, 0, 100] = bad
+    logits[3, 100] = bad
     ids = drawn(sampler, requests, logits, positions)
     assert ids[3] == NOT_DRAWN
     assert ids[:3] + ids[4:] == whole[:3] + whole[4:]
 
 
 def test_a_moved_slot_keeps_its_parameters(sampler: TorchSampler) -> None:
-    request = picture(Sampling(temperature=0.4, top_k=300, guidance=3.0), seed=9, image=2)
+    request = picture(Sampling(temperature=0.4, top_k=300), seed=9, image=2)
     sampler.open(0, picture(Sampling(), seed=1))
     sampler.open(5, request)
     sampler.move(5, 0)
@@ -176,9 +173,9 @@ def test_a_moved_slot_keeps_its_parameters(sampler: TorchSampler) -> None:
 
 def test_a_codebook_smaller_than_the_quick_top_k() -> None:
     small = TorchSampler(1, 20, Device("cpu"))
-    request = picture(Sampling(top_k=7, guidance=2.0), seed=4)
+    request = picture(Sampling(top_k=7), seed=4)
     for place in range(PLACES):
-        logits = np.random.default_rng(place).standard_normal((1, 2, 20)).astype(np.float32)
+        logits = np.random.default_rng(place).standard_normal((1, 20)).astype(np.float32)
         positions = np.array([place])
         assert drawn(small, [request], logits, positions) == expected([request], logits, positions)
 

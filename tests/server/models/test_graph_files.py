@@ -36,7 +36,7 @@ def logits(model: LoadedModel, digest: bytes | None) -> bytes:
     for slot, prompt in enumerate(("a red house", "the moon at night")):
         runner.open(slot, text_request(tuple(model.tokenizer.encode(prompt).ids.tolist())))
     drawn = [
-        np.stack(runner.logits(np.array([token, 90 - token]), np.array([token, token])))
+        runner.logits(np.array([token, 90 - token]), np.array([token, token])).copy()
         for token in range(8)
     ]
     return np.stack(drawn).tobytes()

@@ -1,0 +1,142 @@
+"""DalleBart's decoder step as an ONNX graph, built from the weights with `onnx` alone.
+
+The fast path of `dalle_bart.py`, which is its reference. A picture has two streams, with its text
+and without, from which its guided logits are made: 0 the conditional, 1 the unconditional one.
+The first layer's self-attention sees nothing of a text, so there the two are one.
+
+Attention always runs over all positions of the grid, masked, so that its sums are made in the same
+order whatever the position and the company: the bits of a picture depend on that picture alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from .cache_kind import CacheKind
+from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
+from .self_attention import ATTENTIONS, Window
+from .tensors import shape_of
+
+STREAMS: Final = 2
+
+
+def decoder_step_graph(
+    decoder: Weights,
+    codebook_size: int,
+    store: Store = store_inside,
+    int8: bool = False,
+    cache: CacheKind = CacheKind.KEYS_AND_VALUES,
+) -> onnx.ModelProto:
+    """One decoder step: the guided logits of what comes next. ``int8`` keeps its matrices in eight
+    bits, except those that a cache of states multiplies heads with.
+
+    Inputs: ``tokens`` [pictures, n] and ``positions`` [pictures] int64, n tokens of each picture,
+    the first of them at its position; ``guidance`` [pictures] float32; what attention to texts
+    needs (see `_TextAttention`); and the caches of self_attention.py.
+    Outputs: ``logits`` [pictures, n, codebook_size], and each cache with the tokens' entries,
+    under the name `now`: bound to the memory of the input, it is changed in place.
+
+    A step has one token of each picture. A window has several, which see each other; its bits are
+    those of as many steps, since every product is made for one token and one head, as in a step.
+    """
+    graph = Graph(decoder, store, int8=int8)
+    grid_positions, width = shape_of(decoder, "embed_positions.weight")
+    pictures, tokens = "pictures", "n"
+    inputs = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, [pictures, tokens]),
+        helper.make_tensor_value_info("positions", TensorProto.INT64, [pictures]),
+        floats("guidance", pictures),
+    ]
+    outputs = [floats("logits", pictures, tokens, codebook_size)]
+
+    count = graph.op("Squeeze", graph.op("Shape", "tokens", start=1, end=2))
+    steps = graph.op("Range", graph.number(0), count, graph.number(1))
+    first = graph.op("Unsqueeze", "positions", graph.integers(1))
+    positions = graph.op("Add", first, steps)  # [pictures, n]
+    embedded = graph.op("Gather", graph.table("embed_tokens.weight"), "tokens")
+    placed = graph.op("Gather", graph.table("embed_positions.weight"), positions)
+    x = graph.layer_norm(graph.op("Add", embedded, placed), "layernorm_embedding")
+    x = graph.op("Unsqueeze", x, graph.integers(1))  # [pictures, 1 stream, n, width]
+
+    places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
+    here = graph.op("Unsqueeze", positions, graph.integers(1, 3, 4))  # [pictures, 1, n, 1, 1]
+    past = graph.masked_bias(graph.op("LessOrEqual", places, here))  # [pictures, 1, n, 1, places]
+    text = _TextAttention(graph, width)
+    window = Window("positions", past, graph.op("Shape", x, start=0, end=3), grid_positions)
+    for layer in range(layer_count(decoder)):
+        name = f"layers.{layer}"
+        attention = ATTENTIONS[cache](graph, window, layer)
+        normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
+        attended = graph.linear(attention.attend(normed), f"{name}.self_attn.out_proj")
+        inputs += attention.inputs
+        outputs += attention.outputs
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
+        if layer == 0:
+            x = graph.op("Concat", *[x] * STREAMS, axis=1)
+            window = window.with_rows(graph.op("Shape", x, start=0, end=3))
+
+        normed = graph.layer_norm(x, f"{name}.pre_encoder_attn_layer_norm")
+        attended = graph.linear(text.attend(normed, layer), f"{name}.encoder_attn.out_proj")
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.encoder_attn_layer_norm"))
+
+        x = graph.op("Add", x, graph.gated_linear_unit(x, f"{name}.glu"))
+    guided = _guided(graph, graph.layer_norm(x, "final_ln"))
+    # Only codes below codebook_size are ever drawn; the rest of lm_head is left out.
+    graph.op("Identity", graph.linear(guided, "lm_head", rows=codebook_size), output="logits")
+    return graph.model("decoder_step", inputs + text.inputs, outputs)
+
+
+def _guided(graph: Graph, states: str) -> str:
+    """u + s (c - u) of the streams' states [pictures, 2, n, width] -> [pictures, n, width].
+
+    lm_head is linear, so its product of this is the guided logits, and half the work of two.
+    """
+    conditional, unconditional = graph.parts(states, 1, 1, axis=1)
+    scale = graph.op("Unsqueeze", "guidance", graph.integers(1, 2, 3))
+    difference = graph.op("Sub", conditional, unconditional)
+    guided = graph.op("Add", unconditional, graph.op("Mul", scale, difference))
+    return graph.op("Squeeze", guided, graph.integers(1))
+
+
+class _TextAttention:
+    """Each stream's attention to its text: what the encoder gives, its arrays as they are.
+
+    ``bias``, ``cross_keys_l``, ``cross_values_l`` are of the pictures' texts, padded to one length;
+    ``no_text_keys_l``, ``no_text_values_l`` of the empty one, whose length they have: [1, …].
+    """
+
+    def __init__(self, graph: Graph, width: int) -> None:
+        self._graph, self._width = graph, width
+        self.inputs = [floats("bias", "pictures", 1, 1, "text")]
+        self._bias = graph.op("Unsqueeze", "bias", graph.integers(1))
+
+    def attend(self, normed: str, layer: int) -> str:
+        """[pictures, 2, n, width] -> as much, all heads side by side."""
+        graph, heads = self._graph, self._width // HEAD_WIDTH
+        name = f"layers.{layer}.encoder_attn"
+        queries = graph.scaled(graph.linear(normed, f"{name}.q_proj"))
+        conditional, unconditional = graph.parts(queries, 1, 1, axis=1)
+        mixed = []
+        for kind, batch, text, part, bias in (
+            ("cross", "pictures", "text", conditional, self._bias),
+            ("no_text", 1, "no_text", unconditional, None),
+        ):
+            keys, values = f"{kind}_keys_{layer}", f"{kind}_values_{layer}"
+            self.inputs += [
+                floats(keys, batch, heads, HEAD_WIDTH, text),
+                floats(values, batch, heads, text, HEAD_WIDTH),
+            ]
+            split = graph.op("Reshape", part, graph.integers(0, -1, heads, 1, HEAD_WIDTH))
+            keys, values = (
+                graph.op("Unsqueeze", each, graph.integers(1)) for each in (keys, values)
+            )
+            scores = graph.op("MatMul", split, keys)  # [pictures, n, heads, 1, text]
+            if bias is not None:
+                scores = graph.op("Add", scores, bias)
+            attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), values)
+            mixed.append(graph.op("Reshape", attended, graph.integers(0, 1, -1, self._width)))
+        return graph.op("Concat", *mixed, axis=1)

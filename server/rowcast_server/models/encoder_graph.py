@@ -1,0 +1,65 @@
+"""DalleBart's encoder as an ONNX graph, built from the weights with `onnx` alone.
+
+The fast path of `dalle_bart.py`, which is its reference. Every size follows from the shapes of the
+weights; a head is 64 wide in every checkpoint of the family.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import onnx
+from onnx import TensorProto, helper
+
+from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
+from .tensors import shape_of
+
+PAD_TOKEN: Final = 1
+
+
+def encoder_graph(
+    encoder: Weights, decoder: Weights, store: Store = store_inside
+) -> onnx.ModelProto:
+    """Text to what the decoder attends to, computed once a picture.
+
+    ``text_ids`` [batch, tokens] int64, tokens as many as the text has, or more with padding ->
+    ``bias`` [batch, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l``
+    [batch, heads, 64, tokens] and ``cross_values_l`` [batch, heads, tokens, 64], float32.
+    """
+    graph = Graph(encoder, store)
+    tokens = 0  # in a Reshape: as the input has them
+    not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
+    allowed = graph.op("Unsqueeze", not_pad, graph.integers(1, 2))
+    graph.op("Identity", graph.masked_bias(allowed), output="bias")
+    x = graph.op("Gather", graph.table("embed_tokens.weight"), "text_ids")
+    count = graph.op("Shape", "text_ids", start=1, end=2)
+    places = graph.table("embed_positions.weight")
+    x = graph.op("Add", x, graph.op("Slice", places, graph.integers(0), count))
+    x = graph.layer_norm(x, "layernorm_embedding")
+    for layer in range(layer_count(encoder)):
+        name = f"layers.{layer}"
+        normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
+        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), tokens)
+        keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), tokens)
+        values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), tokens)
+        scores = graph.op("Add", graph.scores(queries, keys), "bias")
+        weights = graph.op("Softmax", scores, axis=-1)
+        attended = graph.merge(graph.op("MatMul", weights, values), tokens)
+        attended = graph.linear(attended, f"{name}.self_attn.out_proj")
+        x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
+        x = graph.op("Add", x, graph.gated_linear_unit(x, f"{name}.glu"))
+    state = graph.layer_norm(x, "final_ln")
+
+    cross = graph.with_weights(decoder, "decoder.")
+    heads = shape_of(decoder, "embed_positions.weight")[1] // HEAD_WIDTH
+    outputs = [floats("bias", "batch", 1, 1, "tokens")]
+    for layer in range(layer_count(decoder)):
+        name = f"layers.{layer}.encoder_attn"
+        keys = cross.keys(cross.linear(state, f"{name}.k_proj"), tokens)
+        cross.op("Identity", keys, output=f"cross_keys_{layer}")
+        values = cross.heads(cross.linear(state, f"{name}.v_proj"), tokens)
+        cross.op("Identity", values, output=f"cross_values_{layer}")
+        outputs.append(floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, "tokens"))
+        outputs.append(floats(f"cross_values_{layer}", "batch", heads, "tokens", HEAD_WIDTH))
+    text = helper.make_tensor_value_info("text_ids", TensorProto.INT64, ["batch", "tokens"])
+    return graph.model("encoder", [text], outputs)
