@@ -8,19 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.memory import slot_bytes
+from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
+from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 
 from .memory import peak_bytes, resident_bytes
 from .random_model import IMAGE_TOKENS, SIZES, build
 from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
+
+if TYPE_CHECKING:
+    import torch
 
 START_TOKEN: Final = 16_383  # what min-dalle feeds first
 GUIDANCE: Final = 16.0
@@ -85,8 +91,7 @@ class MinDalle:
         text = torch.from_numpy(np.stack([UNCONDITIONAL, self._text])).to(device)
         pair = [0] * images + [1] * images
         places = torch.arange(IMAGE_TOKENS, device=device)
-        size = (self._sizes.layers, 4 * images, IMAGE_TOKENS, self._sizes.width)
-        cache = torch.zeros(size, device=device)
+        cache = self._cache(images)
         settings = torch.tensor([1.0, float(top_k), GUIDANCE], device=device)
         tokens = torch.full((images, 1), START_TOKEN, device=device)
         kind, exact = device.partition(":")[0], self._dtype == torch.float32
@@ -108,20 +113,40 @@ class MinDalle:
             tokens = drawn[:, None]
             yield int(drawn[0]) if device == "cpu" or position + 1 == IMAGE_TOKENS else 0
 
+    def _cache(self, images: int) -> torch.Tensor:
+        import torch
+
+        size = (self._sizes.layers, 4 * images, IMAGE_TOKENS, self._sizes.width)
+        return torch.zeros(size, device=self._device)  # float32, whatever the dtype
+
     def memory(self) -> dict[str, int]:
-        return {"loaded": self.loaded_bytes, "peak": peak_bytes()}
+        return {
+            "loaded": self.loaded_bytes,
+            "peak": peak_bytes(),
+            "cache": self._cache(images=1).nbytes,
+        }
 
 
 class Ours:
     """Our engine, with the runner that a server on this device would have."""
 
     def __init__(
-        self, folder: Path, threads: int, slots: int, device: str = "cpu", dtype: str = "float32"
+        self,
+        folder: Path,
+        threads: int,
+        slots: int,
+        device: str = "cpu",
+        dtype: str = "float32",
+        cache: CacheKind | None = None,
     ) -> None:
         before = resident_bytes()
         self._model = load_transformer(find_in(folder), START_TOKEN)
-        config = ServerConfig(threads=threads, slots=slots, devices=(device,), dtype=dtype)
+        config = ServerConfig(
+            threads=threads, slots=slots, devices=(device,), dtype=dtype, cache=cache
+        )
         self._runner = make_runner(self._model, config, device)
+        kind = Placement(device, dtype).cache(cache)
+        self._slot = slot_bytes(self._model.decoder, dtype, kind)
         self._text = text_of(self._model, PROMPT)
         self.loaded_bytes = resident_bytes() - before
 
@@ -183,7 +208,12 @@ class Ours:
         return 4 * sum(elements for _, elements in step_matrices(self._model))
 
     def memory(self) -> dict[str, int]:
-        return {"loaded": self.loaded_bytes, "peak": peak_bytes()}
+        return {
+            "loaded": self.loaded_bytes,
+            "peak": peak_bytes(),
+            "cache": self._slot.tokens,
+            "text": self._slot.text,
+        }
 
 
 def step_matrices(model: Transformer) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from rowcast.errors import RowcastError
 
-from .models.cache_kind import CacheKind
+from .models.cache_kind import CacheKind, usual_cache
 
 DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
 ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with
@@ -33,15 +33,11 @@ class Placement:
         return self.device == "cpu" and self.dtype in ONNX_DTYPES
 
     def cache(self, wanted: CacheKind | None = None) -> CacheKind | None:
-        """What ONNX Runtime remembers of each token; None where torch draws.
-
-        Unless another is wanted, states in float32: half the memory for a tenth of the speed. In
-        int8, which is chosen for speed, they would cost a third of it.
-        """
+        """What ONNX Runtime remembers of each token, which is the usual unless another is wanted;
+        None where torch draws."""
         if not self.by_onnx:
             return None
-        default = CacheKind.KEYS_AND_VALUES if self.dtype == "int8" else CacheKind.STATES
-        return wanted or default
+        return wanted or usual_cache(int8=self.dtype == "int8")
 
     def variant(self, wanted: CacheKind | None = None) -> str:
         """What names the rounding of logits, and so the pictures: the dtype, and a cache that is

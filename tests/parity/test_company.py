@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rich.progress import track
 from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.server import RowcastServer
 
@@ -62,7 +64,12 @@ ENGINE_TRIALS = 200
 DRAFT_WINDOW = 8
 
 
-def make_runner(model: LoadedModel, draft_window: int = 1, int8: bool = False) -> OnnxRunner:
+def make_runner(
+    model: LoadedModel,
+    draft_window: int = 1,
+    int8: bool = False,
+    cache: CacheKind | None = None,
+) -> OnnxRunner:
     return OnnxRunner(
         model.encoder,
         model.decoder,
@@ -71,6 +78,7 @@ def make_runner(model: LoadedModel, draft_window: int = 1, int8: bool = False) -
         slots=company.JOBS - 2,
         threads=2,
         int8=int8,
+        cache=cache,
         draft_window=draft_window,
     )
 
@@ -90,6 +98,7 @@ def requests(model: LoadedModel) -> list[company.PictureRequest]:
     ("name", "options", "bitwise"),
     [
         ("float32", {}, True),
+        ("float32, keys and values", {"cache": CacheKind.KEYS_AND_VALUES}, True),
         ("float32, drafting", {"draft_window": DRAFT_WINDOW}, True),
         ("int8", {"int8": True}, False),
     ],
@@ -98,14 +107,14 @@ def test_two_hundred_trials_in_the_engine(
     model: LoadedModel,
     requests: list[company.PictureRequest],
     name: str,
-    options: dict[str, int],
+    options: dict[str, Any],
     bitwise: bool,
 ) -> None:
-    plain = Engine(make_runner(model, int8=not bitwise))
+    plain = Engine(make_runner(model, **options | {"draft_window": 1}))
     alone = [draw_whole(plain, request) for request in requests]
     count = ENGINE_TRIALS if bitwise else ENGINE_TRIALS // 4
     steps = iter(track(range(count), name))
-    runner = make_runner(model, **options)  # type: ignore[arg-type]
+    runner = make_runner(model, **options)
     result = company.trials(runner, requests, alone, count, 128, lambda: next(steps, None))
     share = result.different / result.pictures
     differ = f"{result.different} of {result.pictures} pictures differ ({share:.2%})"

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..models.cache_kind import CacheKind
+from ..models.cache_kind import CacheKind, usual_cache
 from ..models.encoder_graph import PAD_TOKEN
 from ..models.graph_builder import MASKED, Weights
 from ..models.graph_files import Source, graph_sources
@@ -79,7 +79,7 @@ class OnnxRunner:
     prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which
     stands for the weights, those of a large model are mapped from the cache (graph_files.py).
     ``int8`` keeps the decoder's matrices in eight bits. ``cache`` is what is remembered of each
-    token: states take half the memory of keys and values, and more time. A ``draft_window`` of
+    token (cache_kind.py), without one what is usual. A ``draft_window`` of
     2 … 16 draws one picture that is alone in windows of guessed tokens (drafting.py), to the same
     ids.
     """
@@ -94,12 +94,14 @@ class OnnxRunner:
         threads: int,
         digest: bytes | None = None,
         int8: bool = False,
-        cache: CacheKind = CacheKind.KEYS_AND_VALUES,
+        cache: CacheKind | None = None,
         draft_window: int = 1,
     ) -> None:
         self.grid = grid
         self.slots = slots
-        encode, step = graph_sources(encoder, decoder, grid.codebook_size, digest, int8, cache)
+        encode, step = graph_sources(
+            encoder, decoder, grid.codebook_size, digest, int8, cache or usual_cache(int8)
+        )
         self._encoder = _session(encode, threads)
         self._step = _session(step, threads)
         self._encoder_outputs = [output.name for output in self._encoder.get_outputs()]

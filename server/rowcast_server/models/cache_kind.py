@@ -10,3 +10,8 @@ class CacheKind(StrEnum):
 
     KEYS_AND_VALUES = "keys-values"
     STATES = "states"
+
+
+def usual_cache(int8: bool) -> CacheKind:
+    """States, for a tenth of the speed; but int8 is chosen for speed, and would lose a third."""
+    return CacheKind.KEYS_AND_VALUES if int8 else CacheKind.STATES

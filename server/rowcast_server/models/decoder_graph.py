@@ -27,9 +27,9 @@ STREAMS: Final = 2
 def decoder_step_graph(
     decoder: Weights,
     codebook_size: int,
+    cache: CacheKind,
     store: Store = store_inside,
     int8: bool = False,
-    cache: CacheKind = CacheKind.KEYS_AND_VALUES,
 ) -> onnx.ModelProto:
     """One decoder step: the guided logits of what comes next. ``int8`` keeps its matrices in eight
     bits, except those that a cache of states multiplies heads with.

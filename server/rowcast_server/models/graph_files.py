@@ -40,12 +40,12 @@ def graph_sources(
     encoder: Weights,
     decoder: Weights,
     codebook_size: int,
-    digest: bytes | None = None,
-    int8: bool = False,
-    cache: CacheKind = CacheKind.KEYS_AND_VALUES,
+    digest: bytes | None,
+    int8: bool,
+    cache: CacheKind,
 ) -> tuple[Source, Source]:
-    """The encoder's graph and the decoder step's, whose matrices may be in eight bits, with the
-    caches of a kind.
+    """The encoder's graph and the decoder step's, whose matrices may be in eight bits, with caches
+    of a kind.
 
     ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
     ModelError where the cache cannot be written.
@@ -55,7 +55,7 @@ def graph_sources(
         return encoder_graph(encoder, decoder, store)
 
     def step(store: Store) -> onnx.ModelProto:
-        return decoder_step_graph(decoder, codebook_size, store, int8, cache)
+        return decoder_step_graph(decoder, codebook_size, cache, store, int8)
 
     if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
         return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()

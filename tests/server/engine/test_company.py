@@ -11,6 +11,7 @@ from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import LoadedModel, load
 
 from tests.support.company import JOBS, jobs, trials
@@ -26,7 +27,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
 
 
-def make_runner(model: LoadedModel, draft_window: int = 1) -> OnnxRunner:
+def make_runner(
+    model: LoadedModel, draft_window: int = 1, cache: CacheKind | None = None
+) -> OnnxRunner:
     return OnnxRunner(
         model.encoder,
         model.decoder,
@@ -34,17 +37,21 @@ def make_runner(model: LoadedModel, draft_window: int = 1) -> OnnxRunner:
         UNCONDITIONAL,
         slots=JOBS - 2,  # so that some wait
         threads=1,
+        cache=cache,
         draft_window=draft_window,
     )
 
 
+@pytest.mark.parametrize("cache", CacheKind)
 @pytest.mark.parametrize("draft_window", [1, 6])
-def test_random_company_changes_no_id(model: LoadedModel, draft_window: int) -> None:
+def test_random_company_changes_no_id(
+    model: LoadedModel, draft_window: int, cache: CacheKind
+) -> None:
     texts = [text_of(model, prompt) for prompt in PROMPTS]
     requests = jobs(texts, model.grid.rows, seed=1)
-    plain = Engine(make_runner(model))
+    plain = Engine(make_runner(model, cache=cache))
     alone = [draw_whole(plain, request) for request in requests]
-    result = trials(make_runner(model, draft_window), requests, alone, TRIALS, latest=24)
+    result = trials(make_runner(model, draft_window, cache), requests, alone, TRIALS, latest=24)
     assert result.pictures == TRIALS * (JOBS - 2)
     assert result.different == 0
 
