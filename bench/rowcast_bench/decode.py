@@ -6,7 +6,6 @@ pictures that it draws. All in one run, in turn.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,8 +88,6 @@ class _Bench:
         )
         self._task = self._bar.add_task("starting", total=None)
         self._model = load(EMBEDDED)
-        described = json.loads((self._model.detokenizer.parent / "model.json").read_text("utf-8"))
-        self._prompts: list[str] = described["examples"]
 
     def __enter__(self) -> _Bench:
         self._folder = tempfile.TemporaryDirectory()
@@ -129,7 +126,6 @@ class _Bench:
         self._expect(effort.client_pictures, "the client's last images")
         last = last_pixels(
             self._model,
-            self._prompts,
             effort.client_pictures,
             Path(self._folder.name, "cache"),
             self._advance,
@@ -184,7 +180,7 @@ class _Bench:
 
     def _grids(self, pictures: int) -> NDArray[np.int64]:
         self._expect(pictures * self._model.grid.rows, "drawing pictures with postcard")
-        return held_out_grids(self._model, self._prompts, pictures, self._threads, self._advance)
+        return held_out_grids(self._model, pictures, self._threads, self._advance)
 
     def _flops(self, scheme: Scheme) -> list[int]:
         self._tell(f"counting operations: {scheme.label}")

@@ -17,7 +17,7 @@ from rowcast.messages import Rows, decode_server, encode
 from rowcast.palette import Palette
 from rowcast_server.models.loading import LoadedModel
 
-from .decode_files import HELD_OUT_SEED, DecoderFiles
+from .decode_files import DecoderFiles, held_out
 
 ROWS: Final = 16
 WARM_UP_PICTURES: Final = 3
@@ -68,7 +68,6 @@ def first_pixels(files: DecoderFiles, pictures: int) -> FirstPixels:
 
 def last_pixels(
     model: LoadedModel,
-    prompts: list[str],
     pictures: int,
     cache: Path,
     advance: Callable[[], object] = lambda: None,
@@ -78,9 +77,8 @@ def last_pixels(
     detokenizer = Detokenizer(model.detokenizer)
     is_equal = True
     with local_server(model.name) as url, rowcast.connect_sync(url, cache=cache) as client:
-        for number in range(pictures):
-            prompt = prompts[number % len(prompts)]
-            (done,) = client.pictures(prompt, seed=HELD_OUT_SEED + number)
+        for prompt, seed in held_out(pictures):
+            (done,) = client.pictures(prompt, seed=seed)
             wanted = detokenizer.decode(done.picture.grid[None])[0]
             is_equal &= done.image is not None and np.array_equal(np.asarray(done.image), wanted)
             advance()

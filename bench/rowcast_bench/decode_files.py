@@ -6,7 +6,8 @@ The first is for cost, which does not depend on values; the second for quality, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,7 @@ from .whole_pictures import UNCONDITIONAL, draw_together, text_of
 SLOTS: Final = 8
 # Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.
 HELD_OUT_SEED: Final = 1_000_000
+PROMPTS: Final = Path(__file__).with_name("held_out_prompts.txt")
 # DALL·E Mini's and taming's f16 decoder: channels 128 x (1, 1, 2, 2, 4), three blocks a level.
 F16: Final = DecoderShape(
     codebook_size=16_384,
@@ -158,34 +160,28 @@ def _files(
     return DecoderFiles(full, incremental, folder / "palette.npy", preview, shape, sizes)
 
 
+def held_out_prompts() -> list[str]:
+    """Prompts with combinations that no training scene has (`training.evaluate` made them)."""
+    return PROMPTS.read_text("utf-8").splitlines()
+
+
+def held_out(pictures: int) -> Iterator[tuple[str, int]]:
+    """Prompt and seed of each: the held-out prompts in turn, from HELD_OUT_SEED on."""
+    prompts = itertools.cycle(held_out_prompts())
+    return zip(prompts, range(HELD_OUT_SEED, HELD_OUT_SEED + pictures), strict=False)
+
+
 def held_out_grids(
     model: LoadedModel,
-    prompts: list[str],
     pictures: int,
     threads: int,
     advance: Callable[[], object] = lambda: None,
 ) -> NDArray[np.int64]:
-    """Grids that ``model`` draws, the prompts in turn, from HELD_OUT_SEED on: [pictures, rows,
-    cols]. ``advance`` is called with every row."""
+    """Grids that an engine of its own draws of `held_out`: [pictures, rows, cols]. ``advance`` is
+    called with every row."""
     requests = [
-        PictureRequest(
-            text_of(model, prompts[number % len(prompts)]),
-            HELD_OUT_SEED + number,
-            0,
-            model.sampling,
-            model.grid.rows,
-        )
-        for number in range(pictures)
+        PictureRequest(text_of(model, prompt), seed, 0, model.sampling, model.grid.rows)
+        for prompt, seed in held_out(pictures)
     ]
-    return draw_grids(model, requests, threads, advance)
-
-
-def draw_grids(
-    model: LoadedModel,
-    requests: list[PictureRequest],
-    threads: int,
-    advance: Callable[[], object] = lambda: None,
-) -> NDArray[np.int64]:
-    """What an engine of its own draws of them: [pictures, rows, cols]."""
     runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
     return np.stack(draw_together(Engine(runner, len(requests)), requests, advance))

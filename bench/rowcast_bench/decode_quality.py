@@ -19,6 +19,7 @@ class Quality:
 
     ``psnr_db``, ``ssim``: against a full decode of the rows so far. ``…_of_final``: against those
     rows of the final picture, before the last update. ``…_of_whole``: of the last update alone.
+    ``…_worst``: the least instead of the median.
     ``seam``: the mean gradient across boundaries of rows by that inside of rows (None where that
     is none), and ``seam_beyond_full`` the same by that of the full decodes, for what is in the
     pictures themselves.
@@ -30,6 +31,7 @@ class Quality:
     psnr_db_of_final: float
     ssim_of_final: float
     psnr_db_of_whole: float
+    psnr_db_of_whole_worst: float
     seam: float | None
     seam_beyond_full: float | None
 
@@ -71,6 +73,7 @@ class _Seen:
             psnr_db_of_final=float(np.median(np.array(self.final)[:, before_last])),
             ssim_of_final=float(np.median(np.array(self.final_ssim)[:, before_last])),
             psnr_db_of_whole=float(np.median(near[:, -1])),
+            psnr_db_of_whole_worst=float(near[:, -1].min()),
             seam=seam,
             seam_beyond_full=seam / of_full if seam and of_full else None,
         )

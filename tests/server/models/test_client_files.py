@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import rowcast
+from rowcast.detokenizer import Detokenizer
 from rowcast.messages import MAX_INCREMENTAL_BYTES, MAX_PALETTE_BYTES
 from rowcast_server.models.client_files import read_detokenizer
 from rowcast_server.models.errors import ModelError
 from rowcast_server.models.loading import load
 from rowcast_server.server import announce
 
+from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_detokenizer, tiny_palette
 
 CODES = 96
@@ -50,6 +53,18 @@ def test_the_shipped_model_offers_its_palette() -> None:
     (palette,) = (file for file in files if file.kind == "palette")
     assert palette.bytes <= 800_000
     assert palette.url == f"detokenizer/{palette.sha256.hex()}.npy"
+
+
+def test_a_client_shows_the_shipped_models_preview() -> None:
+    with (
+        running_server("postcard") as server,
+        rowcast.connect_sync(server.ws_url, quality="preview") as client,
+    ):
+        [done] = client.pictures("a red house at sunset", seed=1)
+        assert client.tiers == ("palette uint8", "preview fp16 on cpu")
+    (preview,) = (file.path for file in load("postcard").files if file.kind == "preview")
+    expected = Detokenizer(preview).decode(done.picture.grid[None])[0]
+    assert np.array_equal(np.asarray(done.image), expected)
 
 
 def test_the_shipped_model_offers_its_incremental_graph() -> None:
