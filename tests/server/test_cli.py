@@ -157,6 +157,19 @@ class TestRunning:
             assert (picture.reason, len(picture.ids)) == (COMPLETE, 4 * 4 * 2)
             assert await asyncio.to_thread(server.stop) == (0, "", "")
 
+    async def test_another_cache_is_another_revision(self, tiny_folder: Path) -> None:
+        revisions = set()
+        for options in ([], ["--cache=states"], ["--cache=keys-values"]):
+            with serving(tiny_folder, "--device=cpu", *options) as server:
+                async with connected(server.ws_url) as client:
+                    await client.start(0)
+                    picture = await client.picture(0)
+                assert picture.reason == COMPLETE
+                assert picture.accepted is not None
+                revisions.add(picture.accepted[2])
+                assert await asyncio.to_thread(server.stop) == (0, "", "")
+        assert len(revisions) == 2
+
     async def test_hostile_connections_leave_no_word_on_the_terminal(
         self, tiny_folder: Path
     ) -> None:
@@ -254,12 +267,28 @@ class TestCannotStart:
         assert "no-such-model" in stderr
 
     @pytest.mark.parametrize(
-        "options", [["--slots=0"], ["--port=65536"], ["--queue=-1"], ["--threads=x"], ["--no-such"]]
+        "options",
+        [
+            ["--slots=0"],
+            ["--port=65536"],
+            ["--queue=-1"],
+            ["--threads=x"],
+            ["--draft-window=17"],
+            ["--cache=all"],
+            ["--no-such"],
+        ],
     )
     def test_a_wrong_option_is_a_usage_error(
         self, tiny_folder: Path, options: list[str], refusal: Callable[..., str]
     ) -> None:
         assert "usage: rowcast serve" in refusal(tiny_folder, *options, code=2)
+
+    @pytest.mark.parametrize("option", ["--draft-window=4", "--cache=states"])
+    def test_what_torch_cannot_do_is_refused(
+        self, tiny_folder: Path, option: str, refusal: Callable[..., str]
+    ) -> None:
+        options = "--device=cpu", "--dtype=bfloat16", option
+        assert "is for the CPU, in float32 or int8" in refusal(tiny_folder, *options, code=2)
 
 
 def cut(path: Path, keep: float) -> None:
