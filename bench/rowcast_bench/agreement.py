@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.models.cache_kind import usual_cache
 from rowcast_server.models.loading import Transformer
 
 from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
@@ -33,7 +34,16 @@ def int8_agreement(
 ) -> Int8Agreement:
     """Draws the prompts in float32 and feeds what was drawn to both; ``advance`` once a prompt."""
     exact, small = (
-        OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, 1, threads, int8=int8)
+        OnnxRunner(
+            model.encoder,
+            model.decoder,
+            model.grid,
+            UNCONDITIONAL,
+            1,
+            threads,
+            int8=int8,
+            cache=usual_cache(int8=True),  # of both, so that nothing else differs
+        )
         for int8 in (False, True)
     )
     same: list[bool] = []

@@ -10,10 +10,10 @@ from rowcast.errors import RowcastError
 
 from .models.cache_kind import CacheKind
 from .models.graph_builder import Weights, layer_count
+from .models.self_attention import STREAMS, streams_of
 from .models.tensors import shape_of
 from .models.text import TEXT_POSITIONS
 
-STREAMS: Final = 2  # conditional and unconditional
 ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
 
 
@@ -38,9 +38,7 @@ def slot_bytes(decoder: Weights, dtype: str, cache: CacheKind | None) -> SlotByt
     if cache is None:
         each = STREAMS * layers * keys_and_values
         return SlotBytes(each * positions, each * TEXT_POSITIONS)
-    # The first layer's streams are one, and the stream without a text is all slots' (see
-    # models/decoder_graph.py).
-    streams = 1 + STREAMS * (layers - 1)
+    streams = sum(map(streams_of, range(layers)))  # and the empty text is shared by all slots
     remembered = keys_and_values // 2 if cache is CacheKind.STATES else keys_and_values
     bias = TEXT_POSITIONS * ITEM_BYTES[dtype]
     return SlotBytes(
@@ -59,7 +57,8 @@ def check_memory(
         return
     remedy = f"try --slots {max(1, free // each)}"
     if cache is CacheKind.KEYS_AND_VALUES:
-        remedy += f", or --cache {CacheKind.STATES}, which takes half"
+        smaller = slot_bytes(decoder, dtype, CacheKind.STATES).all
+        remedy += f", or --cache {CacheKind.STATES}, of which {free // smaller} fit"
     raise RowcastError(
         f"{slots} slots of {each / 1e6:.0f} MB take {slots * each / 1e9:.1f} GB, but {device} has "
         f"{free / 1e9:.1f} GB free: {remedy}"

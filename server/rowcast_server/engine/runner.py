@@ -60,7 +60,7 @@ class DrawnRow:
 
 
 class Runner(Protocol):
-    """Keeps the text memory, key/value cache, ids and sampling of each slot; slots are dense from
+    """Keeps the text, what was fed, ids and sampling of each slot; slots are dense from
     0. What happens in a slot depends on its request alone, never on the others; on the torch
     runner, on the bucket too, by how many there are."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,10 +14,10 @@ from ..models.cache_kind import CacheKind, usual_cache
 from ..models.encoder_graph import PAD_TOKEN
 from ..models.graph_builder import MASKED, Weights
 from ..models.graph_files import Source, graph_sources
-from ..models.self_attention import now
+from ..models.self_attention import updated
 from .drafting import Draft
 from .request import PictureRequest
-from .runner import NOT_DRAWN, REMEMBERED_TEXTS, WINDOW, DrawnRow, Grid, PendingRow
+from .runner import REMEMBERED_TEXTS, WINDOW, DrawnRow, Grid, PendingRow
 from .sampling import draw
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -37,29 +38,22 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
 
 
 class _Pass:
-    """The step's session over some slots and ``count`` tokens of each, its memory bound once.
+    """The step's session over the memory of some slots, which is bound once.
 
-    ``arrays`` are the inputs that stay where they are, the caches among them: those are changed in
-    place. Fill `tokens` and `positions`, `run`, and read `logits`.
+    ``inputs`` are read where they are, ``caches`` changed in place, and ``logits`` written.
     """
 
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        arrays: Arrays,
+        inputs: Mapping[str, NDArray[Any]],
         caches: Arrays,
-        pictures: int,
-        count: int,
-        codes: int,
+        logits: NDArray[np.float32],
     ) -> None:
-        self.tokens = np.zeros((pictures, count), np.int64)
-        self.positions = np.zeros(pictures, np.int64)
-        self.logits = np.empty((pictures, count, codes), np.float32)
         self._session = session
         self._binding = session.io_binding()
-        inputs: dict[str, NDArray[Any]] = {"tokens": self.tokens, "positions": self.positions}
-        inputs |= arrays | caches
-        outputs = {"logits": self.logits, **{now(name): cache for name, cache in caches.items()}}
+        inputs = {**inputs, **caches}
+        outputs = {"logits": logits, **{updated(name): each for name, each in caches.items()}}
         self._bound = (inputs, outputs)  # ONNX Runtime holds addresses alone
         for bind, named in (
             (self._binding.bind_input, inputs),
@@ -77,7 +71,7 @@ class OnnxRunner:
 
     ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
     prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which
-    stands for the weights, those of a large model are mapped from the cache (graph_files.py).
+    stands for the weights, those of a large model are mapped from a file (graph_files.py).
     ``int8`` keeps the decoder's matrices in eight bits. ``cache`` is what is remembered of each
     token (cache_kind.py), without one what is usual. A ``draft_window`` of
     2 … 16 draws one picture that is alone in windows of guessed tokens (drafting.py), to the same
@@ -125,6 +119,10 @@ class OnnxRunner:
             if name.startswith("self_")
         }
         self._guidance = np.ones(slots, np.float32)
+        # What a step is fed with, and what comes of it: of the first slots, as many as draw.
+        self._tokens = np.zeros((slots, 1), np.int64)
+        self._positions = np.zeros(slots, np.int64)
+        self._logits = np.empty((slots, 1, grid.codebook_size), np.float32)
         self._requests: list[PictureRequest | None] = [None] * slots
         self._draft_window = draft_window
         self._drafts = [Draft(grid.cols) for _ in range(slots)]
@@ -133,12 +131,6 @@ class OnnxRunner:
         self._steps: dict[int, _Pass] = {}
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
             self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
-
-    @property
-    def slot_bytes(self) -> int:
-        """What a slot takes: its caches and its text."""
-        arrays = (*self._texts.values(), *self._caches.values())
-        return sum(array.nbytes for array in arrays) // self.slots
 
     def _encode(self, text_ids: tuple[int, ...]) -> Arrays:
         """What the decoder attends to, of the text without its padding."""
@@ -152,19 +144,13 @@ class OnnxRunner:
             padded = self._texts[name][slot]
             padded[...] = MASKED if name == "bias" else 0
             padded[tuple(map(slice, array.shape[1:]))] = array[0]
-        if (self._ids[slot] == NOT_DRAWN).any():
-            self._forget(slot)
+        for cache in self._caches.values():
+            cache[slot] = 0  # of broken logits a NaN may be left, which goes through any mask
         self._requests[slot] = request
         self._guidance[slot] = request.sampling.guidance
         self._drafts[slot] = Draft(self.grid.cols)
         if request.prefix is not None:
             self._ids[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
-
-    def _forget(self, slot: int) -> None:
-        """After broken logits: a masked NaN in the cache would still reach the next picture."""
-        self._ids[slot] = self.grid.start_token
-        for cache in self._caches.values():
-            cache[slot] = 0
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         if len(positions) == 1 and self._draft_window > 1:
@@ -222,37 +208,39 @@ class OnnxRunner:
         """Feed tokens [n] at positions [n] to slots 0 … n-1: the guided logits of what comes next,
         [n, codebook_size] float32, which the next call writes over."""
         pictures = len(tokens)
+        self._tokens[:pictures, 0], self._positions[:pictures] = tokens, positions
         if pictures not in self._steps:
-            self._steps[pictures] = self._pass(slice(pictures), 1)
-        step = self._steps[pictures]
-        step.tokens[:, 0], step.positions[:] = tokens, positions
-        step.run()
-        logits: NDArray[np.float32] = step.logits[:, 0]
+            first = slice(pictures)
+            fed = self._tokens[first], self._positions[first]
+            self._steps[pictures] = self._pass(first, *fed, self._logits[first])
+        self._steps[pictures].run()
+        logits: NDArray[np.float32] = self._logits[:pictures, 0]
         return logits
 
-    def _pass(self, slots: slice, count: int) -> _Pass:
-        """A pass over ``count`` tokens of each of the slots."""
-        texts = {name: array[slots] for name, array in self._texts.items()}
-        guidance = self._guidance[slots]
-        return _Pass(
-            self._step,
-            {**texts, **self._no_text, "guidance": guidance},
-            {name: cache[slots] for name, cache in self._caches.items()},
-            len(guidance),
-            count,
-            self.grid.codebook_size,
-        )
+    def _pass(
+        self,
+        slots: slice,
+        tokens: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        logits: NDArray[np.float32],
+    ) -> _Pass:
+        """A pass over the slots' tokens [slots, n] from their positions [slots] on."""
+        own = {**self._texts, "guidance": self._guidance}
+        inputs = {name: array[slots] for name, array in own.items()}
+        fed = {"tokens": tokens, "positions": positions}
+        caches = {name: cache[slots] for name, cache in self._caches.items()}
+        return _Pass(self._step, {**inputs, **self._no_text, **fed}, caches, logits)
 
     def fill(self, slot: int, first: int, count: int) -> None:
         self._window(slot, self._ids[slot, first : first + count], first)
 
     def _window(self, slot: int, tokens: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        """Feed tokens [n] at positions first … to one slot: logits as `logits`, one row a token."""
-        window = self._pass(slice(slot, slot + 1), len(tokens))
-        window.tokens[0], window.positions[0] = tokens, first
-        window.run()
-        logits: NDArray[np.float32] = window.logits[0]
-        return logits
+        """Feed tokens [n] at positions first … to one slot: guided logits [n, codebook_size] of
+        what comes after each."""
+        logits = np.empty((1, len(tokens), self.grid.codebook_size), np.float32)
+        self._pass(slice(slot, slot + 1), tokens[None], np.array([first]), logits).run()
+        after: NDArray[np.float32] = logits[0]
+        return after
 
     def move(self, source: int, destination: int) -> None:
         for buffer in (*self._texts.values(), *self._caches.values(), self._ids, self._guidance):

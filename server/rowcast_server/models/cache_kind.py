@@ -13,5 +13,5 @@ class CacheKind(StrEnum):
 
 
 def usual_cache(int8: bool) -> CacheKind:
-    """States, for a tenth of the speed; but int8 is chosen for speed, and would lose a third."""
+    """States, which cost a little speed; in int8, which is chosen for speed, they cost much."""
     return CacheKind.KEYS_AND_VALUES if int8 else CacheKind.STATES

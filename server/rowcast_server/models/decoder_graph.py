@@ -10,18 +10,14 @@ order whatever the position and the company: the bits of a picture depend on tha
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from .cache_kind import CacheKind
 from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
-from .self_attention import ATTENTIONS, Window
+from .self_attention import ATTENTIONS, STREAMS, Window
 from .tensors import shape_of
-
-STREAMS: Final = 2
 
 
 def decoder_step_graph(
@@ -38,10 +34,10 @@ def decoder_step_graph(
     the first of them at its position; ``guidance`` [pictures] float32; what attention to texts
     needs (see `_TextAttention`); and the caches of self_attention.py.
     Outputs: ``logits`` [pictures, n, codebook_size], and each cache with the tokens' entries,
-    under the name `now`: bound to the memory of the input, it is changed in place.
+    under the name `updated`: bound to the memory of the input, it is changed in place.
 
     A step has one token of each picture. A window has several, which see each other; its bits are
-    those of as many steps, since every product is made for one token and one head, as in a step.
+    those of as many steps, since no sum is made in another order for having more rows beside it.
     """
     graph = Graph(decoder, store, int8=int8)
     grid_positions, width = shape_of(decoder, "embed_positions.weight")
@@ -64,9 +60,9 @@ def decoder_step_graph(
 
     places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
     here = graph.op("Unsqueeze", positions, graph.integers(1, 3, 4))  # [pictures, 1, n, 1, 1]
-    past = graph.masked_bias(graph.op("LessOrEqual", places, here))  # [pictures, 1, n, 1, places]
+    mask = graph.masked_bias(graph.op("LessOrEqual", places, here))  # [pictures, 1, n, 1, places]
     text = _TextAttention(graph, width)
-    window = Window("positions", past, graph.op("Shape", x, start=0, end=3), grid_positions)
+    window = Window("positions", mask, graph.op("Shape", x, start=0, end=3), grid_positions)
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}"
         attention = ATTENTIONS[cache](graph, window, layer)
@@ -77,7 +73,7 @@ def decoder_step_graph(
         x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
         if layer == 0:
             x = graph.op("Concat", *[x] * STREAMS, axis=1)
-            window = window.with_rows(graph.op("Shape", x, start=0, end=3))
+            window = window.with_batch_shape(graph.op("Shape", x, start=0, end=3))
 
         normed = graph.layer_norm(x, f"{name}.pre_encoder_attn_layer_norm")
         attended = graph.linear(text.attend(normed, layer), f"{name}.encoder_attn.out_proj")

@@ -47,8 +47,8 @@ def graph_sources(
     """The encoder's graph and the decoder step's, whose matrices may be in eight bits, with caches
     of a kind.
 
-    ``digest`` stands for the weights in the cache; without one, all is kept in memory. Raises
-    ModelError where the cache cannot be written.
+    ``digest`` stands for the weights in the cache folder; without one, all is kept in memory.
+    Raises ModelError where that folder cannot be written.
     """
 
     def encode(store: Store) -> onnx.ModelProto:

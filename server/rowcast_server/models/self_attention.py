@@ -23,31 +23,41 @@ from .cache_kind import CacheKind
 from .graph_builder import HEAD_WIDTH, MICROSOFT, Graph, floats
 from .tensors import as_stored
 
+STREAMS: Final = 2  # of a picture: with its text, and without
+# Inputs of a sum that ONNX Runtime's product of float32 never splits, however many rows there are;
+# of more it makes parts whose size depends on the rows, so that bits would too.
+WHOLE_SUM: Final = 128
 
-def now(cache: str) -> str:
-    """The name of the output that a cache has become."""
-    return f"{cache}_now"
+
+def streams_of(layer: int) -> int:
+    """The first layer's self-attention comes before any text does: there the streams are one."""
+    return 1 if layer == 0 else STREAMS
+
+
+def updated(cache: str) -> str:
+    """The name of the output that a cache becomes."""
+    return f"{cache}_updated"
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where a pass's tokens stand: the first's position of each picture [pictures], the bias of
-    attention to what stands before each token [pictures, 1, n, 1, places], the shape
-    [pictures, streams, n] as a tensor, and how many places there are."""
+    """Where a pass's tokens stand: the first's position of each picture [pictures], the bias that
+    masks what comes after each token [pictures, 1, n, 1, places], the tensor that says
+    [pictures, streams, n], and how many places there are."""
 
     positions: str
-    past: str
-    rows: str
+    mask_bias: str
+    batch_shape: str
     places: int
 
-    def with_rows(self, rows: str) -> Window:
-        return replace(self, rows=rows)
+    def with_batch_shape(self, batch_shape: str) -> Window:
+        return replace(self, batch_shape=batch_shape)
 
 
 class SelfAttention(ABC):
     """A layer's, and its caches as inputs and outputs of the graph.
 
-    Caches are [pictures, streams, …]; layer 0 has one stream, the others have two.
+    Caches are [pictures, streams, …], with as many streams as `streams_of` says.
     """
 
     def __init__(self, graph: Graph, window: Window, layer: int) -> None:
@@ -66,16 +76,16 @@ class SelfAttention(ABC):
         """A cache ``kind`` of ``shape`` for each stream, with the update in its places along
         ``axis`` -> [pictures, streams, 1, *shape], for products with each token."""
         graph, name = self._graph, f"{kind}_{self._layer}"
-        streams = 1 if self._layer == 0 else 2
+        streams = streams_of(self._layer)
         self.inputs.append(floats(name, "pictures", streams, *shape))
-        self.outputs.append(floats(now(name), "pictures", streams, *shape))
-        graph.op(
-            "TensorScatter", name, update, self._window.positions, output=now(name), axis=2 + axis
-        )
-        return graph.op("Unsqueeze", now(name), graph.integers(2))
+        self.outputs.append(floats(updated(name), "pictures", streams, *shape))
+        places = name, update, self._window.positions
+        graph.op("TensorScatter", *places, output=updated(name), axis=2 + axis)
+        return graph.op("Unsqueeze", updated(name), graph.integers(2))
 
     def _weights(self, scores: str) -> str:
-        return self._graph.op("Softmax", self._graph.op("Add", scores, self._window.past), axis=-1)
+        masked = self._graph.op("Add", scores, self._window.mask_bias)
+        return self._graph.op("Softmax", masked, axis=-1)
 
 
 class KeysAndValues(SelfAttention):
@@ -111,38 +121,58 @@ class States(SelfAttention):
         states = self._remember("self_states", normed, (self._window.places, width), 0)
         queries = graph.scaled(graph.linear(normed, f"{self._name}.q_proj"))
         queries = graph.op("Reshape", queries, graph.integers(-1, heads, HEAD_WIDTH))
-        queries = graph.op("Transpose", queries, perm=[1, 2, 0])  # [heads, 64, rows]
-        # The matrix stands to the left: ONNX Runtime reads that side as it lies, and would
-        # rearrange the other one in each step.
-        queries = graph.op("MatMul", self._of_heads("k_proj", transposed=True), queries)
-        queries = graph.op("Transpose", queries, perm=[2, 0, 1])  # [rows, heads, width]
-        shape = graph.op("Concat", self._window.rows, graph.integers(heads, width), axis=0)
-        queries = graph.op("Reshape", queries, shape)
+        queries = self._for_each(self._key_matrices(), queries)  # [heads, width, rows]
+        queries = graph.op("Transpose", queries, perm=[2, 0, 1])
+        queries = self._of_batch(queries, heads, width)
         scores = graph.op("FusedMatMul", states, queries, domain=MICROSOFT, transB=1)
         scores = graph.op("Transpose", scores, perm=[0, 1, 2, 4, 3])  # [… n, heads, places]
         mixed = graph.op("MatMul", self._weights(scores), states)  # [… n, heads, width]
-        mixed = graph.op("Reshape", mixed, graph.integers(-1, heads, width))
-        mixed = graph.op("Transpose", mixed, perm=[1, 2, 0])  # [heads, width, rows]
-        attended = graph.op("MatMul", self._of_heads("v_proj", transposed=False), mixed)
+        whole = WHOLE_SUM if width % WHOLE_SUM == 0 else HEAD_WIDTH
+        parts = width // whole
+        mixed = graph.op("Reshape", mixed, graph.integers(-1, heads * parts, whole))
+        sums = self._for_each(self._value_matrices(parts), mixed)  # [heads * parts, 64, rows]
+        sums = graph.op("Reshape", sums, graph.integers(heads, parts, HEAD_WIDTH, -1))
+        attended = graph.op("ReduceSum", sums, graph.integers(1), keepdims=0)
         attended = graph.op("Transpose", attended, perm=[2, 0, 1])  # [rows, heads, 64]
-        shape = graph.op("Concat", self._window.rows, graph.integers(width), axis=0)
-        return graph.op("Reshape", attended, shape)
+        return self._of_batch(attended, width)
 
-    def _of_heads(self, name: str, transposed: bool) -> str:
-        """A matrix [heads * 64, width] as [heads, 64, width], or [heads, width, 64]."""
-        graph, key = self._graph, f"{self._name}.{name}.weight"
-        shape = (self._heads, HEAD_WIDTH, self._width)
+    def _for_each(self, matrices: str, x: str) -> str:
+        """Matrices [k, a, b] and x [rows, k, b] -> [k, a, rows].
+
+        The matrices stand to the left: ONNX Runtime reads that side as it lies, and would rearrange
+        the other one in each step.
+        """
+        return self._graph.op("FusedMatMul", matrices, x, domain=MICROSOFT, transB=1, transBatchB=1)
+
+    def _of_batch(self, x: str, *sizes: int) -> str:
+        """[rows, …] -> [pictures, streams, n, *sizes]."""
+        ends = self._graph.integers(*sizes)
+        shape = self._graph.op("Concat", self._window.batch_shape, ends, axis=0)
+        return self._graph.op("Reshape", x, shape)
+
+    def _key_matrices(self) -> str:
+        """[heads, width, 64], from [heads * 64, width]."""
+        graph, name = self._graph, f"{self._name}.k_proj"
+        return graph.weight(
+            f"{name}.heads",
+            (self._heads, self._width, HEAD_WIDTH),
+            lambda: self._stored(name).transpose(0, 2, 1),
+        )
+
+    def _value_matrices(self, parts: int) -> str:
+        """[heads * parts, 64, width / parts], from [heads * 64, width]."""
+        graph, name = self._graph, f"{self._name}.v_proj"
+        shape = (self._heads * parts, HEAD_WIDTH, self._width // parts)
 
         def read() -> NDArray[np.generic]:
-            return as_stored(graph.weights, key).reshape(shape)
+            split = self._stored(name).reshape(self._heads, HEAD_WIDTH, parts, -1)
+            return split.transpose(0, 2, 1, 3).reshape(shape)
 
-        if not transposed:
-            return graph.weight(f"{self._name}.{name}.heads", shape, read)
-        return graph.weight(
-            f"{self._name}.{name}.heads_transposed",
-            (shape[0], shape[2], shape[1]),
-            lambda: read().transpose(0, 2, 1),
-        )
+        return graph.weight(f"{name}.heads", shape, read)
+
+    def _stored(self, name: str) -> NDArray[np.generic]:
+        matrix = as_stored(self._graph.weights, f"{name}.weight")
+        return matrix.reshape(self._heads, HEAD_WIDTH, self._width)
 
 
 ATTENTIONS: Final[Mapping[CacheKind, type[SelfAttention]]] = {

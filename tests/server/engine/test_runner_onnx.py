@@ -176,6 +176,45 @@ def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: On
     assert len(seen) == 1
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """As wide as Mini: of longer sums ONNX Runtime may make parts, as many as rows let it."""
+    folder = tmp_path_factory.mktemp("wide")
+    return load(str(tiny_model(folder, width=1024, codebook_size=203, decoder_layers=3)))
+
+
+def test_at_minis_width_too_bits_do_not_depend_on_company(
+    wide: LoadedModel, cache: CacheKind
+) -> None:
+    runner = make_runner(wide, cache, slots=34)
+    tokens = np.random.default_rng(4).integers(0, wide.grid.codebook_size, (34, 2))
+    prompts = [text_of(wide, prompt) for prompt in ("a red house", "the sea at night")]
+    seen = set()
+    for company in (1, 2, 8, 9, 16, 17, 34):
+        for slot in range(company):
+            runner.open(slot, text_request(prompts[slot % 2]))
+        for position in (0, 1):
+            logits = runner.logits(tokens[:company, position], np.full(company, position))
+        seen.add(logits[0].tobytes())
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("size", [2, 8, 9, 15])
+def test_at_minis_width_too_a_window_leaves_the_bits_of_steps(
+    wide: LoadedModel, cache: CacheKind, size: int
+) -> None:
+    tokens = np.random.default_rng(5).integers(0, wide.grid.codebook_size, 16)
+    stepped, filled = (make_runner(wide, cache, slots=1) for _ in range(2))
+    for each in (stepped, filled):
+        each.open(0, text_request(text_of(wide, "a red house"), tokens[1:]))
+    filled._ids[0, 0] = tokens[0]
+    filled.fill(0, 0, size)
+    for position in range(size):
+        stepped.logits(tokens[position : position + 1], np.array([position]))
+    last = tokens[size : size + 1], np.array([size])
+    assert stepped.logits(*last).tobytes() == filled.logits(*last).tobytes()
+
+
 def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel, cache: CacheKind) -> None:
     runner = make_runner(model, cache, slots=2)
     prompt = text_of(model, "a tree")
