@@ -198,13 +198,8 @@ class Easel:
         view.turn = self._turn
 
         def run() -> None:
-            assert self._painter is not None
             try:
-                try:
-                    self._result = view, view.work(tier)
-                except DetokenizerError as error:
-                    self._painter.drop(tier, error)
-                    self._result = None, None  # the next tier is asked
+                self._result = self._work(view, tier)
             except Exception as error:  # in another thread: it is raised by `next_event`
                 self._result = error
             if self._closed:  # meanwhile
@@ -212,6 +207,15 @@ class Easel:
             self._woken()
 
         return run
+
+    def _work(self, view: View, tier: Tier) -> tuple[View | None, Any]:
+        """The view's pixels; without them the next tier is asked, for this one fails."""
+        assert self._painter is not None
+        try:
+            return view, view.work(tier)
+        except DetokenizerError as error:
+            self._painter.drop(tier, error)
+            return None, None
 
     def _take_result(self) -> None:
         result, self._result = self._result, None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rowcast_bench.decode_files import DecoderFiles
 from rowcast_export.export import describe, npy_bytes, to_onnx, with_metadata
-from rowcast_export.incremental_file import export_incremental
+from rowcast_export.incremental import IncrementalModule
+from rowcast_export.incremental_file import make_incremental
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.vqgan_export.conftest import TINY
@@ -30,7 +31,7 @@ def tiny_files(
     palette = folder / "palette.npy"
     model = to_onnx(tiny_decoder)
     full.write_bytes(with_metadata(model, describe(model, tiny_decoder, "tiny", "ab" * 32)))
-    export_incremental(tiny_decoder, incremental, "tiny", "ab" * 32, threads=1)
+    make_incremental(IncrementalModule(tiny_decoder), incremental, "tiny", "ab" * 32, threads=1)
     colours = np.random.default_rng(0).integers(0, 256, (50, 1, 1, 3), np.uint8)
     palette.write_bytes(npy_bytes(colours))
     sizes = {("full", "fp32"): full.stat().st_size, ("palette", "uint8"): palette.stat().st_size}

@@ -14,7 +14,8 @@ import pytest
 import torch
 from rowcast.errors import DetokenizerError
 from rowcast.incremental import IncrementalDecoder
-from rowcast_export.incremental_file import export_incremental
+from rowcast_export.incremental import IncrementalModule
+from rowcast_export.incremental_file import make_incremental
 from rowcast_export.incremental_painting import OnnxUpdater, Painting
 from rowcast_export.runtime import to_bytes
 from rowcast_export.vqgan import VQGANDecoder
@@ -33,7 +34,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("incremental") / "incremental.onnx"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    export_incremental(decoder, file, "tiny", "ab" * 32, threads=1)
+    make_incremental(IncrementalModule(decoder), file, "tiny", "ab" * 32, threads=1)
     torch.set_num_threads(threads)
     return file
 

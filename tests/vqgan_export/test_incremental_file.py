@@ -12,11 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export import incremental_verify
+from rowcast_export.export import export_detokenizer
+from rowcast_export.formats import read_detokenizer
 from rowcast_export.incremental import IncrementalModule
-from rowcast_export.incremental_file import NORM_STATISTICS, export_incremental
+from rowcast_export.incremental_calibration import calibrate
+from rowcast_export.incremental_file import CARRIED_FROM, NORM_STATISTICS, make_incremental
 from rowcast_export.incremental_painting import OnnxUpdater, Painting, TorchUpdater
 from rowcast_export.incremental_verify import Schedule, verify_incremental
 from rowcast_export.manifest import Exported
+from rowcast_export.settings import Settings, settle
 from rowcast_export.verify import VerificationFailed
 from rowcast_export.vqgan import VQGANDecoder
 
@@ -31,9 +35,10 @@ class Written:
 
 
 def write(decoder: VQGANDecoder, path: Path, redone: int = 5) -> Written:
-    export_incremental(decoder, path, "tiny", "ab" * 32, redone, threads=1)
-    metadata = {item.key: item.value for item in onnx.load(path).metadata_props}
-    return Written(path, IncrementalModule(decoder), metadata)
+    calibration = calibrate(decoder) if redone < CARRIED_FROM else None
+    module = IncrementalModule(decoder, calibration)
+    _, metadata, _ = make_incremental(module, path, "tiny", "ab" * 32, redone, threads=1)
+    return Written(path, module, metadata)
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +92,14 @@ def test_the_same_decoder_gives_the_same_bytes(
     assert again.path.read_bytes() == written.path.read_bytes()
 
 
-def test_nothing_is_written_where_verification_fails(
-    module: VQGANDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nothing_is_exported_where_verification_fails(
+    checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incremental_verify, "LARGEST_DIFFERENCE", -1.0)
+    checkpoint = read_detokenizer(checkpoint_file)
+    settings = settle(checkpoint.metadata, Settings("tiny"))
     with pytest.raises(VerificationFailed, match="values differ by"):
-        write(module, tmp_path / "out" / "incremental.onnx")
+        export_detokenizer(checkpoint, tmp_path / "out", settings, threads=1, incremental=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,8 +114,9 @@ def borrowed(
 ) -> Path:
     """The same with its weights in the full decoder's file."""
     path = tmp_path_factory.mktemp("borrowed") / "incremental.onnx"
-    full = exported.path
-    export_incremental(module, path, "tiny", "ab" * 32, threads=1, full=full)
+    weights = exported.path.name, exported.path.read_bytes()
+    incremental = IncrementalModule(module)
+    make_incremental(incremental, path, "tiny", "ab" * 32, threads=1, weights=weights)
     return path
 
 

@@ -46,16 +46,12 @@ import onnx
 import torch
 
 from rowcast_export.incremental import REDONE_HALF_ROWS, IncrementalModule
-from rowcast_export.incremental_calibration import calibrate
 from rowcast_export.incremental_painting import OnnxUpdater
 from rowcast_export.incremental_self_test import make_incremental_self_test
 from rowcast_export.incremental_verify import IncrementalAgreement, verify_incremental
-from rowcast_export.pending import pending_files
-from rowcast_export.runtime import Ids
 from rowcast_export.settings import FORMAT_VERSION, OPSETS
 from rowcast_export.tracing import trace, with_metadata
 from rowcast_export.verify import Progress
-from rowcast_export.vqgan import VQGANDecoder
 from rowcast_export.weights import borrow_weights, weights_notes
 
 FILE_NAME: Final = "incremental.onnx"
@@ -65,50 +61,9 @@ NORM_STATISTICS: Final = {
     "calibrated": "trunk: rows so far, exact; band: window as decoded, rows above it as the coarse "
     "band with gains and offsets fitted at export",
 }
-CARRIED_FROM: Final = 5  # redone half rows; with fewer, rows leave the window too early
-
-
-def export_incremental(
-    decoder: VQGANDecoder,
-    path: Path,
-    name: str,
-    source_sha256: str,
-    redone_half_rows: int = REDONE_HALF_ROWS,
-    opset: int = OPSETS[0],
-    threads: int = 0,
-    on_progress: Progress = lambda what, done, total: None,
-    grids: Ids | None = None,
-    full: Path | None = None,
-) -> IncrementalAgreement:
-    """Write the file; it appears only after it has been verified against torch.
-
-    `name` is the model's, `source_sha256` the checkpoint's. `full` is the full decoder's fp32 file,
-    whose weights it takes; without it the weights are inside. From CARRIED_FROM redone half rows on
-    the norms' statistics are carried; else they are calibrated on `grids`, see `calibrate`. Raises
-    NotIncremental, ValueError for a window that would not redo anything, VerificationFailed or
-    OSError.
-    """
-    if redone_half_rows < 1:
-        raise ValueError(f"redone_half_rows must be at least 1, not {redone_half_rows}")
-    calibration = None
-    if redone_half_rows < CARRIED_FROM:
-        on_progress("calibrating the norms", 0, 0)
-        calibration = calibrate(decoder, grids)
-    module = IncrementalModule(decoder, calibration)
-    weights = None if full is None else (full.name, full.read_bytes())
-    with pending_files([path]) as [pending]:
-        *_, agreement = make_incremental(
-            module,
-            pending,
-            name,
-            source_sha256,
-            redone_half_rows,
-            opset,
-            threads,
-            on_progress,
-            weights,
-        )
-    return agreement
+# Redone half rows from which on the norms' statistics are carried: with fewer, rows leave the
+# window too early, and the module needs a calibration (incremental_calibration.py).
+CARRIED_FROM: Final = 5
 
 
 def make_incremental(
@@ -122,10 +77,11 @@ def make_incremental(
     on_progress: Progress = lambda what, done, total: None,
     weights: tuple[str, bytes] | None = None,
 ) -> tuple[bytes, dict[str, str], IncrementalAgreement]:
-    """Write and verify a file that is to be renamed; its bytes, metadata and agreement.
+    """Write the file and verify it against torch; its bytes, metadata and agreement.
 
-    `weights` are the name and the bytes of the full decoder's fp32 file, else they are inside.
-    Raises VerificationFailed or OSError.
+    `name` is the model's, `source_sha256` the checkpoint's. `weights` are the name and the bytes of
+    the full decoder's fp32 file, else they are inside. Raises NotIncremental, VerificationFailed,
+    OSError, or ValueError for a window that would not redo anything.
     """
     on_progress("tracing the updates", 0, 0)
     data, metadata = to_file(module, name, source_sha256, redone_half_rows, opset, weights)
@@ -143,6 +99,8 @@ def to_file(
     weights: tuple[str, bytes] | None = None,
 ) -> tuple[bytes, dict[str, str]]:
     """The bytes of a file, not verified, and its metadata; see `make_incremental`."""
+    if redone_half_rows < 1:
+        raise ValueError(f"redone_half_rows must be at least 1, not {redone_half_rows}")
     model = to_onnx(module, opset)
     metadata = describe(model, module, name, source_sha256, redone_half_rows)
     if weights is not None:
