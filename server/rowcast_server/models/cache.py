@@ -12,30 +12,36 @@ from pathlib import Path
 
 from rowcast.cache import default_cache
 
-SECONDS_UNTIL_SWEPT = 86_400
+DAY = 86_400  # seconds
+UNFINISHED = DAY  # then its process was killed
+UNUSED = 30 * DAY  # other weights, another dtype, or an older Rowcast's: gigabytes each
 
 
 def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Path:
     """The folder ``kind``/``digest`` of the cache; if it is not there, ``make`` fills a new one.
 
-    It gets its name when it is whole. Of two that make it at once, the first wins.
+    It gets its name when it is whole. Of two that make it at once, the first wins. A folder that
+    was not asked for in thirty days is removed when another of its kind is made.
     """
     folder = default_cache() / kind / digest.hex()[:32]
     if not folder.is_dir():
-        _sweep(folder)
+        _sweep(folder.parent)
         try:
             new_folder(folder, make)
         except OSError:
             if not folder.is_dir():
                 raise
+    with contextlib.suppress(OSError):  # a cache that is only read
+        os.utime(folder)
     return folder
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what was left unfinished more than a day ago by a process that was killed."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
+def _sweep(kind: Path) -> None:
+    """Remove what was left unfinished, and what has not been used for long."""
+    for left in kind.glob("*"):
         with contextlib.suppress(OSError):
-            if left.stat().st_mtime < time.time() - SECONDS_UNTIL_SWEPT:
+            age = time.time() - left.stat().st_mtime
+            if age > (UNFINISHED if left.name.startswith(".") else UNUSED):
                 shutil.rmtree(left, ignore_errors=True)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -90,32 +88,3 @@ def test_a_full_disk_leaves_nothing_behind(
     assert written == 1
     assert list((own_cache / "graphs").iterdir()) == []
     logits(model, model.digest)
-
-
-def test_what_a_killed_process_left_is_swept_after_a_day(tmp_path: Path, own_cache: Path) -> None:
-    model = load(str(write_min_dalle_folder(tmp_path / "model")))
-    logits(model, model.digest)
-    for folder in list((own_cache / "graphs").iterdir()):
-        for age in (0, 100_000):
-            left = folder.with_name(f".{folder.name}.left{age}")
-            left.mkdir()
-            os.utime(left, (time.time() - age,) * 2)
-        shutil.rmtree(folder)
-    logits(model, model.digest)
-    names = [path.name for path in (own_cache / "graphs").iterdir()]
-    assert sum(name.endswith("left0") for name in names) == 2
-    assert len(names) == 4
-
-
-def test_of_two_that_write_at_once_the_first_wins(tmp_path: Path, own_cache: Path) -> None:
-    from rowcast_server.models.cache import cached_folder
-
-    def make(folder: Path) -> None:
-        (folder / "file").write_text("second")
-        first = own_cache / "kind" / (b"digest").hex()
-        first.mkdir(parents=True, exist_ok=True)
-        (first / "file").write_text("first")
-
-    folder = cached_folder("kind", b"digest", make)
-    assert (folder / "file").read_text() == "first"
-    assert len(list(folder.parent.iterdir())) == 1
