@@ -77,7 +77,7 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
         digest=ours.digest,
     )
     runner.open(0, text_request(text, guidance=GUIDANCE))
-    cross = runner._texts["cross_keys_0"][0]  # [heads, 64, text]
+    cross = runner._texts["cross_keys_0"][0]  # [1, 1, heads, 64, text]
     spread = keys[1].numpy().T.reshape(cross.shape).copy()  # the prompt's is the second
     spread[..., np.equal(text, PAD_TOKEN)] = 0  # padding is masked, and not computed
     worst = 0.0

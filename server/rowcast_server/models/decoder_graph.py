@@ -10,7 +10,6 @@ order whatever the position and the company: the bits of a picture depend on tha
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -40,7 +39,7 @@ def decoder_step_graph(
     those of as many steps, since no sum is made in another order for having more rows beside it.
     """
     graph = Graph(decoder, store, int8=int8)
-    grid_positions, width = shape_of(decoder, "embed_positions.weight")
+    grid_positions, _ = shape_of(decoder, "embed_positions.weight")
     pictures, tokens = "pictures", "n"
     inputs = [
         helper.make_tensor_value_info("tokens", TensorProto.INT64, [pictures, tokens]),
@@ -58,11 +57,8 @@ def decoder_step_graph(
     x = graph.layer_norm(graph.op("Add", embedded, placed), "layernorm_embedding")
     x = graph.op("Unsqueeze", x, graph.integers(1))  # [pictures, 1 stream, n, width]
 
-    places = graph.constant("places", np.arange(grid_positions, dtype=np.int64))
-    here = graph.op("Unsqueeze", positions, graph.integers(1, 3, 4))  # [pictures, 1, n, 1, 1]
-    mask = graph.masked_bias(graph.op("LessOrEqual", places, here))  # [pictures, 1, n, 1, places]
-    text = _TextAttention(graph, width)
-    window = Window("positions", mask, graph.op("Shape", x, start=0, end=3), grid_positions)
+    text = _TextAttention(graph)
+    window = Window(graph, x, positions, grid_positions)
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}"
         attention = ATTENTIONS[cache](graph, window, layer)
@@ -73,7 +69,7 @@ def decoder_step_graph(
         x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
         if layer == 0:
             x = graph.op("Concat", *[x] * STREAMS, axis=1)
-            window = window.with_batch_shape(graph.op("Shape", x, start=0, end=3))
+            window = window.of_streams(x)
 
         normed = graph.layer_norm(x, f"{name}.pre_encoder_attn_layer_norm")
         attended = graph.linear(text.attend(normed, layer), f"{name}.encoder_attn.out_proj")
@@ -105,34 +101,35 @@ class _TextAttention:
     ``no_text_keys_l``, ``no_text_values_l`` of the empty one, whose length they have: [1, …].
     """
 
-    def __init__(self, graph: Graph, width: int) -> None:
-        self._graph, self._width = graph, width
-        self.inputs = [floats("bias", "pictures", 1, 1, "text")]
-        self._bias = graph.op("Unsqueeze", "bias", graph.integers(1))
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.inputs = [floats("bias", "pictures", 1, 1, 1, 1, "text")]
 
     def attend(self, normed: str, layer: int) -> str:
         """[pictures, 2, n, width] -> as much, all heads side by side."""
-        graph, heads = self._graph, self._width // HEAD_WIDTH
+        graph, heads = self._graph, self._graph.width // HEAD_WIDTH
         name = f"layers.{layer}.encoder_attn"
         queries = graph.scaled(graph.linear(normed, f"{name}.q_proj"))
-        conditional, unconditional = graph.parts(queries, 1, 1, axis=1)
-        mixed = []
-        for kind, batch, text, part, bias in (
-            ("cross", "pictures", "text", conditional, self._bias),
-            ("no_text", 1, "no_text", unconditional, None),
-        ):
-            keys, values = f"{kind}_keys_{layer}", f"{kind}_values_{layer}"
-            self.inputs += [
-                floats(keys, batch, heads, HEAD_WIDTH, text),
-                floats(values, batch, heads, text, HEAD_WIDTH),
-            ]
-            split = graph.op("Reshape", part, graph.integers(0, -1, heads, 1, HEAD_WIDTH))
-            keys, values = (
-                graph.op("Unsqueeze", each, graph.integers(1)) for each in (keys, values)
-            )
-            scores = graph.op("MatMul", split, keys)  # [pictures, n, heads, 1, text]
-            if bias is not None:
-                scores = graph.op("Add", scores, bias)
-            attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), values)
-            mixed.append(graph.op("Reshape", attended, graph.integers(0, 1, -1, self._width)))
-        return graph.op("Concat", *mixed, axis=1)
+        split = graph.integers(0, STREAMS, -1, heads, 1, HEAD_WIDTH)
+        conditional, unconditional = graph.parts(graph.op("Reshape", queries, split), 1, 1, axis=1)
+        mixed = [
+            self._over("cross", layer, conditional, "pictures", "text", "bias"),
+            self._over("no_text", layer, unconditional, 1, "no_text", None),
+        ]
+        together = graph.op("Concat", *mixed, axis=1)
+        return graph.op("Reshape", together, graph.integers(0, STREAMS, -1, graph.width))
+
+    def _over(
+        self, kind: str, layer: int, queries: str, batch: str | int, text: str, bias: str | None
+    ) -> str:
+        """Queries of one stream [pictures, 1, n, heads, 1, 64] over a text -> as much."""
+        graph, heads = self._graph, self._graph.width // HEAD_WIDTH
+        keys, values = f"{kind}_keys_{layer}", f"{kind}_values_{layer}"
+        self.inputs += [
+            floats(keys, batch, 1, 1, heads, HEAD_WIDTH, text),
+            floats(values, batch, 1, 1, heads, text, HEAD_WIDTH),
+        ]
+        scores = graph.op("MatMul", queries, keys)  # [pictures, 1, n, heads, 1, text]
+        if bias is not None:
+            scores = graph.op("Add", scores, bias)
+        return graph.op("MatMul", graph.op("Softmax", scores, axis=-1), values)

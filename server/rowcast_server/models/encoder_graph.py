@@ -23,14 +23,15 @@ def encoder_graph(
     """Text to what the decoder attends to, computed once a picture.
 
     ``text_ids`` [batch, tokens] int64, tokens as many as the text has, or more with padding ->
-    ``bias`` [batch, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l``
-    [batch, heads, 64, tokens] and ``cross_values_l`` [batch, heads, tokens, 64], float32.
+    ``bias`` [batch, 1, 1, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l``
+    [batch, 1, 1, heads, 64, tokens] and ``cross_values_l`` [batch, 1, 1, heads, tokens, 64],
+    float32: of one stream, for any number of a picture's tokens.
     """
     graph = Graph(encoder, store)
     tokens = 0  # in a Reshape: as the input has them
     not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
-    allowed = graph.op("Unsqueeze", not_pad, graph.integers(1, 2))
-    graph.op("Identity", graph.masked_bias(allowed), output="bias")
+    bias = graph.masked_bias(graph.op("Unsqueeze", not_pad, graph.integers(1, 2)))
+    graph.op("Unsqueeze", bias, graph.integers(1, 2), output="bias")
     x = graph.op("Gather", graph.table("embed_tokens.weight"), "text_ids")
     count = graph.op("Shape", "text_ids", start=1, end=2)
     places = graph.table("embed_positions.weight")
@@ -42,7 +43,7 @@ def encoder_graph(
         queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), tokens)
         keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), tokens)
         values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), tokens)
-        scores = graph.op("Add", graph.scores(queries, keys), "bias")
+        scores = graph.op("Add", graph.scores(queries, keys), bias)
         weights = graph.op("Softmax", scores, axis=-1)
         attended = graph.merge(graph.op("MatMul", weights, values), tokens)
         attended = graph.linear(attended, f"{name}.self_attn.out_proj")
@@ -52,14 +53,16 @@ def encoder_graph(
 
     cross = graph.with_weights(decoder, "decoder.")
     heads = shape_of(decoder, "embed_positions.weight")[1] // HEAD_WIDTH
-    outputs = [floats("bias", "batch", 1, 1, "tokens")]
+    outputs = [floats("bias", "batch", 1, 1, 1, 1, "tokens")]
+    one = cross.integers(1, 2)
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}.encoder_attn"
         keys = cross.keys(cross.linear(state, f"{name}.k_proj"), tokens)
-        cross.op("Identity", keys, output=f"cross_keys_{layer}")
+        cross.op("Unsqueeze", keys, one, output=f"cross_keys_{layer}")
         values = cross.heads(cross.linear(state, f"{name}.v_proj"), tokens)
-        cross.op("Identity", values, output=f"cross_values_{layer}")
-        outputs.append(floats(f"cross_keys_{layer}", "batch", heads, HEAD_WIDTH, "tokens"))
-        outputs.append(floats(f"cross_values_{layer}", "batch", heads, "tokens", HEAD_WIDTH))
+        cross.op("Unsqueeze", values, one, output=f"cross_values_{layer}")
+        of_heads = "batch", 1, 1, heads
+        outputs.append(floats(f"cross_keys_{layer}", *of_heads, HEAD_WIDTH, "tokens"))
+        outputs.append(floats(f"cross_values_{layer}", *of_heads, "tokens", HEAD_WIDTH))
     text = helper.make_tensor_value_info("text_ids", TensorProto.INT64, ["batch", "tokens"])
     return graph.model("encoder", [text], outputs)

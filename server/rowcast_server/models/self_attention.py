@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -39,25 +38,48 @@ def updated(cache: str) -> str:
     return f"{cache}_updated"
 
 
-@dataclass(frozen=True)
 class Window:
-    """Where a pass's tokens stand: the first's position of each picture [pictures], the bias that
-    masks what comes after each token [pictures, 1, n, 1, places], the tensor that says
-    [pictures, streams, n], and how many places there are."""
+    """Where a pass's tokens stand.
 
-    positions: str
-    mask_bias: str
-    batch_shape: str
-    places: int
+    ``x`` is [pictures, streams, n, width], ``positions`` [pictures, n] are the tokens' own; caches
+    hold ``places`` of them, and take the pass's from the input ``positions`` [pictures] on.
+    """
 
-    def with_batch_shape(self, batch_shape: str) -> Window:
-        return replace(self, batch_shape=batch_shape)
+    def __init__(self, graph: Graph, x: str, positions: str, places: int) -> None:
+        self._graph, self._positions, self.places = graph, positions, places
+        self._batch_shape = graph.op("Shape", x, start=0, end=3)
+        self._shapes: dict[tuple[int, ...], str] = {}
+        self._masks: dict[int, str] = {}
+
+    def of_streams(self, x: str) -> Window:
+        """The same for another number of streams."""
+        other = Window(self._graph, x, self._positions, self.places)
+        other._masks = self._masks
+        return other
+
+    def shape(self, *sizes: int) -> str:
+        """The tensor [pictures, streams, n, *sizes]."""
+        if sizes not in self._shapes:
+            ends = self._graph.integers(*sizes)
+            self._shapes[sizes] = self._graph.op("Concat", self._batch_shape, ends, axis=0)
+        return self._shapes[sizes]
+
+    def mask_bias(self, between: int) -> str:
+        """The bias that masks what comes after each token: [pictures, 1, n, 1 …, places], with as
+        many axes ``between`` as there are in scores."""
+        if between not in self._masks:
+            graph = self._graph
+            places = graph.constant("places", np.arange(self.places, dtype=np.int64))
+            axes = graph.integers(1, *range(3, 4 + between))
+            here = graph.op("Unsqueeze", self._positions, axes)
+            self._masks[between] = graph.masked_bias(graph.op("LessOrEqual", places, here))
+        return self._masks[between]
 
 
 class SelfAttention(ABC):
     """A layer's, and its caches as inputs and outputs of the graph.
 
-    Caches are [pictures, streams, …], with as many streams as `streams_of` says.
+    Caches are [pictures, streams, 1, …], with as many streams as `streams_of` says.
     """
 
     def __init__(self, graph: Graph, window: Window, layer: int) -> None:
@@ -73,60 +95,58 @@ class SelfAttention(ABC):
         """[pictures, streams, n, width] -> as much, all heads side by side, before out_proj."""
 
     def _remember(self, kind: str, update: str, shape: tuple[int, ...], axis: int) -> str:
-        """A cache ``kind`` of ``shape`` for each stream, with the update in its places along
-        ``axis`` -> [pictures, streams, 1, *shape], for products with each token."""
+        """The cache ``kind`` [pictures, streams, 1, *shape], for products with each token, once the
+        update stands in its places along ``axis`` of the shape."""
         graph, name = self._graph, f"{kind}_{self._layer}"
         streams = streams_of(self._layer)
-        self.inputs.append(floats(name, "pictures", streams, *shape))
-        self.outputs.append(floats(updated(name), "pictures", streams, *shape))
-        places = name, update, self._window.positions
-        graph.op("TensorScatter", *places, output=updated(name), axis=2 + axis)
-        return graph.op("Unsqueeze", updated(name), graph.integers(2))
+        self.inputs.append(floats(name, "pictures", streams, 1, *shape))
+        self.outputs.append(floats(updated(name), "pictures", streams, 1, *shape))
+        places = name, update, "positions"
+        return graph.op("TensorScatter", *places, output=updated(name), axis=3 + axis)
 
-    def _weights(self, scores: str) -> str:
-        masked = self._graph.op("Add", scores, self._window.mask_bias)
+    def _weights(self, scores: str, between: int) -> str:
+        masked = self._graph.op("Add", scores, self._window.mask_bias(between))
         return self._graph.op("Softmax", masked, axis=-1)
 
 
 class KeysAndValues(SelfAttention):
-    """``self_keys_l`` [pictures, streams, heads, 64, places] and ``self_values_l``
-    [pictures, streams, heads, places, 64]."""
+    """``self_keys_l`` [pictures, streams, 1, heads, 64, places] and ``self_values_l``
+    [pictures, streams, 1, heads, places, 64]."""
 
     def attend(self, normed: str) -> str:
         graph, heads, places = self._graph, self._heads, self._window.places
         queries, keys, values = graph.linears(normed, self._name, "q_proj", "k_proj", "v_proj")
-        split = graph.integers(0, 0, 0, heads, HEAD_WIDTH)
+        split = graph.integers(0, 0, 1, -1, heads, HEAD_WIDTH)
         keys, values = (graph.op("Reshape", each, split) for each in (keys, values))
-        keys = graph.op("Transpose", keys, perm=[0, 1, 3, 4, 2])
-        values = graph.op("Transpose", values, perm=[0, 1, 3, 2, 4])
+        keys = graph.op("Transpose", keys, perm=[0, 1, 2, 4, 5, 3])
+        values = graph.op("Transpose", values, perm=[0, 1, 2, 4, 3, 5])
         keys = self._remember("self_keys", keys, (heads, HEAD_WIDTH, places), 2)
         values = self._remember("self_values", values, (heads, places, HEAD_WIDTH), 1)
         queries = graph.scaled(queries)
         queries = graph.op("Reshape", queries, graph.integers(0, 0, 0, heads, 1, HEAD_WIDTH))
         scores = graph.op("MatMul", queries, keys)  # [pictures, streams, n, heads, 1, places]
-        scores = graph.op("Squeeze", scores, graph.integers(4))
-        weights = graph.op("Unsqueeze", self._weights(scores), graph.integers(4))
-        attended = graph.op("MatMul", weights, values)
+        attended = graph.op("MatMul", self._weights(scores, between=2), values)
         return graph.op("Reshape", attended, graph.integers(0, 0, 0, self._width))
 
 
 class States(SelfAttention):
-    """``self_states_l`` [pictures, streams, places, width]: inputs of the key and value matrices.
+    """``self_states_l`` [pictures, streams, 1, places, width]: what keys and values are made from.
 
     A head's score with a state s is q (K s) = (q K) s; the values' sum Σ w (V s) is V (Σ w s).
     """
 
     def attend(self, normed: str) -> str:
         graph, heads, width = self._graph, self._heads, self._width
-        states = self._remember("self_states", normed, (self._window.places, width), 0)
+        update = graph.op("Unsqueeze", normed, graph.integers(2))
+        states = self._remember("self_states", update, (self._window.places, width), 0)
         queries = graph.scaled(graph.linear(normed, f"{self._name}.q_proj"))
         queries = graph.op("Reshape", queries, graph.integers(-1, heads, HEAD_WIDTH))
         queries = self._for_each(self._key_matrices(), queries)  # [heads, width, rows]
         queries = graph.op("Transpose", queries, perm=[2, 0, 1])
-        queries = self._of_batch(queries, heads, width)
+        queries = graph.op("Reshape", queries, self._window.shape(heads, width))
         scores = graph.op("FusedMatMul", states, queries, domain=MICROSOFT, transB=1)
         scores = graph.op("Transpose", scores, perm=[0, 1, 2, 4, 3])  # [… n, heads, places]
-        mixed = graph.op("MatMul", self._weights(scores), states)  # [… n, heads, width]
+        mixed = graph.op("MatMul", self._weights(scores, between=1), states)  # [… n, heads, width]
         whole = WHOLE_SUM if width % WHOLE_SUM == 0 else HEAD_WIDTH
         parts = width // whole
         mixed = graph.op("Reshape", mixed, graph.integers(-1, heads * parts, whole))
@@ -134,7 +154,7 @@ class States(SelfAttention):
         sums = graph.op("Reshape", sums, graph.integers(heads, parts, HEAD_WIDTH, -1))
         attended = graph.op("ReduceSum", sums, graph.integers(1), keepdims=0)
         attended = graph.op("Transpose", attended, perm=[2, 0, 1])  # [rows, heads, 64]
-        return self._of_batch(attended, width)
+        return graph.op("Reshape", attended, self._window.shape(width))
 
     def _for_each(self, matrices: str, x: str) -> str:
         """Matrices [k, a, b] and x [rows, k, b] -> [k, a, rows].
@@ -143,12 +163,6 @@ class States(SelfAttention):
         the other one in each step.
         """
         return self._graph.op("FusedMatMul", matrices, x, domain=MICROSOFT, transB=1, transBatchB=1)
-
-    def _of_batch(self, x: str, *sizes: int) -> str:
-        """[rows, …] -> [pictures, streams, n, *sizes]."""
-        ends = self._graph.integers(*sizes)
-        shape = self._graph.op("Concat", self._window.batch_shape, ends, axis=0)
-        return self._graph.op("Reshape", x, shape)
 
     def _key_matrices(self) -> str:
         """[heads, width, 64], from [heads * 64, width]."""
