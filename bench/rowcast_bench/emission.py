@@ -24,8 +24,7 @@ from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner import PendingRow
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.models.loading import LoadedModel, load, load_transformer
-from rowcast_server.models.sources import EMBEDDED, find_in
+from rowcast_server.models.loading import load
 from rowcast_server.server import RowcastServer
 from websockets.asyncio.server import ServerConnection
 
@@ -63,7 +62,7 @@ class StampedServer:
     """A server on any free port, whose rows are timed from sampling to the socket."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._model = _with_any_detokenizer(folder)
+        self._model = load(str(folder))
         self._threads = threads
         self._delays: list[float] = []
         self._loop = asyncio.new_event_loop()
@@ -134,18 +133,6 @@ class StampedServer:
             [PictureRequest(text, seed, 0, Sampling(), STREAMING_ROWS) for seed in range(JOBS)],
         )
         return time.perf_counter() - begun
-
-
-def _with_any_detokenizer(folder: Path) -> LoadedModel:
-    """Viewers here decode nothing, so postcard's file stands in for the one not needed."""
-    embedded = load(EMBEDDED)
-    return LoadedModel(
-        **vars(load_transformer(find_in(folder))),
-        pixels_per_token=embedded.pixels_per_token,
-        detokenizer=embedded.detokenizer,
-        detokenizer_sha256=embedded.detokenizer_sha256,
-        files=embedded.files,
-    )
 
 
 async def _view(url: str, rows: int, stop_row: int, told: Callable[[int], object]) -> float:

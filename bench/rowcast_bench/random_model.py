@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 IMAGE_TOKENS: Final = 256
 TEXT_TOKENS: Final = 64
 CODES: Final = 16_384
+DETOKENIZER: Final = "detokenizer.onnx"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def write_weights(folder: Path, sizes: Sizes, seed: int = 0) -> None:
 def random_model(name: str, cache: Path, tell: Callable[[str], object] = lambda text: None) -> Path:
     """The folder of a random model of `SIZES`, written into ``cache`` unless it is there."""
     folder = cache / "bench" / f"random-{name}"
-    if not folder.exists():
+    if not (folder / DETOKENIZER).exists():
         tell(f"writing random weights of the size of {name} into {folder} …")
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -96,5 +99,31 @@ def random_model(name: str, cache: Path, tell: Callable[[str], object] = lambda 
         vocabulary = {piece: index for index, piece in enumerate(PIECES)}
         (partial / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
         (partial / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+        write_detokenizer(partial / DETOKENIZER, SIZES[name].image_vocabulary)
+        shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     return folder
+
+
+def write_detokenizer(path: Path, codes: int) -> None:
+    """One grey a code: a server must have a detokenizer, though nothing here is painted."""
+    shades = np.linspace(0, 1, codes, dtype=np.float32)[:, None].repeat(3, axis=1)
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "rows", "cols"])
+    pixels = helper.make_tensor_value_info(
+        "pixels", TensorProto.FLOAT, ["batch", 3, "rows", "cols"]
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["shades", "ids"], ["shaded"]),
+            helper.make_node("Transpose", ["shaded"], ["pixels"], perm=[0, 3, 1, 2]),
+        ],
+        "detokenizer",
+        [ids],
+        [pixels],
+        initializer=[numpy_helper.from_array(shades, "shades")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    notes = {"format": "1", "kind": "full", "precision": "fp32", "model": "random"}
+    notes |= {"codebook_size": str(codes), "pixels_per_token": "1"}
+    helper.set_model_props(model, {f"rowcast.{key}": value for key, value in notes.items()})
+    path.write_bytes(model.SerializeToString())

@@ -35,7 +35,7 @@ JOBS: Final = (1, 8)
 
 def run(revision: str, size: str, threads: int, console: Console) -> dict[str, Any]:
     """Milliseconds a token of both; ratios over 1 mean that the working tree is faster."""
-    model = "postcard" if size == "small" else str(_with_detokenizer(size, console))
+    model = str(random_model(size, default_cache(), console.print))
     here = Path(_git("rev-parse", "--show-toplevel"))
     commit = _git("rev-parse", "--short", revision)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,39 +80,24 @@ async def _seconds(url: str, jobs: int) -> float:
         return (time.perf_counter() - begun) / tokens
 
 
-def _with_detokenizer(size: str, console: Console) -> Path:
-    """The random model with a detokenizer beside it, which a server must have; none is fetched."""
-    from rowcast_server.models.loading import load
-
-    folder = random_model(size, default_cache(), console.print)
-    target = folder / "detokenizer.onnx"
-    if not target.exists():
-        target.symlink_to(load("postcard").detokenizer)
-    return folder
-
-
 @contextmanager
 def _served(tree: Path, model: str, threads: int) -> Iterator[str]:
     """The URL of a server that runs from a source tree."""
     paths = os.pathsep.join(str(tree / package) for package in PACKAGES)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "rowcast", "serve", "--model", model),
-            *("--port", "0", "--http-port", "0", "--threads", str(threads)),
-        ],
-        env=os.environ | {"PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        words = process.stdout.readline().split()
-        if words[:1] != ["ready"]:
-            raise RowcastError(f"the server of {tree} did not start; its message stands above")
-        yield words[1]
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    command = [
+        *(sys.executable, "-m", "rowcast", "serve", "--model", model),
+        *("--port", "0", "--http-port", "0", "--threads", str(threads)),
+    ]
+    environment = os.environ | {"PYTHONPATH": paths}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            if words[:1] != ["ready"]:
+                raise RowcastError(f"the server of {tree} did not start; its message stands above")
+            yield words[1]
+        finally:
+            process.terminate()
 
 
 def _git(*arguments: str) -> str:
