@@ -144,8 +144,9 @@ class OnnxRunner:
             padded = self._texts[name][slot]
             padded[...] = MASKED if name == "bias" else 0
             padded[tuple(map(slice, array.shape[1:]))] = array[0]
-        for cache in self._caches.values():
-            cache[slot] = 0  # of broken logits a NaN may be left, which goes through any mask
+        if self._requests[slot] is not None:
+            for cache in self._caches.values():
+                cache[slot] = 0  # of broken logits a NaN may be left, which goes through any mask
         self._requests[slot] = request
         self._guidance[slot] = request.sampling.guidance
         self._drafts[slot] = Draft(self.grid.cols)

@@ -263,3 +263,16 @@ def test_broken_logits_leave_nothing_behind_for_the_next_picture(
     assert isinstance(events[-1], PictureEnded)
     assert "not finite" in events[-1].text
     assert (ids_alone(runner, job) == expected).all()
+
+
+def test_a_nan_that_nothing_was_drawn_from_is_not_left_either(
+    model: LoadedModel, cache: CacheKind
+) -> None:
+    """As of a picture that is cancelled between a damaged prefix and its first draw."""
+    runner = make_runner(model, cache, slots=1)
+    job = requests(model)[2]
+    expected = ids_alone(runner, job)
+    runner.open(0, job)
+    for buffer in runner._caches.values():
+        buffer[:] = np.nan
+    assert (ids_alone(runner, job) == expected).all()
