@@ -37,12 +37,18 @@ def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Pat
 
 
 def _sweep(kind: Path) -> None:
-    """Remove what was left unfinished, and what has not been used for long."""
+    """Remove what was left unfinished, and what has not been used for long.
+
+    The latter loses its name first: whoever is interrupted leaves no half of a folder under it, and
+    where files in use cannot be removed (Windows), it stays whole.
+    """
     for left in kind.glob("*"):
         with contextlib.suppress(OSError):
             age = time.time() - left.stat().st_mtime
-            if age > (UNFINISHED if left.name.startswith(".") else UNUSED):
-                shutil.rmtree(left, ignore_errors=True)
+            finished = not left.name.startswith(".")
+            if age > (UNUSED if finished else UNFINISHED):
+                doomed = left.rename(left.with_name(f".{left.name}.unused")) if finished else left
+                shutil.rmtree(doomed, ignore_errors=True)
 
 
 def new_folder(folder: Path, make: Callable[[Path], None]) -> None:

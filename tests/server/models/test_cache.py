@@ -66,6 +66,26 @@ def test_what_was_not_used_for_a_month_goes_when_another_is_made(own_cache: Path
     assert recent.is_dir()
     assert other_kind.is_dir()
     assert not unused.exists()
+    assert len(list((own_cache / "kind").iterdir())) == 3
+
+
+def test_one_who_is_interrupted_while_sweeping_leaves_no_half_under_a_name(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused = own_cache / "kind" / b"unused".hex()
+    make(aged(unused, 0))
+    (unused / "other").write_text("made")
+    aged(unused, 31 * 24)
+
+    def interrupt(folder: Path, ignore_errors: bool) -> None:
+        (folder / "file").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rowcast_server.models.cache.shutil.rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cached_folder("kind", b"digest", make)
+    assert (cached_folder("kind", b"unused", make) / "file").read_text() == "made"
 
 
 def test_of_two_that_write_at_once_the_first_wins(own_cache: Path) -> None:
@@ -77,3 +97,4 @@ def test_of_two_that_write_at_once_the_first_wins(own_cache: Path) -> None:
 
     folder = cached_folder("kind", b"digest", second)
     assert (folder / "file").read_text() == "first"
+    assert len(list(folder.parent.iterdir())) == 1
