@@ -38,6 +38,8 @@ def test_a_slot_of_torchs_takes_what_is_said(tiny_folder: Path) -> None:
         said = slot_bytes(model.decoder, str(dtype).removeprefix("torch."), None)
         assert memory.keys.nbytes + memory.values.nbytes == said.tokens
         assert memory.cross.nbytes == said.text
+    whole, half = (slot_bytes(model.decoder, name, None).all for name in ("float32", "bfloat16"))
+    assert half * 2 == whole
 
 
 def test_at_minis_size_the_cache_of_tokens_is_less_than_half_of_min_dalles() -> None:

@@ -77,9 +77,13 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
         digest=ours.digest,
     )
     runner.open(0, text_request(text, guidance=GUIDANCE))
-    cross = runner._texts["cross_keys_0"][0]  # [1, 1, heads, 64, text]
-    spread = keys[1].numpy().T.reshape(cross.shape).copy()  # the prompt's is the second
-    spread[..., np.equal(text, PAD_TOKEN)] = 0  # padding is masked, and not computed
+    cross_keys = max(
+        _cross_keys(mine, theirs, ids)
+        for mine, theirs, ids in (
+            (runner._no_text["no_text_keys_0"], keys[0], UNCONDITIONAL),
+            (runner._texts["cross_keys_0"], keys[1], text),
+        )
+    )
     worst = 0.0
     before = START_TOKEN
     for position, (logits, token) in enumerate(drawn):
@@ -91,7 +95,7 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
     same = np.equal(greedy, [token for _, token in drawn])
     return Agreement(
         encoder=encoder,
-        cross_keys=_relative(torch.from_numpy(cross), torch.from_numpy(spread)),
+        cross_keys=cross_keys,
         logits=worst,
         tokens=int(np.argmin([*same, False])),
         asked=tokens,
@@ -105,6 +109,13 @@ def _greedy(
     sampling = replace(Sampling(), top_k=1, guidance=GUIDANCE)
     request = PictureRequest(text, 0, 0, sampling, stop_row=-(-tokens // ours.grid.cols))
     return draw_whole(Engine(runner), request).ravel()[:tokens]
+
+
+def _cross_keys(ours: NDArray[np.float32], theirs: torch.Tensor, text: tuple[int, ...]) -> float:
+    """Ours [1, 1, 1, heads, 64, text] against [text, width]; padding is not computed."""
+    length = sum(token != PAD_TOKEN for token in text)
+    mine = torch.from_numpy(ours[0, 0, 0]).flatten(0, 1).T  # [text, width]
+    return _relative(mine[:length], theirs[:length])
 
 
 def _relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -135,10 +135,10 @@ def test_int8_weights_draw_nearly_the_same_logits_in_any_company(
     small = make_runner(model, cache, int8=True)
     for each in (runner, small):
         for slot in range(JOBS):
-            each.open(slot, text_request(text_of(model, "a red house")))
+            each.open(slot, text_request(text_of(model, "a red house"), guidance=1.0))
     first, start = np.zeros(JOBS, np.int64), np.full(JOBS, model.grid.start_token)
     exact, together = (each.logits(start, first) for each in (runner, small))
-    assert np.abs(together - exact).max() < 0.2 * exact.std()
+    assert np.abs(together - exact).max() < 0.1 * exact.std()
     alone = small.logits(start[:1], first[:1])
     assert alone[0].tobytes() == together[0].tobytes()
 
