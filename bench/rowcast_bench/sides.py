@@ -21,7 +21,7 @@ from rowcast_server.models.sources import find_in
 from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 
-from .memory import peak_bytes, resident_bytes
+from .memory import peak_bytes
 from .random_model import IMAGE_TOKENS, SIZES, build
 from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
 
@@ -51,7 +51,6 @@ class MinDalle:
         self._device, self._dtype = device, getattr(torch, dtype)
         torch.set_grad_enabled(False)
         self._sizes = SIZES[size]
-        before = resident_bytes()
         encoder, decoder = build(self._sizes)
         for module, file in ((encoder, "encoder.pt"), (decoder, "decoder.pt")):
             module.load_state_dict(torch.load(folder / file, weights_only=True), strict=False)
@@ -60,7 +59,6 @@ class MinDalle:
                 if hasattr(part, "token_indices"):
                     part.token_indices = part.token_indices.to(device)
         self._encoder, self._decoder = encoder, decoder
-        self.loaded_bytes = resident_bytes() - before
         self._text = load_transformer(find_in(folder), START_TOKEN).tokenizer.encode(PROMPT).ids
 
     def seconds_per_step(self, images: int, steps: int) -> float:
@@ -120,11 +118,7 @@ class MinDalle:
         return torch.zeros(size, device=self._device)  # float32, whatever the dtype
 
     def memory(self) -> dict[str, int]:
-        return {
-            "loaded": self.loaded_bytes,
-            "peak": peak_bytes(),
-            "cache": self._cache(images=1).nbytes,
-        }
+        return {"peak": peak_bytes(), "cache": self._cache(images=1).nbytes}
 
 
 class Ours:
@@ -139,7 +133,6 @@ class Ours:
         dtype: str = "float32",
         cache: CacheKind | None = None,
     ) -> None:
-        before = resident_bytes()
         self._model = load_transformer(find_in(folder), START_TOKEN)
         config = ServerConfig(
             threads=threads, slots=slots, devices=(device,), dtype=dtype, cache=cache
@@ -148,7 +141,6 @@ class Ours:
         kind = Placement(device, dtype).cache(cache)
         self._slot = slot_bytes(self._model.decoder, dtype, kind)
         self._text = text_of(self._model, PROMPT)
-        self.loaded_bytes = resident_bytes() - before
 
     def _request(self, seed: int, stop_row: int, sampling: Sampling) -> PictureRequest:
         return PictureRequest(self._text, seed, 0, sampling, stop_row)
@@ -208,12 +200,7 @@ class Ours:
         return 4 * sum(elements for _, elements in step_matrices(self._model))
 
     def memory(self) -> dict[str, int]:
-        return {
-            "loaded": self.loaded_bytes,
-            "peak": peak_bytes(),
-            "cache": self._slot.tokens,
-            "text": self._slot.text,
-        }
+        return {"peak": peak_bytes(), "cache": self._slot.tokens, "text": self._slot.text}
 
 
 def step_matrices(model: Transformer) -> list[tuple[str, int]]:

@@ -12,7 +12,6 @@ import onnx
 from onnx import TensorProto, helper
 
 from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
-from .tensors import shape_of
 
 PAD_TOKEN: Final = 1
 
@@ -52,7 +51,7 @@ def encoder_graph(
     state = graph.layer_norm(x, "final_ln")
 
     cross = graph.with_weights(decoder, "decoder.")
-    heads = shape_of(decoder, "embed_positions.weight")[1] // HEAD_WIDTH
+    heads = cross.width // HEAD_WIDTH
     outputs = [floats("bias", "batch", 1, 1, 1, 1, "tokens")]
     one = cross.integers(1, 2)
     for layer in range(layer_count(decoder)):
