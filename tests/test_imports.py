@@ -117,9 +117,9 @@ def test_in_what_serves_and_draws_torch_is_known_here_alone() -> None:
         "rowcast_server.engine.noise",
         "rowcast_server.engine.runner_torch",
         "rowcast_server.engine.sampling_torch",
-        "rowcast_server.models.dalle_bart",
-        "rowcast_server.models.device_weights",
-        "rowcast_server.models.static_decoder",
+        "rowcast_server.network.dalle_bart",
+        "rowcast_server.network.device_weights",
+        "rowcast_server.network.static_decoder",
         "rowcast_server.placement",
         "rowcast_server.runners",
     }

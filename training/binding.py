@@ -9,8 +9,8 @@ nouns themselves, one hop from the words that belong to them.
 from __future__ import annotations
 
 import torch
-from rowcast_server.models.dalle_bart import HEAD_WIDTH, DalleBartEncoder
 from rowcast_server.models.text import WORD_START, TextTokenizer
+from rowcast_server.network.dalle_bart import HEAD_WIDTH, DalleBartEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 

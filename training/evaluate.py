@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from rowcast_export.vqgan import VQGANDecoder
-from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder
 from rowcast_server.models.text import TextTokenizer
+from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 from rowcast_server.models.text import TextTokenizer, unconditional_ids
+from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 from torch import Tensor
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rowcast_server.models.dalle_bart import (
+from rowcast_server.models.text import TextTokenizer, unconditional_ids
+from rowcast_server.network.dalle_bart import (
     DalleBartDecoder,
     DalleBartEncoder,
     TransformerShape,
     text_mask,
 )
-from rowcast_server.models.text import TextTokenizer, unconditional_ids
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize

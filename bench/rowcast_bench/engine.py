@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rowcast.cache import default_cache
-from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import load
 from rowcast_server.models.sources import EMBEDDED
+from rowcast_server.network.cache_kind import CacheKind
 
 from .agreement import int8_agreement
 from .emission import StampedServer, summary, viewers

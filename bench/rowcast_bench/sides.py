@@ -15,9 +15,9 @@ from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.memory import slot_bytes
-from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
+from rowcast_server.network.cache_kind import CacheKind
 from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 

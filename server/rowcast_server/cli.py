@@ -16,7 +16,7 @@ from rowcast.errors import RowcastError
 
 from .config import ServerConfig
 from .engine.runner import WINDOW
-from .models.cache_kind import CacheKind
+from .network.cache_kind import CacheKind
 from .placement import DTYPES, place_all
 
 if TYPE_CHECKING:

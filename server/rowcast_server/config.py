@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from .models.cache_kind import CacheKind
+from .network.cache_kind import CacheKind
 
 
 def _default_threads() -> int:

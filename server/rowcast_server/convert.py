@@ -15,15 +15,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .errors import ModelError
+from .kept_folders import new_folder
 from .models import hub
-from .models.cache import new_folder
 from .models.checkpoints import open_checkpoint
 from .models.client_files import read_detokenizer
-from .models.errors import ModelError
 from .models.loading import Transformer, load_transformer
 from .models.safetensors_file import write_safetensors
 from .models.sources import ModelFiles, find
-from .models.tensors import Tensors
+from .network.tensors import Tensors
 
 DTYPES: Final[dict[str, np.dtype[Any] | None]] = {
     "keep": None,

@@ -8,11 +8,11 @@ from typing import Final
 import psutil
 from rowcast.errors import RowcastError
 
-from .models.cache_kind import CacheKind
-from .models.graph_builder import Weights, layer_count
-from .models.self_attention import STREAMS, streams_of
-from .models.tensors import shape_of
 from .models.text import TEXT_POSITIONS
+from .network.cache_kind import CacheKind
+from .network.graph_builder import Weights, layer_count
+from .network.self_attention import STREAMS, streams_of
+from .network.tensors import shape_of
 
 ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from rowcast.errors import RowcastError
 
-from .models.cache_kind import CacheKind, usual_cache
+from .network.cache_kind import CacheKind, usual_cache
 
 DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
 ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with

@@ -11,10 +11,10 @@ from rowcast.errors import RowcastError
 from rowcast_server import memory
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.memory import check_memory, slot_bytes
-from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import load
-from rowcast_server.models.static_decoder import StaticDecoder
 from rowcast_server.models.text import unconditional_ids
+from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.static_decoder import StaticDecoder
 
 
 @pytest.mark.parametrize("cache", CacheKind)

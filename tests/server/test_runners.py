@@ -13,8 +13,8 @@ from rowcast.errors import RowcastError
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner
-from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import load, revision_in
+from rowcast_server.network.cache_kind import CacheKind
 from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 from rowcast_server.server import announce

@@ -12,10 +12,10 @@ from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.models.dalle_bart import DalleBartEncoder
-from rowcast_server.models.encoder_graph import PAD_TOKEN
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
+from rowcast_server.network.dalle_bart import DalleBartEncoder
+from rowcast_server.network.encoder_graph import PAD_TOKEN
 
 from tests.support.peer import START_TOKEN, Peer, Sizes
 from tests.support.requests import text_request

@@ -9,8 +9,8 @@ from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.engine.runner import Runner
-from rowcast_server.models.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 from rowcast_server.models.loading import LoadedModel
+from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 
 JOBS = 8
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rowcast_server.models.dalle_bart import HEAD_WIDTH, DalleBartEncoder, TransformerShape
 from rowcast_server.models.text import TextTokenizer
+from rowcast_server.network.dalle_bart import HEAD_WIDTH, DalleBartEncoder, TransformerShape
 
 from training.binding import NOUNS, OFFSETS, binding_loss, look_around, noun_sites
 from training.captions import learn_vocabulary, sample_captions

@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..models.cache_kind import CacheKind, usual_cache
-from ..models.encoder_graph import PAD_TOKEN
-from ..models.graph_builder import MASKED, Weights
-from ..models.graph_files import Source, graph_sources
-from ..models.self_attention import updated
+from ..network.cache_kind import CacheKind, usual_cache
+from ..network.encoder_graph import PAD_TOKEN
+from ..network.graph_builder import MASKED, Weights
+from ..network.graph_files import Source, graph_sources
+from ..network.self_attention import updated
 from .drafting import Draft
 from .request import PictureRequest
 from .runner import REMEMBERED_TEXTS, WINDOW, DrawnRow, Grid, PendingRow
@@ -67,7 +67,7 @@ class _Pass:
 
 
 class OnnxRunner:
-    """Draws with models/encoder_graph.py and models/decoder_graph.py.
+    """Draws with network/encoder_graph.py and network/decoder_graph.py.
 
     ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
     prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..models.dalle_bart import PAD, DalleBartEncoder, TransformerShape
-from ..models.device_weights import load_module
-from ..models.graph_builder import Weights, layer_count
-from ..models.static_decoder import StaticDecoder
-from ..models.tensors import shape_of
+from ..network.dalle_bart import PAD, DalleBartEncoder, TransformerShape
+from ..network.device_weights import load_module
+from ..network.graph_builder import Weights, layer_count
+from ..network.static_decoder import StaticDecoder
+from ..network.tensors import shape_of
 from .devices_torch import Device
 from .request import PictureRequest
 from .runner import REMEMBERED_TEXTS, Grid, PendingRow
@@ -47,7 +47,7 @@ def _encoder(weights: Weights, device: torch.device, dtype: torch.dtype) -> Dall
 
 
 class TorchRunner:
-    """Draws with models/static_decoder.py.
+    """Draws with network/static_decoder.py.
 
     ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
     prompt. ``slots`` pictures are drawn at once; all memory is taken here, all graphs are made

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rowcast_export import formats
 
-from .errors import ModelError
-from .tensors import Tensors
+from ..errors import ModelError
+from ..network.tensors import Tensors
 
 
 def open_checkpoint(path: Path) -> Tensors:

@@ -1,8 +1,7 @@
 """The files that clients fetch to make pixels of ids: what `rowcast export` wrote into one folder.
 
 ONNX files say themselves of what kind and precision they are, and of which checkpoint; the palette
-says its number of codes, the incremental file whose weights it takes. What belongs to another
-decoder is refused here, before a client gets it.
+says its number of codes. What belongs to another decoder is refused here, before a client gets it.
 """
 
 from __future__ import annotations
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from rowcast.messages import MAX_INCREMENTAL_BYTES, MAX_PALETTE_BYTES
+from rowcast.messages import MAX_PALETTE_BYTES
 
-from .errors import ModelError
+from ..errors import ModelError
 
 PALETTE: Final = "palette.npy"
 SOURCE: Final = "rowcast.source_sha256"
-INCREMENTAL: Final = "incremental"
-WEIGHTS: Final = "rowcast.weights_sha256"  # of the file that an incremental one takes them from
 # The whole of a palette's header after its first ten bytes (protocol.md, R-84).
 PALETTE_HEADER: Final = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '\|u1', 'fortran_order': False, "
@@ -81,10 +78,6 @@ def read_detokenizer(path: Path) -> Detokenizer:
         kind, precision = notes.get("rowcast.kind", ""), notes.get("rowcast.precision", "")
         if not (0 < len(kind) <= 32 and 0 < len(precision) <= 16):
             raise ModelError(f"{other} does not say its rowcast.kind or rowcast.precision")
-        if kind == INCREMENTAL:
-            if other.stat().st_size > MAX_INCREMENTAL_BYTES:
-                continue  # with weights inside: no client would fetch it
-            _check_weights(other, notes.get(WEIGHTS), first)
         files.append(_client_file(other, kind, precision))
     palette = path.with_name(PALETTE)
     if palette.is_file() and palette.stat().st_size <= MAX_PALETTE_BYTES:
@@ -108,14 +101,6 @@ def _metadata(path: Path) -> dict[str, str]:
     except Exception as error:  # protobuf's DecodeError and whatever else onnx lets through
         raise ModelError(f"{path} is no ONNX file, or is cut short: {error}") from error
     return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def _check_weights(incremental: Path, needed: str | None, full: ClientFile) -> None:
-    if needed != full.sha256.hex():
-        raise ModelError(
-            f"{incremental} takes its weights from a full decoder of sha256 {needed}, but "
-            f"{full.path} has {full.sha256.hex()}: export both anew into one folder, or remove it"
-        )
 
 
 def _check_palette(palette: Path, decoder: Path, codes: int, pixels_per_token: int) -> None:

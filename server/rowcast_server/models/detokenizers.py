@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from .cache import cached_folder
+from ..errors import ModelError
+from ..kept_folders import cached_folder
 from .client_files import Detokenizer, file_sha256, read_detokenizer
-from .errors import ModelError
 from .sources import ModelFiles
 
 READY: Final = ".onnx"

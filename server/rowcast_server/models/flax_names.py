@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .errors import ModelError
-from .tensors import Array, StoredTensor, Tensors
+from ..errors import ModelError
+from ..network.tensors import Array, StoredTensor, Tensors
 
 # Inside a layer: group of modeling.py -> name in min-dalle's files.
 ENCODER_GROUPS: Final = {

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from .errors import ModelError
+from ..errors import ModelError
 from .sources import ModelFiles
 
 REPOSITORY: Final = "kuprel/min-dalle"

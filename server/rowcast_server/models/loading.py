@@ -18,15 +18,15 @@ from rowcast.messages import REVISION_BYTES
 from ..engine.request import Sampling
 from ..engine.runner import Grid
 from ..engine.sampling import SAMPLER_VERSION
+from ..errors import ModelError
+from ..network.tensors import Tensors
 from . import hub
 from .checkpoints import open_checkpoint
 from .client_files import ClientFile, Detokenizer, file_sha256
 from .detokenizers import detokenizer_of
-from .errors import ModelError
 from .flax_names import encoder_and_decoder, is_flax
 from .shapes import check_transformer
 from .sources import ModelFiles, find
-from .tensors import Tensors
 from .text import TextTokenizer
 
 __all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer", "revision_in"]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from .tensors import Tensors, blocks
+from ..network.tensors import Tensors, blocks
 
 CODES: Final = {
     np.dtype(np.float64): "F64",

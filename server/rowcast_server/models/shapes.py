@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from .errors import ModelError
-from .graph_builder import HEAD_WIDTH
-from .tensors import Tensors
+from ..errors import ModelError
+from ..network.graph_builder import HEAD_WIDTH
+from ..network.tensors import Tensors
 from .text import TEXT_POSITIONS
 
 logger = logging.getLogger(__name__)

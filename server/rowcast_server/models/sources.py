@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from .errors import ModelError
+from ..errors import ModelError
 
 EMBEDDED: Final = "postcard"
 HUB_MODELS: Final = ("mini", "mega")

@@ -11,8 +11,8 @@ from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.models.cache_kind import CacheKind
 from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.network.cache_kind import CacheKind
 
 from tests.support.company import JOBS, jobs, trials
 from tests.support.tiny_model import tiny_model

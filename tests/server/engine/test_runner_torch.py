@@ -16,8 +16,8 @@ from rowcast_server.engine.request import Ending, PictureEnded, PictureRequest, 
 from rowcast_server.engine.runner import NOT_DRAWN, Runner
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
-from rowcast_server.models.graph_builder import Weights
 from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.network.graph_builder import Weights
 
 from tests.support.drawing import (
     draw_all,

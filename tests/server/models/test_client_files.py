@@ -10,9 +10,9 @@ import onnx
 import pytest
 import rowcast
 from rowcast.detokenizer import Detokenizer
-from rowcast.messages import MAX_INCREMENTAL_BYTES, MAX_PALETTE_BYTES
+from rowcast.messages import MAX_PALETTE_BYTES
+from rowcast_server.errors import ModelError
 from rowcast_server.models.client_files import read_detokenizer
-from rowcast_server.models.errors import ModelError
 from rowcast_server.models.loading import load
 from rowcast_server.server import announce
 
@@ -65,40 +65,6 @@ def test_a_client_shows_the_shipped_models_preview() -> None:
     (preview,) = (file.path for file in load("postcard").files if file.kind == "preview")
     expected = Detokenizer(preview).decode(done.picture.grid[None])[0]
     assert np.array_equal(np.asarray(done.image), expected)
-
-
-def test_the_shipped_model_offers_its_incremental_graph() -> None:
-    files = announce(load("postcard")).files
-    (graph,) = (file for file in files if file.kind == "incremental")
-    assert graph.precision == "fp32"
-    assert graph.bytes <= 200_000
-
-
-def incremental(path: Path, weights: Path, **changes: str) -> None:
-    notes = {
-        "rowcast.kind": "incremental",
-        "rowcast.weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
-    tiny_detokenizer(path.with_name("incremental.onnx"), CODES, **notes | changes)
-
-
-def test_an_incremental_graph_is_offered_beside_the_file_whose_weights_it_takes(path: Path) -> None:
-    incremental(path, weights=path)
-    assert [file.kind for file in read_detokenizer(path).files] == ["full", "incremental"]
-
-
-def test_an_incremental_graph_for_another_full_decoder_is_refused(path: Path) -> None:
-    other = tiny_detokenizer(path.with_name("other"), CODES, **{"rowcast.note": "another"})
-    incremental(path, weights=other)
-    with pytest.raises(
-        ModelError, match=r"incremental\.onnx takes its weights from a full decoder"
-    ):
-        read_detokenizer(path)
-
-
-def test_an_incremental_file_too_large_for_the_protocol_is_left_out(path: Path) -> None:
-    incremental(path, weights=path, **{"rowcast.note": "x" * MAX_INCREMENTAL_BYTES})
-    assert [file.kind for file in read_detokenizer(path).files] == ["full"]
 
 
 def test_somebody_elses_onnx_file_is_not_offered(path: Path) -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from rowcast_server.models.errors import ModelError
+from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import load
 
 from tests.support.checkpoints import CODES, write_safetensors_folder

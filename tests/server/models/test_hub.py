@@ -20,7 +20,7 @@ FETCH = """
 import hashlib
 import sys
 from rowcast_server.models import hub
-from rowcast_server.models.errors import ModelError
+from rowcast_server.errors import ModelError
 try:
     files = hub.download("mini")
 except ModelError as error:

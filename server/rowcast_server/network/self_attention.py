@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from onnx import ValueInfoProto
 
 from .cache_kind import CacheKind
-from .graph_builder import HEAD_WIDTH, MICROSOFT, Graph, floats
+from .graph_builder import (
+    HEAD_WIDTH,
+    MICROSOFT,
+    Graph,
+    floats,
+)
 from .tensors import as_stored
 
 STREAMS: Final = 2  # of a picture: with its text, and without

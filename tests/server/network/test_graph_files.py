@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.models import graph_files
-from rowcast_server.models.errors import ModelError
+from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.text import unconditional_ids
+from rowcast_server.network import graph_files
 
 from tests.support.checkpoints import write_min_dalle_folder, write_safetensors_folder
 from tests.support.requests import text_request

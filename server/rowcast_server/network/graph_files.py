@@ -18,11 +18,11 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper
 from rowcast.cache import default_cache
 
-from .cache import cached_folder
+from ..errors import ModelError
+from ..kept_folders import cached_folder
 from .cache_kind import CacheKind
 from .decoder_graph import decoder_step_graph
 from .encoder_graph import encoder_graph
-from .errors import ModelError
 from .graph_builder import Store, Weights, store_inside
 from .tensors import Array, blocks, shape_of
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rowcast_server.models.dalle_bart import DalleBartEncoder, TransformerShape
-from rowcast_server.models.device_weights import fill_from, load_module, read
-from rowcast_server.models.tensors import BLOCK_BYTES, StoredTensor, Tensors
+from rowcast_server.network.dalle_bart import DalleBartEncoder, TransformerShape
+from rowcast_server.network.device_weights import fill_from, load_module, read
+from rowcast_server.network.tensors import BLOCK_BYTES, StoredTensor, Tensors
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def test_a_large_tensor_goes_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         copied.append(array.nbytes)
         return copy(array, order=order)
 
-    monkeypatch.setattr("rowcast_server.models.device_weights.np.array", noted)
+    monkeypatch.setattr("rowcast_server.network.device_weights.np.array", noted)
     tensor = read(stored(a=expected), "a", CPU, torch.bfloat16)
     monkeypatch.undo()
     assert max(copied) <= BLOCK_BYTES

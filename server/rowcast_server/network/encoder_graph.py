@@ -11,7 +11,15 @@ from typing import Final
 import onnx
 from onnx import TensorProto, helper
 
-from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
+from .graph_builder import (
+    HEAD_WIDTH,
+    Graph,
+    Store,
+    Weights,
+    floats,
+    layer_count,
+    store_inside,
+)
 
 PAD_TOKEN: Final = 1
 

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from .graph_builder import Weights
-from .tensors import Array, as_stored, blocks, shape_of
+from .tensors import (
+    Array,
+    as_stored,
+    blocks,
+    shape_of,
+)
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast_server.models.int8 import BLOCK, ZERO, quantised, scales
+from rowcast_server.network.int8 import (
+    BLOCK,
+    ZERO,
+    quantised,
+    scales,
+)
 
 
 @pytest.mark.parametrize("inputs", [1, 64, 100, 2730])

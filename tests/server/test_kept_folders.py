@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rowcast_server.models.cache import cached_folder
+from rowcast_server.kept_folders import cached_folder
 
 HOUR = 3_600
 
@@ -82,7 +82,7 @@ def test_one_who_is_interrupted_while_sweeping_leaves_no_half_under_a_name(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rowcast_server.models.cache.shutil.rmtree", interrupt)
+        patch.setattr("rowcast_server.kept_folders.shutil.rmtree", interrupt)
         with pytest.raises(KeyboardInterrupt):
             cached_folder("kind", b"digest", make)
     assert (cached_folder("kind", b"unused", make) / "file").read_text() == "made"

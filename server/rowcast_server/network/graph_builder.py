@@ -15,7 +15,12 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .int8 import BITS, BLOCK, quantised, scales
+from .int8 import (
+    BITS,
+    BLOCK,
+    quantised,
+    scales,
+)
 from .tensors import Array, as_stored, shape_of
 
 HEAD_WIDTH: Final = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rowcast_server.models.dalle_bart import (
+from rowcast_server.network.dalle_bart import (
     DalleBartDecoder,
     DalleBartEncoder,
     TransformerShape,

@@ -14,7 +14,15 @@ import onnx
 from onnx import TensorProto, helper
 
 from .cache_kind import CacheKind
-from .graph_builder import HEAD_WIDTH, Graph, Store, Weights, floats, layer_count, store_inside
+from .graph_builder import (
+    HEAD_WIDTH,
+    Graph,
+    Store,
+    Weights,
+    floats,
+    layer_count,
+    store_inside,
+)
 from .self_attention import ATTENTIONS, STREAMS, Window
 from .tensors import shape_of
 
