@@ -42,7 +42,6 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast_server/models/postcard/detokenizer.onnx",
         "rowcast_server/models/postcard/preview.fp16.onnx",
         "rowcast_bench/held_out_prompts.txt",
-        "rowcast_server/models/postcard/incremental.onnx",
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",
     ):

@@ -10,14 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rowcast.incremental import IncrementalDecoder
-from rowcast.onnx_file import Weights
 from rowcast_export import export as export_module
 from rowcast_export.cli import export
 from rowcast_export.formats import FAMILIES
 from rowcast_export.manifest import Exported
 from rowcast_export.verify import TooCoarse, VerificationFailed
-from rowcast_server.models.client_files import read_detokenizer
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +25,6 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         "detokenizer.onnx",
         "manifest.json",
         "--value-range",
-        "--no-incremental",
     ):
         assert word in text
 
@@ -86,18 +82,9 @@ def test_postcard_is_found_without_importing_the_server_and_gives_the_same_bytes
     assert exported.sha256 in done.stdout
     assert "agrees with torch on 14 grids" in done.stdout
     assert (output / "detokenizer.onnx").read_bytes() == exported.path.read_bytes()
-    assert "agrees with torch in 15 updates" in done.stdout
-    names = ["detokenizer.onnx", "incremental.onnx", "manifest.json", "palette.npy"]
-    assert sorted(os.listdir(output)) == names
+    assert sorted(os.listdir(output)) == ["detokenizer.onnx", "manifest.json", "palette.npy"]
     entries = json.loads((output / "manifest.json").read_text())["files"]
-    assert [entry["file"] for entry in entries] == [*names[:2], "palette.npy"]
-    assert entries[1]["metadata"]["rowcast.weights_sha256"] == exported.sha256
-    assert entries[1]["bytes"] == (output / "incremental.onnx").stat().st_size
-    # What the server makes of the folder, and what a client does with the two files.
-    files = read_detokenizer(output / "detokenizer.onnx").files
-    assert [file.kind for file in files] == ["full", "incremental", "palette"]
-    weights = Weights(output / "detokenizer.onnx", files[0].sha256)
-    assert IncrementalDecoder(output / "incremental.onnx", weights=weights).codebook_size == 50
+    assert [entry["file"] for entry in entries] == ["detokenizer.onnx", "palette.npy"]
 
 
 def _fails(

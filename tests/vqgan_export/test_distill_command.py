@@ -48,7 +48,7 @@ def grids_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *more: object) -> int:
-    words = [checkpoint, "-o", output, "--threads", 1, "--no-incremental", *more]
+    words = [checkpoint, "-o", output, "--threads", 1, *more]
     if "--distill" in more:
         words += ["--steps", 3, "--batch", 2]
     return export([str(word) for word in words])

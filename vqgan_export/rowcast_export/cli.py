@@ -52,8 +52,7 @@ SECONDS_BETWEEN_LINES: Final = 60.0
 
 DESCRIPTION: Final = """\
 Turn the decoder of a VQGAN checkpoint into the files with which clients turn token ids
-into pixels: detokenizer.onnx, its smaller kin, incremental.onnx, palette.npy and
-manifest.json.
+into pixels: detokenizer.onnx, its smaller kin, palette.npy and manifest.json.
 
 Each file is compared with torch, picture by picture, before it gets its name: if anything
 disagrees, nothing is written. Exporting the same checkpoint again gives the same bytes."""
@@ -103,7 +102,7 @@ def export(arguments: list[str]) -> int:
         return _fail(f"{place}{error.strerror or error}; nothing was written")
     except _Failure as error:
         return _fail(str(error))
-    _report(exported, wants_incremental=not options.no_incremental)
+    _report(exported)
     return 0
 
 
@@ -148,7 +147,6 @@ def _run(options: argparse.Namespace) -> list[Exported]:
                 precisions=options.precision,
                 force=options.force,
                 taught=taught,
-                incremental=not options.no_incremental,
             )
     except (formats.CheckpointError, SettingsError, GridsError, DistillError) as error:
         raise _Failure(str(error)) from error
@@ -208,12 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         "--force",
         action="store_true",
         help="write int8 even if its pictures are coarser than 35 dB",
-    )
-    parser.add_argument(
-        "--no-incremental",
-        action="store_true",
-        help="leave out incremental.onnx, with which clients decode new rows alone while a picture "
-        "forms; it goes with fp32",
     )
     parser.add_argument(
         "--name", help="name of the model (default: what the checkpoint says, else its file name)"
@@ -286,10 +278,9 @@ def _progress() -> Iterator[Report]:
         yield show
 
 
-def _report(exported: list[Exported], wants_incremental: bool) -> None:
+def _report(exported: list[Exported]) -> None:
     """What was written and what was measured, on stdout."""
     from rowcast_export.distill import Imitation
-    from rowcast_export.incremental_verify import IncrementalAgreement
     from rowcast_export.manifest import PreviewAgreement
     from rowcast_export.verify import Agreement
 
@@ -311,17 +302,6 @@ def _report(exported: list[Exported], wants_incremental: bool) -> None:
                 f"grids held out; mean {seen.psnr_db_mean:.1f}, of all pixels together "
                 f"{seen.psnr_db_of_mean_square:.1f})"
             )
-        if isinstance(agreement, IncrementalAgreement):
-            print(
-                f"  agrees with torch in {agreement.updates} updates: values within "
-                f"{agreement.value_difference:.1e}, first pictures within "
-                f"{agreement.full_difference:.1e} of a full decode; its weights are those of "
-                f"{file.metadata['rowcast.weights_file']}"
-            )
-    kinds = {file.metadata["rowcast.kind"] for file in exported}
-    is_fp32 = any(file.metadata["rowcast.precision"] == PRECISIONS[0] for file in exported)
-    if wants_incremental and is_fp32 and "incremental" not in kinds:
-        print("no incremental.onnx: no part of this decoder can run on new rows alone")
     print(f"wrote {exported[0].path.with_name('manifest.json')}")
 
 

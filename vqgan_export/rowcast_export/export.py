@@ -1,9 +1,9 @@
 """A VQGAN decoder as ONNX files that any client can run, verified before they get their names.
 
 In a folder: `detokenizer.onnx` (fp32), `detokenizer.fp16.onnx` and `detokenizer.int8.onnx` (see
-`precision.py`), `incremental.onnx` (see `incremental_file.py`), where one was taught a small
-decoder as `preview.onnx` and so on (see `distill.py`), `palette.npy` (see `palette.py`) and
-`manifest.json`, which lists the others with their sizes, sha256, metadata and measured agreement.
+`precision.py`), where one was taught a small decoder as `preview.onnx` and so on (see
+`distill.py`), `palette.npy` (see `palette.py`) and `manifest.json`, which lists the others with
+their sizes, sha256, metadata and measured agreement.
 Files of the same decoder that an earlier export wrote into the folder, and that nobody has changed
 since, stay on the list.
 
@@ -58,9 +58,6 @@ from torch import Tensor
 
 from rowcast_export.distill import Imitation
 from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
-from rowcast_export.incremental import IncrementalModule, NotIncremental
-from rowcast_export.incremental_file import FILE_NAME as INCREMENTAL_NAME
-from rowcast_export.incremental_file import make_incremental
 from rowcast_export.manifest import FILE_NAME as MANIFEST_NAME
 from rowcast_export.manifest import AnyAgreement, Exported, PreviewAgreement, kept_entries, manifest
 from rowcast_export.palette import FILE_NAME as PALETTE_NAME
@@ -115,24 +112,17 @@ def export_detokenizer(
     on_progress: Progress = lambda what, done, total: None,
     precisions: Sequence[str] = PRECISIONS[:1],
     force: bool = False,
-    incremental: bool = False,
     taught: Taught | None = None,
 ) -> list[Exported]:
     """Write a detokenizer of each precision, the previews, the palette and the manifest.
 
     `folder` is made if need be. All files appear together, and only after each has been verified;
     until then, and after any failure, whatever was there stays as it was. `force` writes int8
-    however coarse it is. `incremental` writes `incremental.onnx` too, beside an fp32 file and where
-    the decoder allows it (`IncrementalModule`). Raises CheckpointError, VerificationFailed or
-    OSError.
+    however coarse it is. Raises CheckpointError, VerificationFailed or OSError.
     """
     module = build(checkpoint, settings)
     tasks = [*_tasks(module, precisions, taught)]
-    names = [task.file_name for task in tasks]
-    updated = _incremental_module(module) if incremental and PRECISIONS[0] in precisions else None
-    if updated is not None:
-        names.append(INCREMENTAL_NAME)
-    names += [PALETTE_NAME, MANIFEST_NAME]
+    names = [*(task.file_name for task in tasks), PALETTE_NAME, MANIFEST_NAME]
     exported = []
     with pending_files([folder / name for name in names]) as (*pending, manifest_file):
         reference, traced = None, None
@@ -160,19 +150,6 @@ def export_detokenizer(
             if taught is not None and task.module is taught.module:
                 agreement = PreviewAgreement(**vars(agreement), imitation=taught.imitation)
             exported.append(_exported(folder / task.file_name, data, metadata, agreement))
-        if updated is not None:
-            full = pending[precisions.index(PRECISIONS[0])].read_bytes()
-            made = make_incremental(
-                updated,
-                pending[len(tasks)],
-                settings.name,
-                checkpoint.sha256,
-                opset=opset,
-                threads=threads,
-                on_progress=on_progress,
-                weights=(FILE_NAMES[PRECISIONS[0]], full),
-            )
-            exported.append(_exported(folder / INCREMENTAL_NAME, *made))
         on_progress("mixing the palette", 0, 0)
         data, seen = _write_palette(pending[-1], module, taught)
         notes = palette_notes(module.shape, settings.name, checkpoint.sha256)
@@ -221,14 +198,6 @@ def _exported(
     path: Path, data: bytes, metadata: dict[str, str], agreement: AnyAgreement
 ) -> Exported:
     return Exported(path, len(data), hashlib.sha256(data).hexdigest(), metadata, agreement)
-
-
-def _incremental_module(module: VQGANDecoder) -> IncrementalModule | None:
-    """None for a decoder that no band can be cut out of."""
-    try:
-        return IncrementalModule(module)
-    except NotIncremental:
-        return None
 
 
 def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:

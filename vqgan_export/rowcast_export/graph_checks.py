@@ -1,7 +1,6 @@
-"""What a written ONNX file says of itself: operators, names, types, axes and metadata.
+"""Static checks of a written ONNX file: operators, names, types, axes and metadata.
 
-Common to all kinds of file. What a graph computes is verify.py's matter, and that of
-incremental_verify.py.
+What a graph computes is verify.py's matter.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-
-from rowcast_export.weights import with_weights
 
 Signature = tuple[str, str, list[str | int]]  # name, element type, axes
 
@@ -26,17 +23,10 @@ def agree(what: str, found: object, wanted: object) -> None:
         raise VerificationFailed(f"{what}: found {found}, wanted {wanted}")
 
 
-def check_operators(
-    path: Path, opset: str, norms: int, weights: tuple[str, bytes] | None = None
-) -> onnx.ModelProto:
-    """The model of a file of plain operators with so many norms. Raises VerificationFailed.
-
-    `weights` are the name and the bytes of the file that it takes its weights from.
-    """
+def check_operators(path: Path, opset: str, norms: int) -> onnx.ModelProto:
+    """The model of a file of plain operators with so many norms. Raises VerificationFailed."""
     try:
         model = onnx.load(path, load_external_data=False)
-        if weights is not None:
-            model = with_weights(model, weights[1], weights[0])
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's, onnx's and the operating system's
         raise VerificationFailed(f"not a valid ONNX file: {error}") from error

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from rowcast_export.distill import Imitation
-from rowcast_export.incremental_verify import IncrementalAgreement
 from rowcast_export.palette import PaletteAgreement
 from rowcast_export.verify import Agreement
 
 FILE_NAME: Final = "manifest.json"
 
-AnyAgreement = Agreement | PaletteAgreement | Imitation | IncrementalAgreement
+AnyAgreement = Agreement | PaletteAgreement | Imitation
 
 
 @dataclass(frozen=True)

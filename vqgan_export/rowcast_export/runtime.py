@@ -16,26 +16,19 @@ Ids = npt.NDArray[np.int64]  # [batch, rows, cols]
 ERRORS_ONLY = 3
 
 
-class OnnxFile:
+class OnnxDetokenizer:
     """One session. `model` is a path or the bytes of a file; `threads` 0 means all cores.
-
-    `weights` are the name and the bytes of another file that the model takes its weights from.
 
     Raises what ONNX Runtime raises where the file is no model that it can run.
     """
 
-    def __init__(
-        self, model: Path | bytes, threads: int = 0, weights: tuple[str, bytes] | None = None
-    ) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = threads
         # Waiting threads that spin would take the cores from torch, which decodes in turn with us.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = model if isinstance(model, bytes) else str(model)
-        if weights is not None:
-            name, data = weights
-            options.add_external_initializers_from_files_in_memory([name], [data], [len(data)])
         self.session: Any = onnxruntime.InferenceSession(
             source, options, providers=["CPUExecutionProvider"]
         )
@@ -44,10 +37,6 @@ class OnnxFile:
     def metadata(self) -> dict[str, str]:
         """The `metadata_props` of the file."""
         return dict(self.session.get_modelmeta().custom_metadata_map)
-
-
-class OnnxDetokenizer(OnnxFile):
-    """A file that decodes whole grids."""
 
     def decode(self, ids: Ids) -> Pixels:
         """Token ids -> pixels, as the file gives them."""
