@@ -27,12 +27,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from rowcast.whole_files import whole_file
 from torch import Tensor
 
 from rowcast_export.grids import Grids, Ids
 from rowcast_export.palette import Palette
 from rowcast_export.palette_teaching import paint, teach_palette
-from rowcast_export.pending import pending_files
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.references import Planes, References
 from rowcast_export.verify import Progress
@@ -243,7 +243,7 @@ class Distillation:
             "preview": self.preview.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        with pending_files([self._path]) as [pending]:
+        with whole_file(self._path) as pending:
             torch.save(state, pending)
 
     def _load(self) -> None:

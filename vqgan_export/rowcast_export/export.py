@@ -54,6 +54,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from rowcast.whole_files import whole_files
 from torch import Tensor
 
 from rowcast_export.distill import Imitation
@@ -68,7 +69,6 @@ from rowcast_export.palette import (
     read_palette,
     verify_palette,
 )
-from rowcast_export.pending import pending_files
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder
 from rowcast_export.runtime import OnnxDetokenizer
@@ -124,7 +124,10 @@ def export_detokenizer(
     tasks = [*_tasks(module, precisions, taught)]
     names = [*(task.file_name for task in tasks), PALETTE_NAME, MANIFEST_NAME]
     exported = []
-    with pending_files([folder / name for name in names]) as (*pending, manifest_file):
+    with whole_files([folder / name for name in names], make_folders=True) as (
+        *pending,
+        manifest_file,
+    ):
         reference, traced = None, None
         for task, file in zip(tasks, pending, strict=False):
             if reference is None or traced is None or reference.module is not task.module:

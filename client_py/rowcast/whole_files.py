@@ -1,0 +1,122 @@
+"""Atomic writes: files and folders that appear whole, or not at all.
+
+::
+
+    with whole_file(path) as partial:                          # one file
+        partial.write_bytes(data)
+    with whole_files([first, second]) as [a, b]: ...           # several that belong together
+    with whole_folder(folder) as partial: ...                  # a new folder and all that is in it
+
+What is yielded is a temporary path beside its target (so the last rename stays within one file
+system), for the body to create; its name starts with a dot and ends in ``.partial``. When the body
+is through, the bytes are flushed to the disk, then the temporary path is renamed. Whatever goes
+wrong before (an exception, Ctrl-C, a full disk) leaves the target as it was and nothing beside it.
+
+An OSError names the target, not the temporary path. This module must not know what is in the files;
+it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(target: Path, *, make_folders: bool = False) -> Iterator[Path]:
+    """Replace one file by what the body writes to the path yielded. See `whole_files`."""
+    with whole_files([target], make_folders=make_folders) as [temporary]:
+        yield temporary
+
+
+@contextlib.contextmanager
+def whole_files(targets: Sequence[Path], *, make_folders: bool = False) -> Iterator[list[Path]]:
+    """Replace several files by what the body writes to the paths yielded, one for each target.
+
+    All are renamed after the body, none before. ``make_folders`` makes the targets' folders where
+    they are missing, and removes them again on failure; without it a missing folder is an error.
+    Raises OSError where a file cannot be written or renamed, and what the body raises.
+    """
+    names = {target.with_name(_temporary_name(target)): target for target in targets}
+    made: list[Path] = []
+    try:
+        with _naming_targets(names):
+            if make_folders:
+                for target in targets:
+                    _make_folder(target.parent, made)
+            yield list(names)
+            for temporary in names:
+                _flush(temporary)
+            for temporary, target in names.items():
+                os.replace(temporary, target)
+    except BaseException:
+        for temporary in names:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # somebody else's file is in it by now
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Make a folder of what the body puts into the empty one yielded; parents are made if need be.
+
+    An empty folder of that name is replaced. Raises OSError (ENOTEMPTY or EEXIST) if another was
+    filled meanwhile, which then stays, and what the body raises.
+    """
+    temporary = target.with_name(_temporary_name(target))
+    try:
+        with _naming_targets({temporary: target}):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_name(target: Path) -> str:
+    return f".{target.name}.{secrets.token_hex(4)}.partial"
+
+
+@contextlib.contextmanager
+def _naming_targets(names: dict[Path, Path]) -> Iterator[None]:
+    """Have an OSError about a temporary path tell its target; with one target, any without a name.
+
+    A write that fails, as on a full disk, does not say where.
+    """
+    try:
+        yield
+    except OSError as error:
+        told = None if error.filename is None else Path(os.fsdecode(error.filename))
+        target = names.get(told) if told else None
+        if told is None and len(names) == 1:
+            [target] = names.values()
+        if target is None:
+            raise
+        words = error.strerror or str(error)
+        raise OSError(error.errno or errno.EIO, words, str(target)) from error
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder with its parents; append to ``made`` those that were not there."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        made.append(parent)
+
+
+def _flush(path: Path) -> None:
+    """Write a file's bytes through to the disk, before its final name promises them."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
