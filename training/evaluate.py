@@ -74,10 +74,10 @@ def draw_with_torch(
 
 def draw_with_engine(prompts: list[str], options: SamplingOptions, seed: int) -> Tensor:
     """The same through the server's engine and ONNX Runtime, all pictures in one engine."""
-    from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_together, text_of
     from rowcast_server.engine.engine import Engine
     from rowcast_server.engine.request import PictureRequest, Sampling
     from rowcast_server.engine.runner_onnx import OnnxRunner
+    from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_together, text_of
     from rowcast_server.models.loading import load
 
     model = load("postcard")

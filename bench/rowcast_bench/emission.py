@@ -24,12 +24,12 @@ from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner import PendingRow
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_together, text_of
 from rowcast_server.models.loading import load
 from rowcast_server.server import RowcastServer
 from websockets.asyncio.server import ServerConnection
 
 from .sides import PROMPT
-from .whole_pictures import UNCONDITIONAL, draw_together, text_of
 
 JOBS: Final = 16
 STREAMING_ROWS: Final = 4  # of each job, where streaming is compared with drawing alone

@@ -14,6 +14,7 @@ import numpy as np
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.memory import slot_bytes
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
@@ -23,7 +24,6 @@ from rowcast_server.runners import make_runner
 
 from .memory import peak_bytes
 from .random_model import IMAGE_TOKENS, SIZES, build
-from .whole_pictures import UNCONDITIONAL, draw_whole, text_of
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import rowcast
 from rich.progress import track
-from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.cache_kind import CacheKind
 from rowcast_server.server import RowcastServer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_torch import TorchRunner
 from rowcast_server.engine.sampling import draw
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("one_thread")]

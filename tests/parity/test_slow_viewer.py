@@ -23,10 +23,9 @@ import rowcast
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.progress import track
-from rowcast.canvas import Picture
 from rowcast.events import PictureDone
 from rowcast.messages import DetokenizerFile, Done, Model, Rows, encode
-from rowcast.tiers import Decoder
+from rowcast.tiers import Tier
 from rowcast_bench.memory import resident_bytes
 from websockets.exceptions import ConnectionClosed
 
@@ -46,27 +45,25 @@ IDS = np.random.default_rng(0).integers(0, CODES, (GRID, GRID)).astype("<u2")
 
 
 @dataclass
-class SlowTier:
+class SlowDecoder:
     """As slow as a full decode on a small machine, and as large."""
 
-    name: str = "full"
-    description: str = "full, slow"
-    decoder: Decoder | None = None
+    pixels_per_token: int = SIDE
     decodes: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
 
-    def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+        raise AssertionError("pictures that form are painted")
+
+    def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         time.sleep(DECODE_SECONDS)
-        pixels = np.full((len(grid) * SIDE, GRID * SIDE, 3), self.decodes % 251, np.uint8)
+        pixels = np.full((rows * SIDE, GRID * SIDE, 3), self.decodes % 251, np.uint8)
         self.decodes += 1
         self.in_flight -= 1
         return pixels
-
-    def forget(self, picture: Picture) -> None:
-        """Nothing is kept."""
 
 
 def script_of(model: Model) -> Any:
@@ -98,7 +95,7 @@ def held_bytes() -> int:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_two_hundred_pictures_leave_nothing_behind(shell: str, tmp_path: Path) -> None:
     content = tiny_palette(tmp_path / "palette.npy", CODES, 4).read_bytes()
-    tier, grown, most_decodes = SlowTier(), 0, 0
+    decoder, grown, most_decodes = SlowDecoder(), 0, 0
     with site(sends(content)) as web:
         file = DetokenizerFile(
             "palette", "uint8", len(content), hashlib.sha256(content).digest(), web.url
@@ -112,23 +109,23 @@ def test_two_hundred_pictures_leave_nothing_behind(shell: str, tmp_path: Path) -
             painter = inner._painter
             assert painter is not None
             painter._last = "full"
-            painter.add(tier)
+            painter.add(Tier("full", "full, slow", decoder))
             for number in track(range(PICTURES), f"{shell} client"):
-                before = tier.decodes
+                before = decoder.decodes
                 for event in client.generate("a red boat"):
                     end = event
                 assert isinstance(end, PictureDone)
                 assert end.tier == "full"
-                most_decodes = max(most_decodes, tier.decodes - before)
+                most_decodes = max(most_decodes, decoder.decodes - before)
                 if number == FIRST:
                     first = held_bytes()
             grown = held_bytes() - first
     print(
         f"{shell}: {PICTURES - FIRST} pictures after the first {FIRST}: {grown / 2**20:.2f} MiB "
-        f"grown, at most {tier.most_in_flight} decode in flight, at most {most_decodes} a picture, "
-        f"{threading.active_count()} threads"
+        f"grown, at most {decoder.most_in_flight} decode in flight, at most {most_decodes} a "
+        f"picture, {threading.active_count()} threads"
     )
-    assert tier.most_in_flight == 1
+    assert decoder.most_in_flight == 1
     # Of 16 rows in 0.8 s no more than three decodes while they come, and the last one.
     assert most_decodes <= 5
     assert grown < MOST_GROWTH_BYTES

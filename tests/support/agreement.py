@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.network.dalle_bart import DalleBartEncoder

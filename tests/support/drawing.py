@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
 from rowcast_server.engine.runner import Runner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.models.loading import LoadedModel
 from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
 

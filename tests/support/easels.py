@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from rowcast.canvas import Picture
 from rowcast.easel import Easel
 from rowcast.events import Event
 from rowcast.generation import Generation
@@ -15,7 +14,7 @@ from rowcast.messages import Model
 from rowcast.painter import Painter
 from rowcast.requests import Request
 from rowcast.session import ClientSession
-from rowcast.tiers import Decoder
+from rowcast.tiers import Tier
 
 from tests.support.fake_server import COLS, MODEL, ROWS, welcome
 
@@ -28,6 +27,7 @@ class PlainDecoder:
 
     colour: tuple[int, int, int]
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    painted: list[int] = field(default_factory=list)  # rows of each picture so far
     pixels_per_token: int = SIDE
 
     def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -36,43 +36,21 @@ class PlainDecoder:
         return np.full((batch, rows * SIDE, cols * SIDE, 3), self.colour, np.uint8)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
-        return self.decode(grid[None])[0]
-
-
-@dataclass
-class PlainTier:
-    """A tier of one colour. As the incremental one it paints pictures, and no mosaics.
-
-    ``forgotten`` are the pictures of which nothing is to be kept.
-    """
-
-    name: str
-    colour: tuple[int, int, int]
-    painted: list[int] = field(default_factory=list)  # rows of each decode
-    forgotten: list[Picture] = field(default_factory=list)
-
-    @property
-    def description(self) -> str:
-        return f"{self.name} in {self.colour}"
-
-    @property
-    def decoder(self) -> Decoder | None:
-        return None if self.name == "incremental" else PlainDecoder(self.colour)
-
-    def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
         self.painted.append(len(grid))
-        return np.full((len(grid) * SIDE, COLS * SIDE, 3), self.colour, np.uint8)
-
-    def forget(self, picture: Picture) -> None:
-        self.forgotten.append(picture)
+        return np.full((rows * SIDE, grid.shape[1] * SIDE, 3), self.colour, np.uint8)
 
 
-def plain_painter(*tiers: PlainTier, last: str = "full") -> Painter:
-    """A painter that has these tiers, and needs no files."""
+def plain_tier(name: str, decoder: PlainDecoder) -> Tier:
+    """A tier of one colour."""
+    return Tier(name, f"{name} in {decoder.colour}", decoder)
+
+
+def plain_painter(*, last: str = "full", **decoders: PlainDecoder) -> Painter:
+    """A painter that has these tiers, by name, and needs no files."""
     painter = Painter("ws://127.0.0.1:1")
     painter._model, painter._last = MODEL, last
-    for tier in tiers:
-        painter.add(tier)
+    for name, decoder in decoders.items():
+        painter.add(plain_tier(name, decoder))
     return painter
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
-from rowcast_bench.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, Sampling
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.cache_kind import CacheKind
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import EngineEvent, PictureEnded, PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.cache_kind import CacheKind
 

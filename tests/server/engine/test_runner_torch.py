@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rowcast_bench.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.engine import NOT_FINITE, Engine
 from rowcast_server.engine.request import Ending, PictureEnded, PictureRequest, RowDrawn
 from rowcast_server.engine.runner import NOT_DRAWN, Runner
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
+from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.graph_builder import Weights
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn
 from rowcast_server.models.loading import Transformer
