@@ -16,7 +16,7 @@ from .draw_pictures import draw
 from .errors import InvalidRequest, ReplayError
 from .replay import final_image, load_rows, save_gif, save_png, time_lapse
 from .terminal import painting
-from .tiers import QUALITIES
+from .tiers import TIERS
 
 DEFAULT_OUT = Path("rowcast-pictures")
 PICTURES_ONLY = ("out", "quality", "seamless", "stop_row", "source", "row")
@@ -122,8 +122,8 @@ def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> Non
     )
     parser.add_argument(
         "--quality",
-        choices=QUALITIES,
-        default=QUALITIES[-1],
+        choices=TIERS,
+        default=TIERS[-1],
         help="the best that pictures are painted and saved with: palette fetches a small table and "
         "nothing else, preview a small decoder too, full the detokenizer (default: full)",
     )

@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 # maps of 128 channels in float32. Decodes of several pictures are cut so that they fit.
 BYTES_PER_PIXEL: Final = 4 * 128 * 4
 MEMORY_BUDGET_BYTES: Final = 512 * 2**20
+# Below the rows held the full decoder is given the last of them again, so many times: it looks
+# below a token, and mean and variance of its norms span the whole grid. On postcard's held-out
+# pictures this is the best of the guesses tried: 25.7 dB from the final picture without, 32.5 dB.
+GUESSED_ROWS: Final = 6
 
 
 class Detokenizer:
@@ -106,13 +110,20 @@ class Detokenizer:
             return scaled.astype(np.uint8)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
-        """The picture so far, [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it."""
+        """A picture so far, RGB [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it.
+
+        The full decoder is given up to GUESSED_ROWS more rows, never more than ``rows`` in all; a
+        preview is taught on cut grids and gets none. With all ``rows`` held it is `decode` of the
+        grid. Raises DetokenizerError.
+        """
         held, cols = grid.shape
         side = self.pixels_per_token
         canvas = np.empty((rows * side, cols * side, 3), np.uint8)
         canvas[held * side :] = PAPER
         if held:
-            canvas[: held * side] = self.decode(grid[None])[0]
+            guessed = min(GUESSED_ROWS, rows - held) if self.kind == "full" else 0
+            filled = np.concatenate([grid, grid[-1:].repeat(guessed, axis=0)])
+            canvas[: held * side] = self.decode(filled[None])[0, : held * side]
         return canvas
 
     def _self_test(self, test: Mapping[str, object]) -> None:

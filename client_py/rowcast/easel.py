@@ -51,7 +51,6 @@ class Easel:
         self._newest: dict[int, Notice] = {}  # by view: the last that was told
         self._running = False
         self._result: tuple[View | None, Any] | Exception | None = None
-        self._closed = False
         self._turn = 0
         self._end_listening: Callable[[], None] = lambda: None
         if painter is not None:
@@ -79,11 +78,9 @@ class Easel:
         return self._painter is not None and self._painter.is_closed
 
     def close(self) -> None:
-        """Wake nobody any more, and keep nothing of the pictures."""
+        """Wake nobody any more."""
         self._end_listening()
         self._wake = lambda: None
-        self._closed = True
-        self._forget()
 
     def next_event(self) -> Event | None:
         """The next event that can be told now; None if there is none.
@@ -179,7 +176,6 @@ class Easel:
             case DoneNotice():
                 if not self._seamless and self._painter is not None:
                     self._newest.pop(id(self._views.pop(index)), None)
-                    self._painter.forget(picture)
                 return PictureDone(index, picture, image, notice.reason, **more)
             case _:
                 raise AssertionError(f"no event for {notice}")
@@ -202,8 +198,6 @@ class Easel:
                 self._result = self._work(view, tier)
             except Exception as error:  # in another thread: it is raised by `next_event`
                 self._result = error
-            if self._closed:  # meanwhile
-                self._forget()
             self._woken()
 
         return run
@@ -230,11 +224,6 @@ class Easel:
         view.take(pixels)
         if id(view) in self._newest:
             self._repainted[id(view)] = self._newest[id(view)]
-
-    def _forget(self) -> None:
-        if self._painter is not None:
-            for picture in self._generation.pictures:
-                self._painter.forget(picture)
 
     def _woken(self) -> None:
         self._wake()

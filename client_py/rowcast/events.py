@@ -19,7 +19,7 @@ class Event:
     ``picture`` holds its ids and recipe, ``image`` the picture so far (None before its first row,
     or where the client was opened with ``decode=False``). Of a ``seamless`` request it is all the
     request's pictures so far, joined as one. ``tier`` says what painted the newest rows of it:
-    ``palette``, ``preview``, ``incremental`` or ``full``.
+    ``palette``, ``preview`` or ``full``.
     """
 
     index: int
@@ -63,7 +63,8 @@ class PictureRepainted(Event):
 @dataclass(frozen=True)
 class PictureDone(Event):
     """The end of a picture. ``image`` equals a decode of all its rows at once, by the best that
-    the client's ``quality`` allows: ``full`` waits for the full detokenizer.
+    the client's ``quality`` allows: ``full`` waits for the full detokenizer. Of a picture that
+    ended early it is `Decoder.paint` of the rows held.
 
     Of a ``seamless`` request the last event's does: of the whole mosaic.
     """

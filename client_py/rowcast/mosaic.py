@@ -106,11 +106,12 @@ class Mosaic:
             tokens = ids[each.top : each.bottom, each.left * wide : each.right * wide]
             pixels = self._decoded.get(each)
             if pixels is None:
-                pixels = detokenizer.decode(tokens[None])[0]
+                pixels = detokenizer.paint(tokens, each.end - each.top)
             decoded[each] = pixels
             seen = slice(each.seen_from * side, each.bottom * side)
             across = slice(each.left * wide * side, each.right * wide * side)
-            canvas[seen, across] = pixels[(each.seen_from - each.top) * side :]
+            rows = slice((each.seen_from - each.top) * side, (each.bottom - each.top) * side)
+            canvas[seen, across] = pixels[rows]
         self._decoded, self._painted = decoded, Image.fromarray(canvas)
         return self._painted
 
@@ -128,11 +129,12 @@ class _Rectangle(NamedTuple):
     """Ids that are decoded together: rows of ids, columns of pictures.
 
     Its first rows, above ``seen_from``, are only decoded for what stands below them: a wider
-    rectangle shows them.
+    rectangle shows them. From ``bottom`` to ``end``, the last row of its pictures, ids are missing.
     """
 
     top: int
     bottom: int
+    end: int
     left: int
     right: int
     seen_from: int
@@ -147,21 +149,21 @@ def _rectangles(held: NDArray[np.int_], high: int) -> Iterator[_Rectangle]:
     top = 0
     for row, counts in enumerate(held):
         if row == len(held) - 1 or (counts < high).any():
-            heights = [row * high + int(count) for count in counts]
-            yield from _steps(heights, top, top, 0, len(heights))
-            top = (row + 1) * high
+            heights, end = [row * high + int(count) for count in counts], (row + 1) * high
+            yield from _steps(heights, top, end, top, 0, len(heights))
+            top = end
 
 
 def _steps(
-    heights: list[int], top: int, seen_from: int, left: int, right: int
+    heights: list[int], top: int, end: int, seen_from: int, left: int, right: int
 ) -> Iterator[_Rectangle]:
     """The rows that all columns have as one rectangle, then each run of columns with more."""
     bottom = min(heights[left:right])
     if bottom > seen_from:
-        yield _Rectangle(top, bottom, left, right, seen_from)
+        yield _Rectangle(top, bottom, end, left, right, seen_from)
     column = left
     for is_higher, run in groupby(heights[left:right], lambda height: height > bottom):
-        end = column + len(list(run))
+        after = column + len(list(run))
         if is_higher:
-            yield from _steps(heights, top, bottom, column, end)
-        column = end
+            yield from _steps(heights, top, end, bottom, column, after)
+        column = after

@@ -7,7 +7,6 @@ thumbnail, that a runtime must come near to before it may paint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,36 +21,15 @@ FORMAT: Final = "1"
 DAMAGE: Final = (KeyError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 
 
-# What a graph without weights calls the file that they are in (protocol.md, R-88).
-WEIGHTS_FILE: Final = "detokenizer.onnx"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file, or its bytes, that another file takes its weights from; and its checksum."""
-
-    content: Path | bytes
-    sha256: bytes
-
-    def read(self) -> NDArray[np.uint8]:
-        """All bytes; those of a file are mapped, not read. Raises OSError, ValueError if empty."""
-        if isinstance(self.content, bytes):
-            return np.frombuffer(self.content, np.uint8)
-        return np.memmap(self.content, np.uint8, "r")
-
-
 def open_file(
     source: Path | str | bytes,
     path: Path,
     threads: int,
     provider: str = CPU,
-    weights: Weights | None = None,
 ) -> tuple[Any, dict[str, str]]:
     """The session and the metadata of a file, or of its bytes; ``path`` is its name in errors.
 
-    ``threads`` bounds what a run takes of the machine. With ``weights`` the file takes its own from
-    there and from nowhere else: ONNX Runtime refuses other files, and places outside of this one.
-    Raises DetokenizerError.
+    ``threads`` bounds what a run takes of the machine. Raises DetokenizerError.
     """
     import onnxruntime  # here, so that whoever only shows a palette does not wait for it
 
@@ -62,38 +40,18 @@ def open_file(
     options.log_severity_level = 4  # failures are raised, and told in our own words
     model: bytes | str = source if isinstance(source, bytes) else str(source)
     try:
-        if weights is not None:
-            model = source if isinstance(source, bytes) else Path(source).read_bytes()
-            content = weights.read()  # ONNX Runtime copies what it takes, into its own layout
-            _lend(options, content)
         session = onnxruntime.InferenceSession(
             model,
             options,
             providers=[PROVIDERS[provider]],
             enable_fallback=0,
         )  # (the fallback, to the CPU again, prints on stdout)
-    except DetokenizerError:
-        raise
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        other = f", or is not for the weights of {weights.sha256.hex()}" if weights else ""
-        raise DetokenizerError(f"{path} is no ONNX file, or is damaged{other}: {error}") from error
+        raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
     try:
         return session, dict(session.get_modelmeta().custom_metadata_map)
     except UnicodeDecodeError as error:
         raise DetokenizerError(f"{path} has damaged metadata: {error}") from error
-
-
-def _lend(options: Any, content: NDArray[np.uint8]) -> None:
-    """Let a session take weights from ``content``, which must live until it is made."""
-    lend = getattr(options, "add_external_initializers_from_files_in_memory", None)
-    if lend is None:
-        import onnxruntime
-
-        raise DetokenizerError(
-            f"onnxruntime {onnxruntime.__version__} cannot take a file's weights from another: "
-            "pip install --upgrade onnxruntime"
-        )
-    lend([WEIGHTS_FILE], [content], [len(content)])
 
 
 def check_thumbnail(

@@ -14,20 +14,18 @@ from pathlib import Path
 
 from .artifacts import Progress, cached_path, choose_file, obtain
 from .canvas import Picture
-from .devices import CPU, check_providers, precisions, usable
+from .devices import check_providers, precisions, usable
 from .errors import DetokenizerError, InvalidRequest, RowcastError
-from .incremental import KIND as INCREMENTAL
-from .messages import MAX_INCREMENTAL_BYTES, MAX_PALETTE_BYTES, DetokenizerFile, Model
-from .onnx_file import Weights
+from .messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from .session import ClientSession, detokenizer_file
-from .tiers import FETCHED, ORDER, QUALITIES, WHILE_FORMING, Decoder, Tier, load_tier
+from .tiers import TIERS, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
 # Of a first picture, before the background takes a core to load decoders with.
 HEAD_START_SECONDS = 0.1
-MOST_BYTES = {"palette": MAX_PALETTE_BYTES, INCREMENTAL: MAX_INCREMENTAL_BYTES}  # of a file
+MOST_BYTES = {"palette": MAX_PALETTE_BYTES}  # of a file, by kind
 
 
 class Painter:
@@ -44,11 +42,11 @@ class Painter:
         allowed_hosts: Collection[str] = (),
         progress: Progress | None = None,
         threads: int = 1,
-        quality: str = QUALITIES[-1],
+        quality: str = TIERS[-1],
         providers: Sequence[str] = ("cpu",),
     ) -> None:
-        if quality not in QUALITIES:
-            raise InvalidRequest(f"quality must be one of {', '.join(QUALITIES)}, not {quality!r}")
+        if quality not in TIERS:
+            raise InvalidRequest(f"quality must be one of {', '.join(TIERS)}, not {quality!r}")
         check_providers(providers)
         self._providers = usable(providers)
         self.precisions = precisions(self._providers)
@@ -61,7 +59,6 @@ class Painter:
         self._model: Model | None = None
         self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
         self._tiers: dict[str, Tier] = {}
-        self._full: Weights | None = None  # kept until the incremental file has taken them
         self._last = quality  # the tier that finished pictures are painted with
         self._failure: RowcastError | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -73,36 +70,16 @@ class Painter:
 
         Raises DetokenizerError.
         """
-        kinds = FETCHED[: FETCHED.index(self._quality) + 1]
+        kinds = TIERS[: TIERS.index(self._quality) + 1]
         found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
         self._missing = [file for file in found if file is not None]
         if found[-1] is None and (not self._missing or self._quality == "full"):
             choose_file(model, self._quality, self._precisions_of(self._quality))  # raises
         self._model = model
         self._last = self._missing[-1].kind
-        self._expect_incremental(model)
         self._load_next()
         self._load_kept()
         self.go_on()
-
-    def _expect_incremental(self, model: Model) -> None:
-        """Fetch the incremental file last, where there is one, what it needs, and no preview,
-        which comes nearer to the final picture at a fraction of the cost."""
-        file = detokenizer_file(model, INCREMENTAL, ("fp32",))
-        has_preview = any(each.kind == "preview" for each in self._missing)
-        if file is None or has_preview or self._last != "full":
-            return
-        full = self._missing[-1]
-        if full.precision != file.precision or self._providers[0] != CPU:
-            logger.info(
-                "going without the incremental: it takes the weights of a full decoder in %s and "
-                "runs on the CPU; here the full one is %s on %s",
-                file.precision,
-                full.precision,
-                self._providers[0],
-            )
-            return
-        self._missing.append(file)
 
     def _load_kept(self) -> None:
         """Load what the cache holds: beside a first picture it would take the cores from it."""
@@ -170,18 +147,17 @@ class Painter:
     @property
     def descriptions(self) -> tuple[str, ...]:
         """What is there, the best last, such as ``full fp32 on cpu``."""
-        return tuple(self._tiers[name].description for name in ORDER if name in self._tiers)
+        return tuple(self._tiers[name].description for name in TIERS if name in self._tiers)
 
-    def tier(self, is_whole: bool, is_joined: bool = False) -> Tier | None:
-        """What to decode with now: a whole picture, or one that forms; None if there is nothing.
+    def tier(self, is_whole: bool) -> Tier | None:
+        """The tier to decode a whole picture with, or one that forms; None if none is there.
 
-        ``is_joined``: for a mosaic. The palette is no decoder: it has painted already.
+        Never the palette, which is no decoder: it has painted already.
         """
         names = [self._last, *WHILE_FORMING] if is_whole else WHILE_FORMING
         for name in names:
-            tier = self._tiers.get(name)
-            if tier is not None and name != "palette" and not (is_joined and tier.decoder is None):
-                return tier
+            if name in self._tiers and name != "palette":
+                return self._tiers[name]
         return None
 
     def add(self, tier: Tier) -> None:
@@ -196,11 +172,6 @@ class Painter:
         logger.warning("%s; going on without the %s", error, tier.name)
         self._tiers = {name: each for name, each in self._tiers.items() if each is not tier}
         self._notify()
-
-    def forget(self, picture: Picture) -> None:
-        """Drop what tiers keep of a picture that is not painted any more."""
-        for tier in [*self._tiers.values()]:
-            tier.forget(picture)
 
     def check(self, picture: Picture) -> None:
         """Raises DetokenizerError for a picture of another model than `load` was given."""
@@ -250,7 +221,6 @@ class Painter:
                     return
                 logger.warning("%s; going on without the %s", error, file.kind)
                 self._missing.remove(file)
-        self._full = None
 
     def _load_next(self) -> None:
         assert self._model is not None
@@ -264,10 +234,8 @@ class Painter:
         content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
         if self.is_closed:
             raise _Closed
-        tier = load_tier(file, content, self._model, self._threads, self._providers, self._full)
+        tier = load_tier(file, content, self._model, self._threads, self._providers)
         self._missing.pop(0)
-        is_borrowed = any(each.kind == INCREMENTAL for each in self._missing)
-        self._full = Weights(content, file.sha256) if is_borrowed and file.kind == "full" else None
         self.add(tier)
 
     def _tell(self, received: int, announced: int) -> None:

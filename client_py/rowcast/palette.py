@@ -66,7 +66,7 @@ class Palette:
         return joined if times == 1 else joined.repeat(times, axis=2).repeat(times, axis=1)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
-        """The picture so far, [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it."""
+        """A picture so far, RGB [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it."""
         held, cols = grid.shape
         side = self.pixels_per_token
         canvas = np.empty((rows * side, cols * side, 3), np.uint8)

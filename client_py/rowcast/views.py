@@ -17,7 +17,7 @@ from .canvas import Picture
 from .mosaic import Mosaic
 from .painter import Painter
 from .palette import PAPER
-from .tiers import ORDER, Tier
+from .tiers import TIERS, Tier
 
 Rows = TypeVar("Rows")
 
@@ -84,7 +84,7 @@ class _Canvas(Generic[Rows]):
     def _better(self, tier: Tier, is_behind: bool) -> Tier | None:
         """The tier, if what it decodes now looks better than what is there."""
         than = self._decoded_by
-        is_better = than is None or ORDER.index(tier.name) > ORDER.index(than)
+        is_better = than is None or TIERS.index(tier.name) > TIERS.index(than)
         return tier if is_behind or is_better else None
 
     def _clean(self, rows: int, cols: int) -> NDArray[np.uint8]:
@@ -126,7 +126,7 @@ class PictureView(_Canvas[int]):
 
     def work(self, tier: Tier) -> tuple[str, int, NDArray[np.uint8]]:
         grid = self._picture.grid  # rows are only ever added, whole, before they are counted
-        return tier.name, len(grid), tier.paint(self._picture, grid)
+        return tier.name, len(grid), tier.decoder.paint(grid, self._picture.recipe.rows)
 
     def take(self, result: tuple[str, int, NDArray[np.uint8]]) -> None:
         self._decoded_by, self._decoded, pixels = result
@@ -164,7 +164,7 @@ class MosaicView(_Canvas[dict[int, int]]):
     def due(self, is_last: bool) -> Tier | None:
         complete = [each.complete for each in self._pictures.values()]
         is_whole = is_last or (len(complete) == self._mosaic.images and all(complete))
-        tier = self._painter.tier(is_whole, is_joined=True)
+        tier = self._painter.tier(is_whole)
         if tier is None or not self._told:
             return None
         is_behind = any(self._decoded.get(n, 0) < rows for n, rows in self._told.items())
@@ -174,7 +174,6 @@ class MosaicView(_Canvas[dict[int, int]]):
         return self._is_final(self._held())
 
     def work(self, tier: Tier) -> tuple[str, dict[int, int], NDArray[np.uint8]]:
-        assert tier.decoder is not None
         held = self._held()  # what arrives meanwhile may be decoded too, and counts as not
         for index, picture in [*self._pictures.items()]:
             self._mosaic.place(index, picture)

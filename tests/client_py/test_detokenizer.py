@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from rowcast.detokenizer import PAPER, Detokenizer
+from rowcast.detokenizer import GUESSED_ROWS, PAPER, Detokenizer
 from rowcast.errors import DetokenizerError
 
 from tests.support.tiny_model import PIXELS_PER_TOKEN, tiny_detokenizer
@@ -61,6 +61,39 @@ def test_what_is_not_drawn_yet_is_paper(detokenizer: Detokenizer) -> None:
 def test_a_whole_picture_has_no_paper_left(detokenizer: Detokenizer) -> None:
     grid = np.arange(16).reshape(4, 4)
     assert np.array_equal(detokenizer.paint(grid, rows=4), detokenizer.decode(grid[None])[0])
+
+
+def given(detokenizer: Detokenizer, grid: np.ndarray, rows: int) -> np.ndarray:
+    """The ids that the decoder is given for a picture so far."""
+    grids: list[np.ndarray] = []
+
+    class Recording(Detokenizer):
+        def decode(self, ids: np.ndarray, memory_bytes: int = 0) -> np.ndarray:
+            grids.append(ids)
+            return super().decode(ids)
+
+    recording = Recording(detokenizer.path)
+    grids.clear()  # the self-test
+    recording.paint(grid, rows)
+    (ids,) = grids
+    return ids[0]
+
+
+@pytest.mark.parametrize("held", range(1, 13))
+def test_below_the_rows_held_the_last_is_guessed_again_but_not_beyond_the_grid(
+    detokenizer: Detokenizer, held: int
+) -> None:
+    rows, grid = 12, np.arange(48).reshape(12, 4)[:held]
+    filled = given(detokenizer, grid, rows)
+    assert len(filled) == min(held + GUESSED_ROWS, rows)
+    assert np.array_equal(filled[:held], grid)
+    assert (filled[held:] == grid[-1]).all()
+
+
+def test_a_preview_is_given_no_guessed_rows(tmp_path: Path) -> None:
+    file = tiny_detokenizer(tmp_path / "x.onnx", CODES, **{"rowcast.kind": "preview"})
+    grid = np.arange(8).reshape(2, 4)
+    assert np.array_equal(given(Detokenizer(file), grid, 12), grid)
 
 
 @pytest.mark.parametrize("wrong", [CODES, 2**31 - 1, -1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from rowcast.errors import ConnectionLost, DetokenizerError, ProtocolError
 from rowcast.events import (
     Event,
@@ -19,18 +20,22 @@ from rowcast.palette import PAPER
 from rowcast.requests import Request
 from rowcast.session import ClientSession
 
-from tests.support.easels import SIDE, PlainTier, Table, colours, plain_painter
+from tests.support.easels import SIDE, PlainDecoder, Table, colours, plain_painter, plain_tier
 from tests.support.fake_server import LIMITS, MODEL, accepted, done, ids_until, rows
 
-PALETTE, PREVIEW, INCREMENTAL, FULL = (1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4)
+PALETTE, PREVIEW, FULL = (1, 1, 1), (2, 2, 2), (4, 4, 4)
 
 
-def palette() -> PlainTier:
-    return PlainTier("palette", PALETTE)
+def palette() -> PlainDecoder:
+    return PlainDecoder(PALETTE)
 
 
-def full() -> PlainTier:
-    return PlainTier("full", FULL)
+def preview() -> PlainDecoder:
+    return PlainDecoder(PREVIEW)
+
+
+def full() -> PlainDecoder:
+    return PlainDecoder(FULL)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -41,7 +46,7 @@ def kinds(events: list[Event]) -> list[str]:
 
 
 def test_every_notice_becomes_its_event() -> None:
-    table = Table(plain_painter(full()))
+    table = Table(plain_painter(full=full()))
     table.receive(accepted(position=1), encode(Queued(0, 0)), rows(0, 4), done())
     place, queued, drawn, end = table.settle()
     assert isinstance(place, PictureAccepted)
@@ -55,14 +60,14 @@ def test_every_notice_becomes_its_event() -> None:
 
 
 def test_before_its_first_row_there_is_no_image() -> None:
-    table = Table(plain_painter(palette(), full()))
+    table = Table(plain_painter(palette=palette(), full=full()))
     table.receive(accepted())
     (event,) = table.settle()
     assert (event.image, event.tier) == (None, None)
 
 
 def test_rows_are_told_once_they_are_decoded_with_paper_below() -> None:
-    table = Table(plain_painter(full()))
+    table = Table(plain_painter(full=full()))
     table.receive(accepted())
     table.told()
     table.receive(rows(0, 3))
@@ -75,7 +80,7 @@ def test_rows_are_told_once_they_are_decoded_with_paper_below() -> None:
 
 def test_rows_that_came_meanwhile_are_told_as_one() -> None:
     tier = full()
-    table = Table(plain_painter(tier))
+    table = Table(plain_painter(full=tier))
     table.receive(accepted())
     table.told()
     table.receive(rows(0))
@@ -93,7 +98,7 @@ def test_rows_that_came_meanwhile_are_told_as_one() -> None:
 
 def test_the_same_rows_are_not_decoded_twice() -> None:
     tier = full()
-    table = Table(plain_painter(tier))
+    table = Table(plain_painter(full=tier))
     table.receive(accepted(), rows(0, 4), done())
     _, drawn, end = table.settle()
     assert drawn.image is end.image
@@ -101,13 +106,13 @@ def test_the_same_rows_are_not_decoded_twice() -> None:
 
 
 def test_what_a_forked_picture_keeps_is_seen_at_once() -> None:
-    for tiers in ([full()], [palette()]):
-        table = Table(plain_painter(*tiers))
+    for name, decoder in (("full", full()), ("palette", palette())):
+        table = Table(plain_painter(**{name: decoder}))
         table.generation.request = Request("a red boat", prefix=ids_until(2))
         table.receive(accepted(first_row=2))
         (place,) = table.settle()
         assert isinstance(place, PictureAccepted)
-        assert colours(place)[1:3] == [tiers[0].colour, PAPER]
+        assert colours(place)[1:3] == [decoder.colour, PAPER]
 
 
 def test_without_a_painter_events_carry_ids_alone() -> None:
@@ -121,7 +126,7 @@ def test_without_a_painter_events_carry_ids_alone() -> None:
 
 def test_a_row_is_told_at_once_by_the_palette_without_a_decode() -> None:
     tier = full()
-    table = Table(plain_painter(palette(), tier))
+    table = Table(plain_painter(palette=palette(), full=tier))
     table.receive(accepted(), rows(0, 2))
     _, drawn = table.told()
     assert isinstance(drawn, RowsArrived)
@@ -131,7 +136,7 @@ def test_a_row_is_told_at_once_by_the_palette_without_a_decode() -> None:
 
 
 def test_what_is_decoded_beside_it_paints_over_it_but_not_over_rows_that_came_since() -> None:
-    table = Table(plain_painter(palette(), full()))
+    table = Table(plain_painter(palette=palette(), full=full()))
     table.receive(accepted(), rows(0, 2))
     table.told()
     decode = table.easel.next_decode()
@@ -149,7 +154,7 @@ def test_what_is_decoded_beside_it_paints_over_it_but_not_over_rows_that_came_si
 
 
 def test_the_end_is_told_when_the_picture_is_painted_for_good() -> None:
-    table = Table(plain_painter(palette(), full()))
+    table = Table(plain_painter(palette=palette(), full=full()))
     table.receive(accepted(), rows(0, 4), done())
     assert kinds(table.told()) == ["PictureAccepted", "RowsArrived"]
     *_, end = table.settle()
@@ -159,7 +164,7 @@ def test_the_end_is_told_when_the_picture_is_painted_for_good() -> None:
 
 
 def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
-    table = Table(plain_painter(palette(), PlainTier("incremental", INCREMENTAL), full()))
+    table = Table(plain_painter(palette=palette(), preview=preview(), full=full()))
     table.receive(accepted(), rows(0, 2), done(2, reason=DoneReason.STOP_ROW))
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
@@ -167,7 +172,7 @@ def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
 
 
 def test_a_picture_without_rows_ends_without_an_image() -> None:
-    table = Table(plain_painter(palette()))
+    table = Table(plain_painter(palette=palette()))
     table.receive(accepted(), done(0, reason=DoneReason.CANCELLED))
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
@@ -175,7 +180,7 @@ def test_a_picture_without_rows_ends_without_an_image() -> None:
 
 
 def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
-    painter = plain_painter(palette())
+    painter = plain_painter(palette=palette())
     table = Table(painter, images=2)
     table.receive(accepted(0), accepted(1), rows(0, 4), done(), rows(0, stream=1))
     assert not any(isinstance(event, PictureDone) for event in table.settle())
@@ -184,7 +189,7 @@ def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
     assert isinstance(drawn, RowsArrived)
     assert drawn.index == 1
     woken = table.woken
-    painter.add(full())
+    painter.add(plain_tier("full", full()))
     assert table.woken == woken + 1
     events = table.settle()
     assert [(type(event), event.index) for event in events] == [
@@ -196,7 +201,7 @@ def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
 
 
 def test_quality_palette_is_the_palette_for_good() -> None:
-    table = Table(plain_painter(palette(), last="palette"))
+    table = Table(plain_painter(palette=palette(), last="palette"))
     table.receive(accepted(), rows(0, 4), done())
     _, drawn, end = table.told()
     assert isinstance(end, PictureDone)
@@ -206,30 +211,29 @@ def test_quality_palette_is_the_palette_for_good() -> None:
 
 
 def test_quality_preview_ends_with_the_preview() -> None:
-    table = Table(plain_painter(palette(), PlainTier("preview", PREVIEW), last="preview"))
+    table = Table(plain_painter(palette=palette(), preview=preview(), last="preview"))
     table.receive(accepted(), rows(0, 4), done())
     *_, end = table.settle()
     assert colours(end) == [PREVIEW] * 4
 
 
 def test_a_tier_that_comes_later_repaints_what_is_there() -> None:
-    painter = plain_painter(palette())
+    painter = plain_painter(palette=palette())
     table = Table(painter)
     table.receive(accepted(), rows(0, 2))
     table.settle()
     seen = []
-    for tier in (PlainTier("incremental", INCREMENTAL), PlainTier("preview", PREVIEW), full()):
-        painter.add(tier)
+    for name, decoder in (("preview", preview()), ("full", full())):
+        painter.add(plain_tier(name, decoder))
         events = table.settle()
         seen += [colours(event)[0] for event in events]
-    # While it forms the preview is nearer to the final picture than a decode of the rows so far.
-    assert seen == [INCREMENTAL, PREVIEW]
+    # While it forms the preview is nearer to the final picture than the full decoder.
+    assert seen == [PREVIEW]
 
 
-@pytest.mark.parametrize("name", ["incremental", "preview"])
-def test_the_full_tier_is_used_once_where_another_paints_what_forms(name: str) -> None:
-    steps, whole = PlainTier(name, INCREMENTAL), full()
-    table = Table(plain_painter(palette(), steps, whole))
+def test_the_full_tier_is_used_once_where_another_paints_what_forms() -> None:
+    steps, whole = preview(), full()
+    table = Table(plain_painter(palette=palette(), preview=steps, full=whole))
     table.receive(accepted())
     for row in range(4):
         table.receive(rows(row))
@@ -246,7 +250,7 @@ def test_the_full_tier_is_used_once_where_another_paints_what_forms(name: str) -
 
 def test_one_decode_is_in_flight_and_the_next_is_of_the_newest_state() -> None:
     tier = full()
-    table = Table(plain_painter(palette(), tier), images=2)
+    table = Table(plain_painter(palette=palette(), full=tier), images=2)
     table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
     table.told()
     first = table.easel.next_decode()
@@ -264,7 +268,7 @@ def test_one_decode_is_in_flight_and_the_next_is_of_the_newest_state() -> None:
 
 def test_pictures_take_turns() -> None:
     tier = full()
-    table = Table(plain_painter(palette(), tier), images=3)
+    table = Table(plain_painter(palette=palette(), full=tier), images=3)
     table.receive(*(accepted(n) for n in range(3)), *(rows(0, 1 + n, n) for n in range(3)))
     table.told()
     for _ in range(3):
@@ -281,7 +285,7 @@ def test_a_viewer_of_three_updates_a_second_never_lags_more_than_one_decode() ->
     period, decode_ms = 80, 333
     for images in (1, 4):
         tier = full()
-        table = Table(plain_painter(palette(), tier), images=images)
+        table = Table(plain_painter(palette=palette(), full=tier), images=images)
         table.receive(*(accepted(n) for n in range(images)))
         table.told()
         running, ends_at, shown, lag = None, 0, 0, 0
@@ -312,7 +316,7 @@ def test_a_viewer_of_three_updates_a_second_never_lags_more_than_one_decode() ->
 
 
 def test_a_file_that_failed_is_told_at_the_end_with_all_that_had_arrived() -> None:
-    painter = plain_painter(palette())
+    painter = plain_painter(palette=palette())
     table = Table(painter)
     table.receive(accepted(), rows(0, 4), done())
     assert kinds(table.settle()) == ["PictureAccepted", "RowsArrived"]
@@ -322,20 +326,41 @@ def test_a_file_that_failed_is_told_at_the_end_with_all_that_had_arrived() -> No
     assert caught.value.pictures[0].rows_held == 4
 
 
-def test_a_decode_that_fails_is_told() -> None:
-    class Broken(PlainTier):
-        def paint(self, picture: object, grid: object) -> np.ndarray:  # type: ignore[override, type-arg]
-            raise DetokenizerError("cannot decode")
+class Broken(PlainDecoder):
+    """One that has begun to fail."""
 
-    table = Table(plain_painter(palette(), Broken("full", FULL)))
+    def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
+        raise DetokenizerError("cannot decode")
+
+
+def test_a_decode_that_fails_is_told() -> None:
+    table = Table(plain_painter(palette=palette(), full=Broken(FULL)))
     table.receive(accepted(), rows(0))
     with pytest.raises(DetokenizerError, match="cannot decode") as caught:
         table.settle()
     assert caught.value.pictures[0].rows_held == 1
 
 
+def test_a_preview_that_fails_is_done_without_and_nothing_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    painter = plain_painter(palette=palette(), preview=Broken(PREVIEW), full=full())
+    table = Table(painter)
+    table.receive(accepted(), rows(0, 2))
+    _, drawn, repainted = table.settle()
+    assert isinstance(drawn, RowsArrived)
+    assert repainted.tier == "full"
+    assert colours(repainted) == [FULL, FULL, PAPER, PAPER]
+    assert [description.split()[0] for description in painter.descriptions] == ["palette", "full"]
+    table.receive(rows(2, 2), done())
+    *_, end = table.settle()
+    assert isinstance(end, PictureDone)
+    assert colours(end) == [FULL] * 4
+    assert "cannot decode; going on without the preview" in caplog.text
+
+
 def test_a_failure_is_told_after_the_ends_that_came_before_it() -> None:
-    table = Table(plain_painter(palette(), full()), images=2)
+    table = Table(plain_painter(palette=palette(), full=full()), images=2)
     table.receive(accepted(0), accepted(1), rows(0, 4), done())
     table.session.fail(ProtocolError("broken"))
     told = table.told()
@@ -352,7 +377,7 @@ def test_a_failure_is_told_after_the_ends_that_came_before_it() -> None:
 
 @pytest.mark.parametrize("has_palette", [True, False])
 def test_nobody_waits_for_pixels_once_the_client_is_closed(has_palette: bool) -> None:
-    painter = plain_painter(*([palette()] if has_palette else []))
+    painter = plain_painter(**({"palette": palette()} if has_palette else {}))
     table = Table(painter)
     table.receive(accepted(), rows(0, 4), done())
     table.settle()
@@ -366,7 +391,7 @@ def test_nobody_waits_for_pixels_once_the_client_is_closed(has_palette: bool) ->
 
 
 def test_another_models_pictures_are_not_painted_in_the_wrong_colours() -> None:
-    table = Table(plain_painter(palette(), full()))
+    table = Table(plain_painter(palette=palette(), full=full()))
     table.session = ClientSession()
     table.session.hello()
     other = replace(MODEL, name="other")
@@ -379,7 +404,7 @@ def test_another_models_pictures_are_not_painted_in_the_wrong_colours() -> None:
 
 
 def test_pictures_that_are_gone_are_forgotten() -> None:
-    table = Table(plain_painter(palette(), full()), images=2)
+    table = Table(plain_painter(palette=palette(), full=full()), images=2)
     for stream in (0, 1):
         table.receive(accepted(stream), rows(0, 4, stream), done(stream=stream))
     table.settle()
@@ -392,9 +417,7 @@ def test_pictures_that_are_gone_are_forgotten() -> None:
 
 def test_a_mosaic_is_told_at_once_and_ends_decoded_as_a_whole() -> None:
     whole = full()
-    decoder = whole.decoder
-    assert decoder is not None
-    table = Table(plain_painter(palette(), whole), images=4, seamless=True)
+    table = Table(plain_painter(palette=palette(), full=whole), images=4, seamless=True)
     table.receive(*(accepted(n) for n in range(4)), rows(0, stream=3))
     *_, drawn = table.told()
     pixels = np.asarray(drawn.image)
@@ -416,7 +439,7 @@ def test_a_mosaic_is_told_at_once_and_ends_decoded_as_a_whole() -> None:
 
 
 def test_rows_that_come_while_a_mosaic_is_decoded_stay_in_it() -> None:
-    table = Table(plain_painter(palette(), full()), images=2, seamless=True)
+    table = Table(plain_painter(palette=palette(), full=full()), images=2, seamless=True)
     table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
     table.told()
     decode = table.easel.next_decode()
@@ -430,17 +453,8 @@ def test_rows_that_come_while_a_mosaic_is_decoded_stay_in_it() -> None:
     assert (pixels[SIDE:, : 4 * SIDE] == PAPER).all()
 
 
-def test_a_tier_that_paints_no_mosaics_is_left_out_of_them() -> None:
-    steps = PlainTier("incremental", INCREMENTAL)
-    table = Table(plain_painter(palette(), steps, full()), images=2, seamless=True)
-    table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
-    *_, repainted = table.settle()
-    assert (np.asarray(repainted.image)[:SIDE] == FULL).all()
-    assert steps.painted == []
-
-
 def test_a_mosaic_says_that_the_palette_painted_it_before_anything_else_has() -> None:
-    table = Table(plain_painter(palette()), images=2, seamless=True)
+    table = Table(plain_painter(palette=palette()), images=2, seamless=True)
     table.receive(accepted(0), accepted(1), rows(0, 1, 0), rows(0, 1, 1))
     drawn = [event for event in table.told() if isinstance(event, RowsArrived)]
     assert {event.tier for event in drawn} == {"palette"}

@@ -34,10 +34,11 @@ POSTCARD = Path(rowcast_server.__file__).parent / "models/postcard/detokenizer.o
 
 
 class RecordingDetokenizer(Detokenizer):
-    """Each code a flat square of its own colour; remembers what it decoded."""
+    """Each code a flat square of its own colour; remembers what it painted and decoded."""
 
     def __init__(self, path: Path) -> None:
         self.decoded: list[NDArray[np.integer]] = []
+        self.painted: list[tuple[int, ...]] = []
         super().__init__(path)
         self.decoded.clear()  # the self-test
 
@@ -45,11 +46,15 @@ class RecordingDetokenizer(Detokenizer):
         self.decoded.append(ids[0])
         return super().decode(ids)
 
+    def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
+        self.painted.append(grid.shape)
+        return super().paint(grid, rows)
+
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """[rows, cols] of what was decoded since this was last asked."""
-        shapes = [ids.shape for ids in self.decoded]
-        self.decoded.clear()
+        """[rows, cols] of what was painted since this was last asked."""
+        shapes = [*self.painted]
+        self.painted.clear()
         return shapes
 
 
@@ -138,6 +143,7 @@ def test_the_finished_mosaic_is_one_decode(flat: RecordingDetokenizer, images: i
     mosaic = Mosaic.of([picture(ids) for ids in each])
     painted = pixels(mosaic.paint(flat))
     assert flat.shapes == [(mosaic.rows * 4, mosaic.columns * 4)]
+    assert [ids.shape for ids in flat.decoded] == [(mosaic.rows * 4, mosaic.columns * 4)]
     assert np.array_equal(painted, flat.decode(joined(each, mosaic.columns)[None])[0])
 
 
@@ -233,6 +239,24 @@ def test_a_finished_row_of_pictures_joins_the_one_that_forms_below(
     heights = [4, 4, 2, 2]
     Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
     assert flat.shapes == [(6, 8)]
+
+
+def test_missing_rows_are_guessed_down_to_the_end_of_their_pictures(
+    flat: RecordingDetokenizer,
+) -> None:
+    """Two rows of pictures: one is whole, one is missing three rows and two of its four."""
+    each = grids(4)
+    heights = [4, 4, 1, 2]
+    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
+    assert flat.shapes == [(5, 8), (6, 4)]
+    both, right = flat.decoded
+    assert (both.shape, right.shape) == ((8, 8), (8, 4))
+    assert (both[5:] == both[4]).all()
+    assert (right[6:] == each[3][1]).all()
+    flat.decoded.clear()
+    heights = [3, 4, 4, 4]
+    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
+    assert [ids.shape for ids in flat.decoded] == [(4, 8), (4, 4), (4, 8)]  # none beyond the end
 
 
 def test_what_did_not_change_is_not_decoded_again(flat: RecordingDetokenizer) -> None:

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import rowcast
 from numpy.typing import NDArray
-from rowcast.canvas import Picture
 from rowcast.detokenizer import Detokenizer
 from rowcast.errors import ConnectionLost, InvalidRequest
 from rowcast.events import Event, PictureDone, PictureRepainted, RowsArrived
+from rowcast.generation import Generation
 from rowcast.messages import Model
 from rowcast.palette import Palette
 from rowcast_server.server import RowcastServer
 
-from tests.support.easels import PlainTier
+from tests.support.easels import PlainDecoder, plain_tier
 from tests.support.fake_server import CODES, Peer, accepted, done, fake_server, rows, welcome
 from tests.support.servers import running_server
 from tests.support.shells import SHELLS, Client, Connect
@@ -223,20 +223,22 @@ async def test_closing_a_client_ends_whoever_waits_for_a_file(shop: Shop) -> Non
 
 
 @dataclass
-class SlowTier(PlainTier):
+class SlowDecoder(PlainDecoder):
     """Takes a while; notes whether it was alone, and what there was when it began."""
 
+    generation: Generation | None = None
     in_flight: int = 0
     most_in_flight: int = 0
     began_with: list[int] = field(default_factory=list)
 
-    def paint(self, picture: Picture, grid: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
+        assert self.generation is not None
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        self.began_with.append(picture.rows_held)
+        self.began_with.append(self.generation.pictures[0].rows_held)
         time.sleep(0.15)
         self.in_flight -= 1
-        return super().paint(picture, grid)
+        return super().paint(grid, rows)
 
 
 def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
@@ -256,11 +258,14 @@ def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
         await peer.connection.wait_closed()
 
     with fake_server(script) as fake, connect(fake.url, quality="palette") as client:
-        slow = SlowTier("full", (4, 4, 4))
+        slow = SlowDecoder((4, 4, 4))
         painter = painter_of(client)
         painter._last = "full"
-        painter.add(slow)
-        events = list(client.generate(PROMPT))
+        painter.add(plain_tier("full", slow))
+        stream = client.generate(PROMPT)
+        events = [next(stream)]
+        (slow.generation,) = client.session.active
+        events += stream
     drawn = [event for event in events if isinstance(event, RowsArrived)]
     assert sum(len(event.rows) for event in drawn) == 4
     assert drawn[0].tier == "palette"
@@ -269,6 +274,6 @@ def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
     assert slow.painted[-1] == 4
     assert len(slow.painted) <= 3  # four rows in 90 ms, decodes of 150
     # Each is of all rows that there were when it began (one may come in between).
-    assert all(new - old <= 1 for new, old in zip(slow.painted, slow.began_with, strict=True))
+    assert all(there - new <= 1 for new, there in zip(slow.painted, slow.began_with, strict=True))
     assert isinstance(events[-1], PictureDone)
     assert (pixels(events[-1]) == 4).all()
