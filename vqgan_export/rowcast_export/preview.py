@@ -4,7 +4,7 @@ Each id is looked up in a narrow table; then come residual blocks of 3x3 convolu
 where a token is one pixel, and sub-pixel upsampling (Shi et al. 2016, arXiv:1609.05158) up to a
 last 3x3 convolution at full resolution. There are no norms and no attention: a pixel depends on
 the tokens within eight of it and on nothing else. The tone that the full decoder's norms give to
-a picture as a whole was not missed (DECISIONS.md has the numbers).
+a picture as a whole was not missed (D-62).
 
 Sizes follow from the full decoder's: as many codes, as many pixels a token. This module must not
 know how the weights are found (`distill.py` does), nor what becomes of them.

@@ -1,7 +1,7 @@
 """Matrices in eight bits, as ONNX Runtime's MatMulNBits takes them.
 
 Blocks of 64 inputs of an output share a scale; values are offset by 128. The block of 64 is the
-one whose products were measured to give a row the same bits in any company (DECISIONS.md).
+one whose products were measured to give a row the same bits in any company (D-39).
 """
 
 from __future__ import annotations
