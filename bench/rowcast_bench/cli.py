@@ -73,18 +73,12 @@ def bench(arguments: list[str]) -> int:
         help="where a contact sheet of all schemes is written (default: %(default)s)",
     )
     decode.add_argument(
-        "--curve",
+        "--fillers",
         action="store_true",
-        help="only cost against quality of incremental decoding, by how much is redone",
-    )
-    decode.add_argument(
-        "--redone", type=int, nargs="+", metavar="N", help="half rows redone, for the curve"
-    )
-    decode.add_argument(
-        "--every", type=int, default=1, help="rows an update, for the curve (default: 1)"
+        help="only compare guesses at the rows to come, below those that a full decode shows",
     )
     options = parser.parse_args(arguments)
-    for name in ("pictures", "threads", "rounds", "every"):
+    for name in ("pictures", "threads", "rounds"):
         value = getattr(options, name, None)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1")
@@ -133,10 +127,9 @@ def _decode(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         effort,
         rounds=options.rounds or effort.rounds,
         pictures=options.pictures or effort.pictures,
-        redone=tuple(options.redone or effort.redone),
     )
-    if options.curve:
-        return decode.run_curve(options.threads, effort, console, options.every)
+    if options.fillers:
+        return decode.run_fillers(options.threads, effort.pictures, console)
     return decode.run(options.threads, effort, options.sheet, console)
 
 

@@ -18,17 +18,17 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rowcast.detokenizer import Detokenizer
+from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.models.loading import load
 from rowcast_server.models.sources import EMBEDDED
 
 from .decode_bars import missed
 from .decode_client import first_pixels, last_pixels
-from .decode_curve import REDONE, Point, as_json, curve
-from .decode_figures import FULL, by_scheme, headline
+from .decode_figures import WHOLE, by_scheme, headline
 from .decode_files import F16, QUICK, DecoderFiles, held_out_grids, postcard_files, write_random
+from .decode_fillers import compare, filler_table, fillers
 from .decode_quality import Quality, qualities
-from .decode_report import misses_incremental, show, show_curve
+from .decode_report import show
 from .decode_schemes import Scheme, client_schemes, min_dalle_scheme
 from .decode_sheet import contact_sheet
 from .decode_times import measure
@@ -46,32 +46,26 @@ class Effort:
     pictures: int
     client_pictures: int
     palette_pictures: int
-    redone: tuple[int, ...]
 
 
-THOROUGH: Final = Effort(True, 5, 24, 6, 200, REDONE)
-BRIEF: Final = Effort(False, 1, 2, 1, 5, (2, 5))
+THOROUGH: Final = Effort(True, 5, 24, 6, 200)
+BRIEF: Final = Effort(False, 1, 2, 1, 5)
 
 
-def run(
-    threads: int, effort: Effort, sheet: Path | None, console: Console, every: int = 1
-) -> dict[str, Any]:
+def run(threads: int, effort: Effort, sheet: Path | None, console: Console) -> dict[str, Any]:
     """Measure all and show it; returns the figures. ``sheet`` is where the contact sheet goes."""
     with _Bench(threads, console) as bench:
-        figures, points = bench.figures(effort, sheet, every)
+        figures = bench.figures(effort, sheet)
     show(figures, console)
-    if points:
-        show_curve(points, every, console)
-        figures["curve"] = as_json(points)
     return figures
 
 
-def run_curve(threads: int, effort: Effort, console: Console, every: int) -> dict[str, Any]:
-    """Cost against quality of incremental decoding alone."""
+def run_fillers(threads: int, pictures: int, console: Console) -> dict[str, Any]:
+    """Compare the guesses at rows to come, and show it; returns dB by their names."""
     with _Bench(threads, console) as bench:
-        points = bench.curve(effort, every)
-    show_curve(points, every, console)
-    return {"every": every, "pictures": effort.pictures, "curve": as_json(points)}
+        found = bench.fillers(pictures)
+    console.print(filler_table(found, pictures))
+    return {"pictures": pictures, "fillers": found}
 
 
 class _Bench:
@@ -101,10 +95,8 @@ class _Bench:
         torch.set_num_threads(self._torch_threads)
         self._folder.cleanup()
 
-    def figures(
-        self, effort: Effort, sheet: Path | None, every: int
-    ) -> tuple[dict[str, Any], list[Point]]:
-        """All of them, and the curve where a bar of incremental decoding is missed."""
+    def figures(self, effort: Effort, sheet: Path | None) -> dict[str, Any]:
+        """All figures of the JSON line."""
         real, postcard = self._real(effort), postcard_files(self._model)
         schemes = client_schemes(real, self._threads)
         peer = self._peer() if effort.is_real else None
@@ -138,31 +130,27 @@ class _Bench:
             "pictures": effort.pictures,
             "torch": version("torch"),
             "min_dalle": None if peer is None else version("min-dalle"),
-            **headline(times, quality),
+            **headline(times, flops, quality),
             "palette_ms": round(first.p99_ms, 3),
             "palette_ms_p50": round(first.p50_ms, 3),
             "palette_bytes": real.sizes["palette", "uint8"],
             "final_equal": last.is_equal,
             "final_pictures": last.pictures,
             "client_tiers": last.tiers,
-            "full_gflop": round(flops[FULL][-1] / 1e9, 1),
+            "full_gflop": round(flops[WHOLE][-1] / 1e9, 1),
             "schemes": by_scheme([*painters, *schemes], real.sizes, times, flops, quality),
         }
         figures["missed"] = missed(figures)
-        points = []
-        if misses_incremental(figures):
-            points = self._curve(effort, real, grids, every)
-        return figures, points
+        return figures
 
-    def curve(self, effort: Effort, every: int) -> list[Point]:
-        return self._curve(effort, self._real(effort), self._grids(effort.pictures), every)
-
-    def _curve(
-        self, effort: Effort, real: DecoderFiles, grids: NDArray[np.int64], every: int
-    ) -> list[Point]:
-        self._expect(None)
-        of = real, self._model, grids
-        return curve(*of, effort.redone, every, self._threads, self._tell)
+    def fillers(self, pictures: int) -> dict[str, dict[str, float]]:
+        """Decibels of each guess at the rows to come."""
+        grids, detokenizer = (
+            self._grids(pictures),
+            Detokenizer(self._model.detokenizer, self._threads),
+        )
+        self._expect(len(fillers(detokenizer.codebook_size)), "guesses, on postcard")
+        return compare(detokenizer, grids, self._advance)
 
     def _real(self, effort: Effort) -> DecoderFiles:
         folder = Path(self._folder.name, "real")

@@ -7,19 +7,22 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
-from rowcast.tiers import WHILE_FORMING
+from rowcast.pixels.tiers import WHILE_FORMING
 
 from .decode_quality import Quality, rounded
 from .decode_schemes import Scheme
 from .decode_times import Times
 
-FULL: Final = "whole_grid"  # the scheme whose updates are full decodes of whole pictures
+WHOLE: Final = "whole_grid"  # the scheme whose updates are full decodes of whole pictures
 
 
-def headline(times: Mapping[str, Times], quality: Mapping[str, Quality]) -> dict[str, Any]:
-    """What the bars are about, as far as schemes tell it; None of a preview that there is not."""
-    full, incremental = times[FULL].median, times["incremental"]
-    preview, preview_quality = times.get("preview"), quality.get("preview")
+def headline(
+    times: Mapping[str, Times],
+    flops: Mapping[str, Sequence[int]],
+    quality: Mapping[str, Quality],
+) -> dict[str, Any]:
+    """What the bars are about, as far as schemes tell it."""
+    full = times[WHOLE].median
     forming = next(name for name in WHILE_FORMING if name in times and name in quality)
     painted = times[forming]  # by a client, which leaves the last update to the final decode
     return {
@@ -28,15 +31,10 @@ def headline(times: Mapping[str, Times], quality: Mapping[str, Quality]) -> dict
         "client_update_full_decodes_max": round(painted.worst / full, 3),
         "client_psnr_db_of_final": round(quality[forming].psnr_db_of_final, 2),
         "full_ms": round(full, 1),
-        "total_full_decodes": round(incremental.picture / full + 1, 2),
-        "update_full_decodes_max": round(incremental.worst / full, 3),
-        "incremental_psnr_db": round(quality["incremental"].psnr_db, 2),
-        "seam_ratio": rounded(quality["incremental"].seam_beyond_full),
-        "seam_ratio_in_pictures": rounded(quality["incremental"].seam),
-        "preview_cost_ratio": None if preview is None else round(full / preview.last, 1),
-        "preview_psnr_db": (
-            None if preview_quality is None else round(preview_quality.psnr_db_of_whole, 2)
-        ),
+        "forming_psnr_db": round(quality["full"].psnr_db_of_final, 2),
+        "forming_update_full_decodes_max": round(max(flops["full"]) / flops[WHOLE][-1], 3),
+        "preview_cost_ratio": round(full / times["preview"].last, 1),
+        "preview_psnr_db": round(quality["preview"].psnr_db_of_whole, 2),
     }
 
 
@@ -69,7 +67,7 @@ def _cost(
     scheme: Scheme, times: Mapping[str, Times], flops: Mapping[str, Sequence[int]]
 ) -> dict[str, float]:
     taken, counts = times[scheme.name], flops[scheme.name]
-    full, whole = times[FULL].median, flops[FULL][-1]
+    full, whole = times[WHOLE].median, flops[WHOLE][-1]
     final = 0 if scheme.is_final else 1
     return {
         "update_ms_median": round(taken.median, 2),

@@ -17,8 +17,6 @@ import torch
 from numpy.typing import NDArray
 from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_metadata
 from rowcast_export.formats import read_detokenizer
-from rowcast_export.incremental import IncrementalModule
-from rowcast_export.incremental_file import to_file as incremental_file
 from rowcast_export.palette import make_palette
 from rowcast_export.palette_teaching import SIDE
 from rowcast_export.precision import convert
@@ -31,7 +29,8 @@ from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.client_files import read_detokenizer as files_beside
 from rowcast_server.models.loading import LoadedModel
 
-from .whole_pictures import UNCONDITIONAL, draw_together, text_of
+from rowcast_server.network.facts import UNCONDITIONAL
+from rowcast_server.engine.whole_pictures import draw_together, text_of
 
 SLOTS: Final = 8
 # Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.
@@ -69,15 +68,11 @@ QUICK: Final = DecoderShape(
 
 @dataclass(frozen=True)
 class DecoderFiles:
-    """The files of one decoder. ``sizes`` [kind, precision] is in bytes.
-
-    ``preview`` is None where the decoder has none.
-    """
+    """The files of one decoder. ``sizes`` [kind, precision] is in bytes."""
 
     full: Path
-    incremental: Path
     palette: Path
-    preview: Path | None
+    preview: Path
     shape: DecoderShape
     sizes: dict[tuple[str, str], int]
 
@@ -122,17 +117,12 @@ def write_random(
     graph = to_onnx(small)
     notes = describe(graph, small, name, sha256, kind="preview")
     (folder / "preview.onnx").write_bytes(with_metadata(graph, notes))
-    tell("tracing the incremental decoder")
-    incremental = folder / "incremental.onnx"
-    weights = full.name, full.read_bytes()
-    data, _ = incremental_file(IncrementalModule(decoder), name, sha256, weights=weights)
-    incremental.write_bytes(data)
     tell("mixing the palette")
     palette = folder / "palette.npy"
     plane = make_palette(decoder)[0]  # as large as a taught one
     palette.write_bytes(npy_bytes(plane.repeat(SIDE, axis=1).repeat(SIDE, axis=2)))
     sizes["palette", "uint8"] = palette.stat().st_size
-    return _files(folder, full, incremental, shape, sizes)
+    return _files(folder, full, shape, sizes)
 
 
 def postcard_files(model: LoadedModel) -> DecoderFiles:
@@ -140,24 +130,17 @@ def postcard_files(model: LoadedModel) -> DecoderFiles:
     folder = model.detokenizer.parent
     decoder, _ = postcard_decoder(folder)
     sizes = {(file.kind, file.precision): file.size for file in model.files}
-    incremental = folder / "incremental.onnx"
-    return _files(folder, model.detokenizer, incremental, decoder.shape, sizes)
+    return _files(folder, model.detokenizer, decoder.shape, sizes)
 
 
 def _files(
-    folder: Path,
-    full: Path,
-    incremental: Path,
-    shape: DecoderShape,
-    sizes: dict[tuple[str, str], int],
+    folder: Path, full: Path, shape: DecoderShape, sizes: dict[tuple[str, str], int]
 ) -> DecoderFiles:
-    """With the preview decoder that lies in ``folder``, if there is one."""
-    sizes["incremental", PRECISIONS[0]] = incremental.stat().st_size
+    """With the preview decoder of the highest precision that lies in ``folder``."""
     found = [file for file in files_beside(full).files if file.kind == "preview"]
     sizes |= {(file.kind, file.precision): file.size for file in found}
     found.sort(key=lambda file: PRECISIONS.index(file.precision))
-    preview = found[0].path if found else None
-    return DecoderFiles(full, incremental, folder / "palette.npy", preview, shape, sizes)
+    return DecoderFiles(full, folder / "palette.npy", found[0].path, shape, sizes)
 
 
 def held_out_prompts() -> list[str]:

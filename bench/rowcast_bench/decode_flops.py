@@ -23,12 +23,16 @@ PREFIX: Final = "shape of "
 
 
 class FlopCounter:
-    """A graph that tells the shapes of its products. It holds the weights twice while it loads."""
+    """A graph that tells the shapes of its products. It holds the weights twice while it loads.
+
+    What a decode costs is counted once for each size.
+    """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         model = onnx.load(path)
         graph = model.graph
         varying = {value.name for value in graph.input}
+        self._counted: dict[tuple[int, int], int] = {}  # [rows, cols] of a decode
         self._depths: dict[str, tuple[str, int | None]] = {}  # of an output: what a sum runs over
         kernels = {tensor.name: tensor.dims for tensor in graph.initializer}
         wanted = []
@@ -61,13 +65,13 @@ class FlopCounter:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self.session: Any = onnxruntime.InferenceSession(
+        self._session: Any = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def count(self, inputs: dict[str, NDArray[Any]]) -> int:
         """Operations of one run on these inputs."""
-        found = self.session.run([PREFIX + name for name in self._wanted], inputs)
+        found = self._session.run([PREFIX + name for name in self._wanted], inputs)
         shapes = {
             name: tuple(int(size) for size in shape)
             for name, shape in zip(self._wanted, found, strict=True)
@@ -81,51 +85,11 @@ class FlopCounter:
         return total
 
     def decodes(self, rows: Iterable[int], cols: int) -> list[int]:
-        """Of decodes of one picture each, with so many rows, by a file that decodes grids."""
-        return [self.count({"ids": np.zeros((1, held, cols), np.int64)}) for held in rows]
+        """Operations of decodes of one picture each, with so many rows, by a file of grids."""
+        return [self._decode(held, cols) for held in rows]
 
-
-class UpdateCounter:
-    """What the updates of an incremental file cost."""
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._counter = FlopCounter(path, threads)
-        metadata = self._counter.session.get_modelmeta().custom_metadata_map
-        self._redone = int(metadata["rowcast.redone_half_rows"])
-
-    def updates(
-        self, rows: int, cols: int, step: int = 1, redone_half_rows: int | None = None
-    ) -> list[int]:
-        """Of each update of one picture, `step` rows an update.
-
-        `redone_half_rows` instead of the file's own.
-        """
-        redone = redone_half_rows or self._redone
-        state = {
-            value.name: np.zeros(_sizes(value.shape, cols), np.float32)
-            for value in self._counter.session.get_inputs()
-            if value.name not in ("ids", "window", "leaving")
-        }  # zeros at each update: what is counted does not depend on values
-        counts = []
-        for held in range(step, rows + 1, step):
-            first = max(0, 2 * (held - step) - redone)
-            leaving = max(0, 2 * held - redone) - first
-            inputs = {
-                "ids": np.zeros((1, held, cols), np.int64),
-                "window": np.arange(first, 2 * held),
-                "leaving": np.array([leaving]),
-            }
-            counts.append(self._counter.count({**inputs, **state}))
-        return counts
-
-
-def _sizes(axes: list[int | str], cols: int) -> list[int]:
-    """A state's shape for one picture: `batch` is 1, `s*cols` a width."""
-    return [
-        axis
-        if isinstance(axis, int)
-        else 1
-        if axis == "batch"
-        else int(axis.removesuffix("*cols")) * cols
-        for axis in axes
-    ]
+    def _decode(self, rows: int, cols: int) -> int:
+        size = rows, cols
+        if size not in self._counted:
+            self._counted[size] = self.count({"ids": np.zeros((1, *size), np.int64)})
+        return self._counted[size]

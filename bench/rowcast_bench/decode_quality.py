@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from rowcast.detokenizer import Detokenizer
+from rowcast.pixels.detokenizer import Detokenizer
 
 from .decode_schemes import Scheme
 from .similarity import Picture, gradients, psnr, ssim
@@ -92,7 +92,7 @@ def qualities(
     """
     seen = {scheme.name: _Seen() for scheme in schemes}
     side = detokenizer.pixels_per_token
-    for number, grid in enumerate(grids):
+    for grid in grids:
         final = detokenizer.decode(grid[None])[0]
         for each in seen.values():
             each.begin()
@@ -100,7 +100,7 @@ def qualities(
             due = [scheme for scheme in schemes if held % scheme.every == 0]
             whole = detokenizer.decode(grid[None, :held])[0] if due else final
             for scheme in due:
-                shown = scheme.paint(number, grid[:held])
+                shown = scheme.paint(grid[:held])
                 seen[scheme.name].add(shown, whole, final, side)
         advance()
     return {name: each.quality() for name, each in seen.items()}

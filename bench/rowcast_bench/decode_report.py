@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from .decode_bars import BARS, COST, QUALITY, bars_kept, missed
-from .decode_curve import Point, best_points, curve_table
+from .decode_bars import BARS, missed
 
 
 def show(figures: Mapping[str, Any], console: Console) -> None:
@@ -44,36 +43,12 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(_bars(figures))
-    if figures["preview_cost_ratio"] is None:
-        console.print("no preview decoder of real size yet: its cost is not measured")
-    if figures["preview_psnr_db"] is None:
-        console.print("no preview decoder in postcard's folder yet: its quality is not measured")
 
 
-def show_curve(points: Sequence[Point], every: int, console: Console) -> None:
-    """With its best points."""
-    console.print(curve_table(points, every))
-    best = best_points(points)
-    for meaning, point in best:
-        console.print(
-            f"{meaning}: {point.label} rows redone, {point.total_full_decodes} full decodes, "
-            f"worst update {point.update_full_decodes_max}, {point.incremental_psnr_db} dB, "
-            f"seam {point.seam_ratio}",
-            highlight=False,
-        )
-    if not best:
-        console.print("no point keeps the bars of cost, and none those of quality")
-
-
-def _told(value: float | None) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "", True: "yes", False: "no"}[value]
+def _told(value: float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}"
-
-
-def misses_incremental(figures: Mapping[str, Any]) -> bool:
-    """Whether the curve is worth showing."""
-    return not bars_kept(figures, (*COST, *QUALITY))
 
 
 def _costs(figures: Mapping[str, Any]) -> Table:
@@ -131,6 +106,6 @@ def _bars(figures: Mapping[str, Any]) -> Table:
     wrong = missed(figures)
     for bar in BARS:
         value = figures[bar.name]
-        state = "not measured" if value is None else "missed" if bar.name in wrong else "kept"
+        state = "missed" if bar.name in wrong else "kept"
         table.add_row(bar.meaning, str(bar), _told(value), state)
     return table

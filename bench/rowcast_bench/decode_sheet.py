@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from rowcast.palette import PAPER
+from rowcast.pixels.palette import PAPER
 
 from .decode_schemes import Scheme
 
@@ -56,7 +56,7 @@ def contact_sheet(
         painted = 0
         for left, held in zip(places, shown, strict=True):
             for rows in range(painted + scheme.every, held + 1, scheme.every):
-                pixels = scheme.paint("sheet", grid[:rows])
+                pixels = scheme.paint(grid[:rows])
                 painted = rows
             picture = Image.new("RGB", (side, side), PAPER)
             if painted:

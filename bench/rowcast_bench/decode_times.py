@@ -60,7 +60,7 @@ def measure(
     for scheme in schemes:
         tell(f"warming up: {scheme.label}")
         for held in (WARM_UP_ROWS, rows):
-            scheme.paint("warm up", grid[:held])
+            scheme.paint(grid[:held])
     taken: dict[str, dict[int, list[float]]] = {scheme.name: {} for scheme in schemes}
     for turn in range(rounds):
         for held in range(1, rows + 1):
@@ -68,7 +68,7 @@ def measure(
             tell(f"round {turn + 1} of {rounds}, row {held} of {rows}")
             for scheme in (*schemes[first:], *schemes[:first]):
                 if held in _timed(scheme, rows):
-                    milliseconds = _milliseconds(scheme, turn, grid[:held])
+                    milliseconds = _milliseconds(scheme, grid[:held])
                     taken[scheme.name].setdefault(held, []).append(milliseconds)
             advance()
     return {
@@ -86,7 +86,7 @@ def _timed(scheme: Scheme, rows: int) -> range:
     return range(step, rows + 1, step)
 
 
-def _milliseconds(scheme: Scheme, picture: int, grid: NDArray[np.int64]) -> float:
+def _milliseconds(scheme: Scheme, grid: NDArray[np.int64]) -> float:
     begun = time.perf_counter()
-    scheme.paint(picture, grid)
+    scheme.paint(grid)
     return 1e3 * (time.perf_counter() - begun)

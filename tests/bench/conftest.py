@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from rowcast_bench.decode_files import DecoderFiles
 from rowcast_export.export import describe, npy_bytes, to_onnx, with_metadata
-from rowcast_export.incremental import IncrementalModule
-from rowcast_export.incremental_file import make_incremental
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.vqgan_export.conftest import TINY
@@ -27,12 +25,10 @@ def tiny_files(
 ) -> DecoderFiles:
     """Of 50 codes with 2 x 2 pixels; the full decoder stands for the preview too."""
     folder = tmp_path_factory.mktemp("files")
-    full, incremental = folder / "detokenizer.onnx", folder / "incremental.onnx"
-    palette = folder / "palette.npy"
+    full, palette = folder / "detokenizer.onnx", folder / "palette.npy"
     model = to_onnx(tiny_decoder)
     full.write_bytes(with_metadata(model, describe(model, tiny_decoder, "tiny", "ab" * 32)))
-    make_incremental(IncrementalModule(tiny_decoder), incremental, "tiny", "ab" * 32, threads=1)
     colours = np.random.default_rng(0).integers(0, 256, (50, 1, 1, 3), np.uint8)
     palette.write_bytes(npy_bytes(colours))
     sizes = {("full", "fp32"): full.stat().st_size, ("palette", "uint8"): palette.stat().st_size}
-    return DecoderFiles(full, incremental, palette, full, TINY, sizes)
+    return DecoderFiles(full, palette, full, TINY, sizes)

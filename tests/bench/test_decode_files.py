@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rowcast.detokenizer import Detokenizer
+from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_bench.decode_files import (
     F16,
     held_out,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_bench.decode_files import DecoderFiles
-from rowcast_bench.decode_flops import FlopCounter, UpdateCounter
+from rowcast_bench.decode_flops import FlopCounter
 from rowcast_export.vqgan import VQGANDecoder
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -53,13 +53,9 @@ def test_a_full_decode_costs_what_torch_counts(
     assert counter.decodes([rows], cols) == [counted_by_torch(tiny_decoder, rows, cols)]
 
 
-def test_an_update_costs_less_than_decoding_the_rows_so_far(tiny_files: DecoderFiles) -> None:
-    counter = UpdateCounter(tiny_files.incremental)
-    updates = counter.updates(rows=12, cols=4)
-    decodes = FlopCounter(tiny_files.full).decodes(range(1, 13), 4)
-    assert len(updates) == 12
-    assert updates[0] > decodes[0]  # all lines are decoded, and the coarse band besides
-    assert updates[-1] < decodes[-1]
-    assert updates == sorted(updates)
-    assert len(counter.updates(rows=12, cols=4, step=2)) == 6
-    assert sum(counter.updates(rows=12, cols=4, redone_half_rows=2)) < sum(updates)
+def test_a_size_is_counted_once(tiny_files: DecoderFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = FlopCounter(tiny_files.full)
+    counts = counter.decodes([2, 3, 2], 4)
+    assert counts[0] == counts[2] < counts[1]
+    monkeypatch.setattr(counter, "count", None)
+    assert counter.decodes([3, 2], 4) == [counts[1], counts[0]]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast.detokenizer import Detokenizer
-from rowcast.palette import PAPER
+from rowcast.pixels.detokenizer import GUESSED_ROWS, Detokenizer
+from rowcast.pixels.palette import PAPER
 from rowcast_bench.decode_files import DecoderFiles
 from rowcast_bench.decode_schemes import (
     Scheme,
     client_schemes,
-    filled,
     min_dalle_scheme,
-    whole_grid_scheme,
 )
 from rowcast_bench.decode_sheet import HEADER, LABELS, contact_sheet, sheet_size
 
@@ -20,23 +18,28 @@ GRID = np.random.default_rng(0).integers(0, 50, (16, 16))
 SIDE = 2
 
 
-def test_rows_that_are_not_drawn_yet_are_filled() -> None:
-    assert filled(np.array([[1, 2]]), 3, 9).tolist() == [[1, 2], [9, 9], [9, 9]]
-
-
 def test_pixels_of_the_rows_so_far(tiny_files: DecoderFiles) -> None:
     schemes = client_schemes(tiny_files, 1)
-    assert [each.name for each in schemes if each.is_final] == ["rows_so_far", "whole_grid"]
+    assert [each.name for each in schemes if each.is_final] == ["full", "rows_so_far", "whole_grid"]
     for scheme in schemes:
-        assert scheme.paint("a", GRID[:3]).shape == (3 * SIDE, 16 * SIDE, 3)
+        assert scheme.paint(GRID[:3]).shape == (3 * SIDE, 16 * SIDE, 3)
         assert len(scheme.flops(16)) == 16
-    last = [each.paint("b", GRID) for each in schemes if each.is_final]
-    assert np.array_equal(*last)
+    first, *others = [each.paint(GRID) for each in schemes if each.is_final]
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_operations_of_guessed_rows_are_those_of_the_rows_that_are_decoded(
+    tiny_files: DecoderFiles,
+) -> None:
+    flops = {each.name: each.flops(16) for each in client_schemes(tiny_files, 1)}
+    guessed, so_far = flops["full"], flops["rows_so_far"]
+    assert guessed == [*so_far[GUESSED_ROWS:], *[so_far[-1]] * GUESSED_ROWS]
+    assert max(guessed) == flops["whole_grid"][0]
 
 
 def test_min_dalles_module_paints_the_whole_grid() -> None:
     scheme = min_dalle_scheme()
-    pixels = scheme.paint("a", GRID[:2])
+    pixels = scheme.paint(GRID[:2])
     assert pixels.shape == (32, 256, 3)
     assert pixels.dtype == np.uint8
     [count, *others] = scheme.flops(16)
@@ -50,7 +53,7 @@ def test_the_contact_sheet(tiny_files: DecoderFiles) -> None:
     sheet = contact_sheet(schemes, ["a note", "another"], GRID, side)
     assert sheet.size == sheet_size(2, side) == (LABELS + 5 * (side + 10) + 10, HEADER + 2 * 42)
     pixels = np.asarray(sheet)
-    wanted = whole_grid_scheme(tiny_files, Detokenizer(tiny_files.full), 1).paint("a", GRID)
+    wanted = Detokenizer(tiny_files.full, 1).decode(GRID[None])[0]
     right = LABELS + 4 * (side + 10)
     for line in range(2):
         top = HEADER + line * (side + 10)
