@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rowcast_export import distill
-from rowcast_export.distill import (
+from rowcast_export.distill import training as distill
+from rowcast_export.distill.grids import Grids
+from rowcast_export.distill.training import (
     CHECKPOINT,
     Distillation,
     DistillError,
@@ -21,7 +22,6 @@ from rowcast_export.distill import (
     imitation_loss,
     rows_shown,
 )
-from rowcast_export.grids import Grids
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.vqgan_export.conftest import TINY

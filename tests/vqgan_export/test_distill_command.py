@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from rowcast.detokenizer import Detokenizer
-from rowcast_export import distill
+from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_export.cli import export
-from rowcast_export.distill import CHECKPOINT
+from rowcast_export.distill import training as distill
+from rowcast_export.distill.training import CHECKPOINT
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.client_files import read_detokenizer

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rowcast_export.distill.grids import GridsError
 from rowcast_export.distill_command import (
     EXAMPLES,
     add_distill_options,
@@ -25,7 +26,6 @@ from rowcast_export.distill_command import (
     run_folder,
     teach,
 )
-from rowcast_export.grids import GridsError
 from rowcast_export.settings import (
     OPSETS,
     PRECISIONS,
@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> list[Exported]:
     import torch
 
     from rowcast_export import formats
-    from rowcast_export.distill import DistillError
+    from rowcast_export.distill.training import DistillError
     from rowcast_export.export import export_detokenizer
     from rowcast_export.verify import TooCoarse, VerificationFailed
 
@@ -280,7 +280,7 @@ def _progress() -> Iterator[Report]:
 
 def _report(exported: list[Exported]) -> None:
     """What was written and what was measured, on stdout."""
-    from rowcast_export.distill import Imitation
+    from rowcast_export.distill.training import Imitation
     from rowcast_export.manifest import PreviewAgreement
     from rowcast_export.verify import Agreement
 

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rowcast_export.grids import read_grids
+from rowcast_export.distill.grids import read_grids
 from rowcast_export.settings import PRECISIONS, Settings, parse_precisions, reading
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def teach(
     """
     import torch
 
-    from rowcast_export.distill import Distillation, DistillError, DistillOptions
+    from rowcast_export.distill.training import Distillation, DistillError, DistillOptions
     from rowcast_export.export import Taught, build
     from rowcast_export.palette import make_palette
 

@@ -57,7 +57,7 @@ from numpy.typing import NDArray
 from rowcast.whole_files import whole_files
 from torch import Tensor
 
-from rowcast_export.distill import Imitation
+from rowcast_export.distill.training import Imitation
 from rowcast_export.formats import PLAIN, Checkpoint, CheckpointError
 from rowcast_export.manifest import FILE_NAME as MANIFEST_NAME
 from rowcast_export.manifest import AnyAgreement, Exported, PreviewAgreement, kept_entries, manifest

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rowcast_export.distill import Imitation
+from rowcast_export.distill.training import Imitation
 from rowcast_export.palette import PaletteAgreement
 from rowcast_export.verify import Agreement
 

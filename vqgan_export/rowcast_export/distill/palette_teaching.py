@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rowcast_export.grids import Ids
+from rowcast_export.distill.grids import Ids
 from rowcast_export.palette import Palette
 
 SIDE: Final = 4  # pixels of a code, or fewer where a token has fewer

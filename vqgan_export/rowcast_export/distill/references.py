@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rowcast_export.grids import Ids
+from rowcast_export.distill.grids import Ids
 from rowcast_export.verify import Progress
 from rowcast_export.vqgan import VQGANDecoder
 

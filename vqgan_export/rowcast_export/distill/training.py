@@ -30,11 +30,11 @@ import torch
 from rowcast.whole_files import whole_file
 from torch import Tensor
 
-from rowcast_export.grids import Grids, Ids
+from rowcast_export.distill.grids import Grids, Ids
+from rowcast_export.distill.palette_teaching import paint, teach_palette
+from rowcast_export.distill.references import Planes, References
 from rowcast_export.palette import Palette
-from rowcast_export.palette_teaching import paint, teach_palette
 from rowcast_export.preview import PreviewDecoder, PreviewShape
-from rowcast_export.references import Planes, References
 from rowcast_export.verify import Progress
 from rowcast_export.vqgan import VQGANDecoder
 
