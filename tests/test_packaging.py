@@ -41,7 +41,7 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast_server/models/postcard/decoder.safetensors",
         "rowcast_server/models/postcard/detokenizer.onnx",
         "rowcast_server/models/postcard/preview.fp16.onnx",
-        "rowcast_bench/held_out_prompts.txt",
+        "rowcast_bench/decode/held_out_prompts.txt",
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",
     ):
@@ -54,7 +54,7 @@ def test_an_empty_environment_gets_the_client_without_torch(wheel: Path, tmp_pat
     python = tmp_path / "empty/bin/python"
     run(python, *PIP, "install", "--constraint", ROOT / "constraints.txt", wheel)
     code = (
-        "import importlib.util, rowcast, rowcast.aio, rowcast.sync, rowcast.commands;"
+        "import importlib.util, rowcast, rowcast.aio, rowcast.sync, rowcast.terminal.commands;"
         "print(importlib.util.find_spec('torch'), importlib.util.find_spec('onnx'))"
     )
     assert run(python, "-c", code).split() == ["None", "None"]

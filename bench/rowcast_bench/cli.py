@@ -101,22 +101,22 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     if options.name == "decode":
         return _decode(options, console)
     if options.against is not None:
-        from . import revisions
+        from .engine import revisions
 
         return revisions.run(options.against, options.size, options.threads, console)
     if (options.device, options.dtype) != ("cpu", None):
-        from . import gpu
+        from .engine import gpu
 
         where = options.device, options.dtype
         return gpu.run(options.size, *where, options.threads, console)
-    from . import engine
+    from .engine import run as engine
 
     return engine.run(options.size, options.threads, options.rows, console)
 
 
 def _decode(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     try:
-        from . import decode
+        from .decode import run as decode
     except ModuleNotFoundError as error:
         raise RowcastError(
             f"`rowcast bench decode` needs {error.name}: pip install 'rowcast[bench,export]', and "

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rowcast
 import torch
-from rowcast_bench.decode_files import F16
+from rowcast_bench.decode.files import F16
 from rowcast_export.cli import export
 from rowcast_export.runtime import OnnxDetokenizer, to_bytes
 from rowcast_export.vqgan import VQGANDecoder

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from rowcast.events import PictureDone
 from rowcast.messages import DetokenizerFile, Done, Model, Rows, encode
-from rowcast.tiers import Tier
-from rowcast_bench.memory import resident_bytes
+from rowcast.pixels.tiers import Tier
+from rowcast_bench.engine.memory import resident_bytes
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.fake_server import CODES, MODEL, Peer, accepted, fake_server, welcome

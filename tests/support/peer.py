@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rowcast_bench.min_dalle_modules import TextTokenizer
-from rowcast_bench.random_model import (
+from rowcast_bench.engine.random_model import (
     CODES,
     IMAGE_TOKENS,
     MEGA,

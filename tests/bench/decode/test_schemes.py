@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from rowcast.pixels.detokenizer import GUESSED_ROWS, Detokenizer
 from rowcast.pixels.palette import PAPER
-from rowcast_bench.decode_files import DecoderFiles
-from rowcast_bench.decode_schemes import (
-    Scheme,
-    client_schemes,
-    min_dalle_scheme,
+from rowcast_bench.decode.files import DecoderFiles
+from rowcast_bench.decode.schemes import Scheme, client_schemes, min_dalle_scheme
+from rowcast_bench.decode.sheet import (
+    HEADER,
+    LABELS,
+    contact_sheet,
+    sheet_size,
 )
-from rowcast_bench.decode_sheet import HEADER, LABELS, contact_sheet, sheet_size
 
 GRID = np.random.default_rng(0).integers(0, 50, (16, 16))
 SIDE = 2

@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast_export.distill.palette_teaching import SIDE
 from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_metadata
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.palette import make_palette
-from rowcast_export.palette_teaching import SIDE
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
@@ -26,11 +26,10 @@ from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import draw_together, text_of
 from rowcast_server.models.client_files import read_detokenizer as files_beside
 from rowcast_server.models.loading import LoadedModel
-
 from rowcast_server.network.facts import UNCONDITIONAL
-from rowcast_server.engine.whole_pictures import draw_together, text_of
 
 SLOTS: Final = 8
 # Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.

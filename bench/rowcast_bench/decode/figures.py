@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from rowcast.pixels.tiers import WHILE_FORMING
 
-from .decode_quality import Quality, rounded
-from .decode_schemes import Scheme
-from .decode_times import Times
+from .quality import Quality, rounded
+from .schemes import Scheme
+from .times import Times
 
 WHOLE: Final = "whole_grid"  # the scheme whose updates are full decodes of whole pictures
 

@@ -22,16 +22,16 @@ from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.models.loading import load
 from rowcast_server.models.sources import EMBEDDED
 
-from .decode_bars import missed
-from .decode_client import first_pixels, last_pixels
-from .decode_figures import WHOLE, by_scheme, headline
-from .decode_files import F16, QUICK, DecoderFiles, held_out_grids, postcard_files, write_random
-from .decode_fillers import compare, filler_table, fillers
-from .decode_quality import Quality, qualities
-from .decode_report import show
-from .decode_schemes import Scheme, client_schemes, min_dalle_scheme
-from .decode_sheet import contact_sheet
-from .decode_times import measure
+from .bars import missed
+from .client import first_pixels, last_pixels
+from .figures import WHOLE, by_scheme, headline
+from .files import F16, QUICK, DecoderFiles, held_out_grids, postcard_files, write_random
+from .fillers import compare, filler_table, fillers
+from .quality import Quality, qualities
+from .report import show
+from .schemes import Scheme, client_schemes, min_dalle_scheme
+from .sheet import contact_sheet
+from .times import measure
 
 ROWS: Final = 16
 SHEET_PICTURE: Final = 0

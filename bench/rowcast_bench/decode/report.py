@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from .decode_bars import BARS, missed
+from .bars import BARS, missed
 
 
 def show(figures: Mapping[str, Any], console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode_schemes import Scheme
+from .schemes import Scheme
 
 CONSTANT_AT: Final = 4  # updates of a picture that are timed where all cost the same
 WARM_UP_ROWS: Final = 2

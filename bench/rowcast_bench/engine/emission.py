@@ -21,11 +21,12 @@ from rowcast.messages import Rows, decode_server
 from rowcast_server import gateway, watchdog
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner import PendingRow
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_together, text_of
+from rowcast_server.engine.whole_pictures import draw_together, text_of
 from rowcast_server.models.loading import load
+from rowcast_server.network.facts import UNCONDITIONAL, Sampling
 from rowcast_server.server import RowcastServer
 from websockets.asyncio.server import ServerConnection
 

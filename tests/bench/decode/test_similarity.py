@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast_bench.similarity import gradients, psnr, ssim
+from rowcast_bench.decode.similarity import gradients, psnr, ssim
 
 GREY = np.full((16, 24, 3), 100, np.uint8)
 C1, C2 = 2.55**2, 7.65**2

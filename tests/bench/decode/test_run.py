@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import rowcast_bench
 from PIL import Image
 from rich.console import Console
 from rowcast.errors import RowcastError
-from rowcast_bench import decode
+from rowcast_bench import decode as package
 from rowcast_bench.cli import bench
-from rowcast_bench.decode_sheet import sheet_size
+from rowcast_bench.decode import run as decode
+from rowcast_bench.decode.sheet import sheet_size
 
 KEYS = {
     "forming_psnr_db",
@@ -74,7 +74,7 @@ def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rowcast_bench.decode", None)
-    monkeypatch.delattr(rowcast_bench, "decode", raising=False)
-    with pytest.raises(RowcastError, match=r"needs rowcast_bench\.decode: pip install"):
+    monkeypatch.setitem(sys.modules, "rowcast_bench.decode.run", None)
+    monkeypatch.delattr(package, "run", raising=False)
+    with pytest.raises(RowcastError, match=r"needs rowcast_bench\.decode\.run: pip install"):
         bench(["decode"])

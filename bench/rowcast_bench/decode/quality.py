@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rowcast.pixels.detokenizer import Detokenizer
 
-from .decode_schemes import Scheme
+from .schemes import Scheme
 from .similarity import Picture, gradients, psnr, ssim
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast_bench.decode_files import DecoderFiles
+from rowcast_bench.decode.files import DecoderFiles
 from rowcast_export.export import describe, npy_bytes, to_onnx, with_metadata
 from rowcast_export.vqgan import VQGANDecoder
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rowcast.pixels.detokenizer import GUESSED_ROWS, Detokenizer
 from rowcast.pixels.palette import Palette
 
-from .decode_files import DecoderFiles
-from .decode_fillers import last_code
-from .decode_flops import FlopCounter
+from .files import DecoderFiles
+from .fillers import last_code
+from .flops import FlopCounter
 
 MIN_DALLE_EVERY: Final = 2  # rows a picture of its stream
 GRID_ROWS: Final = 16  # of a whole picture, min-dalle's and all of ours here
@@ -142,7 +142,7 @@ def min_dalle_scheme() -> Scheme:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from .min_dalle_modules import VQGanDetokenizer
+    from ..min_dalle_modules import VQGanDetokenizer
 
     module = VQGanDetokenizer().eval()
     fill = last_code(module.vocab_count)

@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 import rowcast
-from rowcast.canvas import Picture, Recipe, Sampling
-from rowcast.demo import local_server
-from rowcast.detokenizer import Detokenizer
 from rowcast.messages import Rows, decode_server, encode
-from rowcast.palette import Palette
+from rowcast.picture import Picture, Recipe, Sampling
+from rowcast.pixels.detokenizer import Detokenizer
+from rowcast.pixels.palette import Palette
+from rowcast.terminal.demo import local_server
 from rowcast_server.models.loading import LoadedModel
 
-from .decode_files import DecoderFiles, held_out
+from .files import DecoderFiles, held_out
 
 ROWS: Final = 16
 WARM_UP_PICTURES: Final = 3

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rowcast.errors import RowcastError
-from rowcast_bench import engine, gpu, memory
-from rowcast_bench.worker import Worker
+from rowcast_bench.engine import gpu, memory
+from rowcast_bench.engine import run as engine
+from rowcast_bench.engine.worker import Worker
 
 KEYS = {
     "ours_ms_per_step",

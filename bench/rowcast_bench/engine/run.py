@@ -13,7 +13,7 @@ from rich.table import Table
 from rowcast.cache import default_cache
 from rowcast_server.models.loading import load
 from rowcast_server.models.sources import EMBEDDED
-from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.facts import CacheKind
 
 from .agreement import int8_agreement
 from .emission import StampedServer, summary, viewers

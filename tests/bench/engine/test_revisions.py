@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rowcast.errors import RowcastError
-from rowcast_bench import revisions
+from rowcast_bench.engine import revisions
 
 
 @pytest.mark.timeout(300)

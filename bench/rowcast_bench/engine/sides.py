@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
+from rowcast_server.engine.request import PictureRequest, RowDrawn
+from rowcast_server.engine.whole_pictures import draw_whole, text_of
 from rowcast_server.memory import slot_bytes
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
-from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.facts import UNCONDITIONAL, CacheKind, Sampling
 from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rowcast_bench.decode_schemes import Scheme
-from rowcast_bench.decode_times import Times, measure
+from rowcast_bench.decode.schemes import Scheme
+from rowcast_bench.decode.times import Times, measure
 
 GRID = np.zeros((16, 16), np.int64)
 

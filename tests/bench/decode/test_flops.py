@@ -9,8 +9,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from rowcast_bench.decode_files import DecoderFiles
-from rowcast_bench.decode_flops import FlopCounter
+from rowcast_bench.decode.files import DecoderFiles
+from rowcast_bench.decode.flops import FlopCounter
 from rowcast_export.vqgan import VQGANDecoder
 from torch.utils.flop_counter import FlopCounterMode
 

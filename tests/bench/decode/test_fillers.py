@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rowcast.pixels.detokenizer import GUESSED_ROWS, Detokenizer
-from rowcast_bench.decode_files import DecoderFiles
-from rowcast_bench.decode_fillers import compare, filler_table, fillers
+from rowcast_bench.decode.files import DecoderFiles
+from rowcast_bench.decode.fillers import compare, filler_table, fillers
 
 ROWS, CODES = 5, 50
 GRID = np.array([[1, 2, 2], [3, 7, 7]])

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole, text_of
 from rowcast_server.models.loading import Transformer
 from rowcast_server.network.cache_kind import usual_cache
+from rowcast_server.network.facts import UNCONDITIONAL
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rowcast.pixels.palette import PAPER
 
-from .decode_schemes import Scheme
+from .schemes import Scheme
 
 SHOWN_ROWS: Final = (1, 4, 8, 12, 16)
 GAP: Final = 10  # pixels

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rowcast.pixels.detokenizer import Detokenizer
-from rowcast_bench.decode_files import DecoderFiles
-from rowcast_bench.decode_quality import qualities, rounded
-from rowcast_bench.decode_schemes import client_schemes
+from rowcast_bench.decode.files import DecoderFiles
+from rowcast_bench.decode.quality import qualities, rounded
+from rowcast_bench.decode.schemes import client_schemes
 
 GRIDS = np.random.default_rng(0).integers(0, 50, (2, 8, 8))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowcast_bench.decode_bars import BARS, missed
+from rowcast_bench.decode.bars import BARS, missed
 
 KEPT = {
     "forming_psnr_db": 28.0,

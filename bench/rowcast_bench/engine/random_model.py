@@ -46,7 +46,7 @@ PIECES: Final = ("<s>", "<pad>", "</s>", "<unk>", "Ġ", *"abcdefghijklmnopqrstuv
 
 def build(sizes: Sizes, device: str = "cpu") -> tuple[Any, Any]:
     """min-dalle's encoder and decoder modules, without its downloads."""
-    from .min_dalle_modules import DalleBartDecoder, DalleBartEncoder
+    from ..min_dalle_modules import DalleBartDecoder, DalleBartEncoder
 
     encoder = DalleBartEncoder(
         layer_count=sizes.layers,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rowcast.pixels.detokenizer import Detokenizer
-from rowcast_bench.decode_files import (
+from rowcast_bench.decode.files import (
     F16,
     held_out,
     held_out_grids,
     held_out_prompts,
     postcard_files,
 )
-from rowcast_bench.decode_quality import qualities
-from rowcast_bench.decode_schemes import client_schemes
+from rowcast_bench.decode.quality import qualities
+from rowcast_bench.decode.schemes import client_schemes
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_server.models.loading import LoadedModel, load
 
