@@ -10,10 +10,10 @@ from pathlib import Path
 
 import rowcast
 from PIL import Image
-from rowcast.demo import local_server
 from rowcast.notebook import contact_sheet
-from rowcast.replay import save_gif, time_lapse
+from rowcast.rows_file import save_gif, time_lapse
 from rowcast.sync import SyncClient
+from rowcast.terminal.demo import local_server
 
 PROMPTS = (
     "sunset over a meadow, a red house on the left, a yellow balloon on the right",

@@ -44,7 +44,7 @@ ONLY_IN = {
         "rowcast_server.watchdog",
     },
     "aiohttp": {"rowcast_server.web"},
-    "httpx": {"rowcast.download"},
+    "httpx": {"rowcast.pixels.download"},
     "huggingface_hub": {"rowcast_server.models.hub"},
 }
 WITHOUT = {
@@ -57,7 +57,7 @@ WITHOUT = {
     "rowcast_server.jobs": {"asyncio", "websockets", "threading"},
     "rowcast.session": {"asyncio", "websockets", "threading"},
     "rowcast.messages": {"asyncio", "websockets", "numpy"},
-    "rowcast.canvas": {"onnxruntime", "PIL", "asyncio"},
+    "rowcast.picture": {"onnxruntime", "PIL", "asyncio"},
 }
 
 
@@ -165,7 +165,10 @@ def test_what_a_module_must_not_know(prefix: str) -> None:
     [
         ("rowcast", {"torch", "onnx", "onnxruntime", "numpy", "websockets", "rowcast_server"}),
         ("rowcast.cli", {"torch", "onnx", "onnxruntime", "rowcast_server"}),
-        ("rowcast.aio, rowcast.sync, rowcast.commands", {"torch", "onnx", "rowcast_server"}),
+        (
+            "rowcast.aio, rowcast.sync, rowcast.terminal.commands",
+            {"torch", "onnx", "rowcast_server"},
+        ),
         ("rowcast_server.server, rowcast_server.cli", {"torch", "onnxscript"}),
         ("rowcast_export.cli", {"torch", "onnx", "onnxruntime", "websockets", "rowcast_server"}),
         (

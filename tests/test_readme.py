@@ -198,8 +198,8 @@ def test_our_commands_are_understood(command: str, monkeypatch: pytest.MonkeyPat
         reached.append(name)
         raise RowcastError("far enough")
 
-    monkeypatch.setattr("rowcast.commands.draw", draw)
-    monkeypatch.setattr("rowcast.commands.draw_grids", draw)
+    monkeypatch.setattr("rowcast.terminal.commands.draw", draw)
+    monkeypatch.setattr("rowcast.terminal.commands.draw_grids", draw)
     monkeypatch.setattr("rowcast_server.models.loading.load", load)
     main(shlex.split(command, comments=True)[1:])
     assert len(reached) == 1

@@ -11,74 +11,57 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .aio import AsyncClient, connect
-    from .artifacts import fetch
-    from .canvas import Picture, Recipe, Sampling
-    from .detokenizer import Detokenizer
-    from .errors import RowcastError
-    from .events import (
-        Event,
-        PictureAccepted,
-        PictureDone,
-        PictureQueued,
-        PictureRepainted,
-        RowsArrived,
-    )
-    from .messages import DoneReason, view_key
-    from .mosaic import Mosaic
-    from .replay import load_rows, save_rows
-    from .sync import SyncClient
-    from .sync import connect as connect_sync
+if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
+    from . import sync as _sync
+    from .aio import AsyncClient as AsyncClient
+    from .aio import connect as connect
+    from .errors import RowcastError as RowcastError
+    from .events import Event as Event
+    from .events import PictureAccepted as PictureAccepted
+    from .events import PictureDone as PictureDone
+    from .events import PictureQueued as PictureQueued
+    from .events import PictureRepainted as PictureRepainted
+    from .events import RowsArrived as RowsArrived
+    from .messages import DoneReason as DoneReason
+    from .messages import view_key as view_key
+    from .picture import Picture as Picture
+    from .picture import Recipe as Recipe
+    from .picture import Sampling as Sampling
+    from .pixels.artifacts import fetch as fetch
+    from .pixels.detokenizer import Detokenizer as Detokenizer
+    from .pixels.mosaic import Mosaic as Mosaic
+    from .rows_file import load_rows as load_rows
+    from .rows_file import save_rows as save_rows
+    from .sync import SyncClient as SyncClient
+
+    connect_sync = _sync.connect
 
 # Imported at first use: `import rowcast` costs nothing.
 _HOMES = {
     "AsyncClient": "aio",
-    "Detokenizer": "detokenizer",
+    "Detokenizer": "pixels.detokenizer",
     "DoneReason": "messages",
     "Event": "events",
-    "Mosaic": "mosaic",
-    "Picture": "canvas",
+    "Mosaic": "pixels.mosaic",
+    "Picture": "picture",
     "PictureAccepted": "events",
     "PictureDone": "events",
     "PictureQueued": "events",
     "PictureRepainted": "events",
-    "Recipe": "canvas",
+    "Recipe": "picture",
     "RowcastError": "errors",
     "RowsArrived": "events",
-    "Sampling": "canvas",
+    "Sampling": "picture",
     "SyncClient": "sync",
     "connect": "aio",
     "connect_sync": "sync",
-    "fetch": "artifacts",
-    "load_rows": "replay",
-    "save_rows": "replay",
+    "fetch": "pixels.artifacts",
+    "load_rows": "rows_file",
+    "save_rows": "rows_file",
     "view_key": "messages",
 }
 
-__all__ = [
-    "AsyncClient",
-    "Detokenizer",
-    "DoneReason",
-    "Event",
-    "Mosaic",
-    "Picture",
-    "PictureAccepted",
-    "PictureDone",
-    "PictureQueued",
-    "PictureRepainted",
-    "Recipe",
-    "RowcastError",
-    "RowsArrived",
-    "Sampling",
-    "SyncClient",
-    "connect",
-    "connect_sync",
-    "fetch",
-    "load_rows",
-    "save_rows",
-    "view_key",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

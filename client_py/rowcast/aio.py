@@ -17,17 +17,17 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
-from .artifacts import Progress
-from .canvas import Picture
-from .easel import Easel
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
 from .generation import Generation
 from .messages import CloseCode
-from .painter import Painter, make_session
+from .picture import Picture
+from .pixels.artifacts import Progress
+from .pixels.easel import Easel
+from .pixels.loader import Painter, make_session
+from .pixels.tiers import Decoder
 from .requests import Request, RequestOptions
 from .session import ClientSession
-from .tiers import Decoder
 from .transport import (
     Patience,
     check_subprotocol,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from .canvas import Picture
 from .messages import DoneReason
+from .picture import Picture
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Picture
 from .errors import RowcastError
 from .messages import DoneReason
+from .picture import Picture
 from .requests import Request
 
 

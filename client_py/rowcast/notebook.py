@@ -13,7 +13,7 @@ from PIL import Image
 
 from .errors import RowcastError
 from .events import Event
-from .palette import PAPER
+from .pixels.palette import PAPER
 
 GAP_PIXELS = 4
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Final, TypedDict
 
-from .canvas import Picture, Sampling
 from .errors import InvalidRequest
 from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Range
+from .picture import Picture, Sampling
 
 MAX_TOP_K: Final = 2**32 - 1  # what a .rows file can hold
 

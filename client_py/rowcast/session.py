@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Final
 
-from .canvas import Picture, Recipe
 from .errors import (
     ConnectionFailed,
     ConnectionLost,
@@ -52,6 +51,7 @@ from .messages import (
     encode,
     view_key,
 )
+from .picture import Picture, Recipe
 from .requests import (
     MAX_TOP_K,
     Request,

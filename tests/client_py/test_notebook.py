@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 from PIL import Image
-from rowcast.canvas import Picture, Recipe, Sampling
 from rowcast.errors import RowcastError
 from rowcast.events import PictureAccepted, RowsArrived
 from rowcast.notebook import GAP_PIXELS, NotebookDisplay, contact_sheet
+from rowcast.picture import Picture, Recipe, Sampling
 
 
 class Handle:

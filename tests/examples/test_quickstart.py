@@ -12,9 +12,9 @@ import pytest
 import rowcast
 from nbclient import NotebookClient
 from PIL import Image
-from rowcast.artifacts import cached_path
 from rowcast.messages import DoneReason
-from rowcast.replay import load_rows
+from rowcast.pixels.artifacts import cached_path
+from rowcast.rows_file import load_rows
 
 NOTEBOOK = Path(__file__).parents[2] / "examples/quickstart.ipynb"
 SECONDS = 100

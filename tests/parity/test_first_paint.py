@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 from rowcast.events import RowsArrived
 from rowcast.messages import Rows, encode
-from rowcast.painter import Painter
-from rowcast.palette import Palette
-from rowcast.tiers import DecoderTier
+from rowcast.pixels.loader import Painter
+from rowcast.pixels.palette import Palette
+from rowcast.pixels.tiers import DecoderTier
 
 from tests.support.easels import Table
 from tests.support.fake_server import MODEL, accepted

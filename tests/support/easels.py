@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from rowcast.easel import Easel
 from rowcast.events import Event
 from rowcast.generation import Generation
 from rowcast.messages import Model
-from rowcast.painter import Painter
+from rowcast.pixels.easel import Easel
+from rowcast.pixels.loader import Painter
+from rowcast.pixels.tiers import Tier
 from rowcast.requests import Request
 from rowcast.session import ClientSession
-from rowcast.tiers import Tier
 
 from tests.support.fake_server import COLS, MODEL, ROWS, welcome
 

@@ -10,11 +10,11 @@ from typing import Any, Self, TypeVar
 
 import rowcast
 from rowcast.aio import AsyncClient
-from rowcast.canvas import Picture
 from rowcast.events import Event, PictureDone
+from rowcast.picture import Picture
+from rowcast.pixels.tiers import Decoder
 from rowcast.session import ClientSession
 from rowcast.sync import SyncClient
-from rowcast.tiers import Decoder
 
 T = TypeVar("T")
 

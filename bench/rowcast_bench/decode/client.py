@@ -14,7 +14,7 @@ from rowcast.messages import Rows, decode_server, encode
 from rowcast.picture import Picture, Recipe, Sampling
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast.pixels.palette import Palette
-from rowcast.terminal.demo import local_server
+from rowcast.terminal.painting.demo import local_server
 from rowcast_server.models.loading import LoadedModel
 
 from .files import DecoderFiles, held_out

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import rowcast
-from rowcast.detokenizer import Detokenizer
 from rowcast.messages import MAX_PALETTE_BYTES
+from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.errors import ModelError
 from rowcast_server.models.client_files import read_detokenizer
 from rowcast_server.models.loading import load

@@ -1,0 +1,235 @@
+"""Detokenizer files: downloaded once, checked, cached under their sha256.
+
+A client fetches only from its server's own host unless told otherwise, and never more than the
+announced bytes. A download that is cut off is left in the cache as ``….part`` and goes on from
+there; one process downloads a file, others wait for it. Where nothing can be kept, the file is held
+in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import urljoin, urlsplit
+
+from ..cache import default_cache
+from ..errors import DetokenizerError
+from ..messages import DetokenizerFile, Model
+from ..session import detokenizer_file
+from . import download
+from .devices import CPU_PRECISIONS
+from .download import Download, FileRefused, Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows: whoever downloads has a file of his own, and the last one stays
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Progress", "cached_path", "choose_file", "fetch", "obtain"]
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES: Final = {"palette": ".npy"}  # by kind; all others are ONNX
+LOCK_POLL_SECONDS: Final = 0.05
+LARGEST_IN_MEMORY: Final = 2**30
+
+
+def cached_path(sha256: bytes, cache: Path | None = None, kind: str = "full") -> Path:
+    """Where a file of this kind is kept."""
+    return (cache or default_cache()) / f"{sha256.hex()}{SUFFIXES.get(kind, '.onnx')}"
+
+
+def choose_file(
+    model: Model, kind: str = "full", precisions: Sequence[str] = CPU_PRECISIONS
+) -> DetokenizerFile:
+    """The announced file of a kind in the first of these precisions that there is.
+
+    Raises DetokenizerError if the server announced none that we know (R-55).
+    """
+    file = detokenizer_file(model, kind, precisions)
+    if file is not None:
+        return file
+    found = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
+    raise DetokenizerError(
+        f"the server offers no {kind} detokenizer that this client knows for {model.name}: {found}"
+    )
+
+
+def fetch(
+    file: DetokenizerFile,
+    server_url: str,
+    allowed_hosts: Collection[str] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The path of a verified copy of the file, downloaded if need be.
+
+    ``server_url`` is the WebSocket's. Raises DetokenizerError, naming the file, for a foreign
+    host, a redirect, a failed, truncated or oversized download, a wrong checksum, or a cache that
+    cannot keep it.
+    """
+    path = cached_path(file.sha256, cache, file.kind)
+    try:
+        return _keep(file, path, server_url, allowed_hosts, progress)
+    except OSError as error:
+        raise DetokenizerError(f"{path} cannot be kept: {error}") from error
+
+
+def obtain(
+    file: DetokenizerFile,
+    server_url: str,
+    allowed_hosts: Collection[str] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path | bytes:
+    """As `fetch`, but where the cache cannot keep the file: its bytes, and a warning is logged."""
+    path = cached_path(file.sha256, cache, file.kind)
+    try:
+        return _keep(file, path, server_url, allowed_hosts, progress)
+    except OSError as error:
+        if file.bytes > LARGEST_IN_MEMORY:
+            raise DetokenizerError(f"{path} cannot be kept: {error}") from error
+        logger.warning(
+            "%s cannot be kept (%s): held in memory, and fetched again next time; free some space "
+            "or set ROWCAST_CACHE to a folder that can be written",
+            path,
+            error,
+        )
+    sink = io.BytesIO()
+    Download(_address(file.url, server_url, allowed_hosts), file, sink, progress).run()
+    return sink.getvalue()
+
+
+def _keep(
+    file: DetokenizerFile,
+    path: Path,
+    server_url: str,
+    allowed_hosts: Collection[str],
+    progress: Progress | None,
+) -> Path:
+    """Raises OSError where the cache cannot keep it."""
+    if _is_whole(path, file):
+        return path
+    url = _address(file.url, server_url, allowed_hosts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _part(path.with_name(f"{path.name}.part"), file, progress) as (part, sink):
+        if not _is_whole(path, file):  # nobody else was faster
+            try:
+                Download(url, file, sink, progress).run()
+                if fcntl is None:
+                    sink.close()  # Windows renames no open file
+                os.replace(part, path)
+            except BaseException as error:
+                # What is right so far is left for the next time, unless it fills the disk.
+                with suppress(OSError, ValueError):
+                    sink.flush()
+                if isinstance(error, FileRefused | OSError) or not os.path.getsize(part):
+                    part.unlink(missing_ok=True)
+                raise
+        else:
+            part.unlink(missing_ok=True)
+    return path
+
+
+def _is_whole(path: Path, file: DetokenizerFile) -> bool:
+    """Whether the file is there, and undamaged: a damaged one is fetched anew, and replaced."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").digest()
+    if found != file.sha256:
+        logger.warning(
+            "%s is damaged (sha256 %s, announced %s): fetching it anew",
+            path,
+            found.hex(),
+            file.sha256.hex(),
+        )
+    return found == file.sha256
+
+
+@contextmanager
+def _part(
+    path: Path, file: DetokenizerFile, progress: Progress | None
+) -> Iterator[tuple[Path, BinaryIO]]:
+    """The file that is downloaded into, ours alone, and its path: what is there of it is taken up.
+
+    While another process downloads, its progress is told. One that stands still is not waited for:
+    then the download goes into a file of our own.
+    """
+    while True:
+        sink = open(path, "a+b")
+        if not _lock(sink, file, progress):
+            sink.close()
+            break
+        if _is_at(sink, path):
+            with sink:
+                yield path, sink
+            return
+        sink.close()  # it was finished, or removed, while we waited for it
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix="download-")
+    own = Path(name)
+    try:
+        with open(handle, "w+b") as sink:
+            yield own, sink
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _lock(sink: BinaryIO, file: DetokenizerFile, progress: Progress | None) -> bool:
+    """Wait until the file is ours alone; False where it does not become so."""
+    if fcntl is None:
+        return False
+    size, moved = -1, time.monotonic()
+    while True:
+        try:
+            # Of the open file, not of the process: it holds between threads too, and ends with us.
+            fcntl.flock(sink, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pass
+        except OSError:  # a file system without locks
+            return False
+        now, grown = time.monotonic(), os.fstat(sink.fileno()).st_size
+        if grown != size:
+            size, moved = grown, now
+            if progress is not None:
+                progress(min(size, file.bytes), file.bytes)
+        elif now - moved > download.DOWNLOAD_TIMEOUT_SECONDS:
+            return False
+        time.sleep(LOCK_POLL_SECONDS)
+
+
+def _is_at(sink: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(sink.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> str:
+    """Where the file is (R-52). Raises DetokenizerError where we may not fetch it (R-53)."""
+    server = urlsplit(server_url)
+    schemes = ("https",) if server.scheme == "wss" else ("http", "https")
+    try:
+        url = urljoin(server._replace(scheme=schemes[0]).geturl(), file_url)
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DetokenizerError(f"{file_url!r} is no address: {error}") from error
+    if parts.scheme not in schemes:
+        raise DetokenizerError(
+            f"{url} is no {' or '.join(schemes)} address; the server's --public-url should be one"
+        )
+    if parts.hostname != server.hostname and parts.hostname not in allowed_hosts:
+        raise DetokenizerError(
+            f"the server {server.hostname} points to {url}, another host; "
+            f"pass allowed_hosts=[{parts.hostname!r}] (--allow-host) if you trust it"
+        )
+    return url

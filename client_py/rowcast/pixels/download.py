@@ -1,0 +1,152 @@
+"""One file over HTTP, bounded and checked: a download that was cut off goes on where it was cut.
+
+Fills a sink, a binary file on disk or in memory, which may hold the beginning of the file already.
+Knows nothing of caches, models or pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import BinaryIO, Final
+
+import httpx
+
+from ..errors import DetokenizerError
+from ..messages import DetokenizerFile
+
+DOWNLOAD_TIMEOUT_SECONDS = 30.0  # without a byte
+CHUNK_BYTES: Final = 65_536
+MAX_ATTEMPTS: Final = 20  # of one download
+# Between attempts that bring nothing, once something has come; then the download has failed.
+RETRY_WAITS_SECONDS = (0.2, 1.0)
+
+# Called with the bytes received so far and the bytes announced. What it raises ends the download.
+Progress = Callable[[int, int], None]
+
+
+class FileRefused(DetokenizerError):
+    """What came is not the announced file: nothing of it is worth keeping."""
+
+
+class Download:
+    """Of ``file`` from ``url`` into ``sink``. `run` once."""
+
+    def __init__(
+        self, url: str, file: DetokenizerFile, sink: BinaryIO, progress: Progress | None
+    ) -> None:
+        self._url = url
+        self._file = file
+        self._sink = sink
+        self._progress = progress
+        self._digest = hashlib.sha256()
+        self._received = 0
+
+    def run(self) -> None:
+        """Fill the sink with the whole file, byte for byte as announced.
+
+        Raises FileRefused for other bytes, too few or too many; DetokenizerError where it cannot
+        be fetched, or not to its end; OSError where the sink takes no more. All name the address.
+        """
+        self._take_up()
+        held = self._received
+        self._fetch_rest()
+        if held and not self._is_right():  # the beginning was of something else
+            self._start_over()
+            self._fetch_rest()
+        if not self._is_right():
+            raise FileRefused(f"{self._url} is not the announced file: {self._checksums()}")
+        self._sink.flush()
+
+    def _take_up(self) -> None:
+        """Hash what the sink holds already."""
+        self._sink.seek(0)
+        while chunk := self._sink.read(CHUNK_BYTES):
+            self._digest.update(chunk)
+            self._received += len(chunk)
+        if self._received > self._file.bytes:
+            self._start_over()
+
+    def _fetch_rest(self) -> None:
+        best, has_begun, waits = self._received, False, list(RETRY_WAITS_SECONDS)
+        cut: httpx.HTTPError | None = None
+        for _ in range(MAX_ATTEMPTS):
+            if self._received == self._file.bytes:
+                return
+            cut = self._ask()
+            if self._received == self._file.bytes:
+                return
+            is_new = self._received > best
+            if is_new:
+                best, has_begun, waits = self._received, True, list(RETRY_WAITS_SECONDS)
+            if cut is not None and has_begun and waits:
+                time.sleep(waits.pop(0))
+            elif cut is not None or not is_new:
+                break
+        if cut is not None:
+            raise DetokenizerError(
+                f"{self._url} cannot be fetched: {cut or type(cut).__name__}"
+            ) from cut
+        raise FileRefused(  # the server thinks that this is all there is
+            f"{self._url} ended after {self._received} of {self._file.bytes} bytes: "
+            f"{self._checksums()}"
+        )
+
+    def _ask(self) -> httpx.HTTPError | None:
+        """One request for all that is missing; returns what cut the answer off, None if nothing."""
+        try:
+            if self._received and self._request({"Range": f"bytes={self._received}-"}):
+                return None
+            self._request({})
+        except httpx.HTTPError as error:
+            return error
+        except httpx.InvalidURL as error:
+            raise DetokenizerError(f"{self._url} cannot be fetched: {error}") from error
+        return None
+
+    def _request(self, asked: dict[str, str]) -> bool:
+        """Whether there was an answer to what was asked; there is none to a range that is not."""
+        # Identity: never more bytes than are announced.
+        headers = {"Accept-Encoding": "identity", **asked}
+        with httpx.stream(
+            "GET", self._url, headers=headers, timeout=DOWNLOAD_TIMEOUT_SECONDS
+        ) as answer:
+            if asked and answer.status_code == 206:
+                if not answer.headers.get("Content-Range", "").startswith(
+                    f"bytes {self._received}-"
+                ):
+                    raise DetokenizerError(f"{self._url} answered with another range than asked")
+            elif asked and answer.status_code in (200, 416):
+                self._start_over()
+                if answer.status_code == 416:
+                    return False
+            elif answer.status_code != 200:
+                raise DetokenizerError(f"{self._url} answered with status {answer.status_code}")
+            # As it comes: gathered into chunks of a size, the last would be lost in a cut.
+            for chunk in answer.iter_raw():
+                self._take(chunk)
+        return True
+
+    def _take(self, chunk: bytes) -> None:
+        if self._received + len(chunk) > self._file.bytes:
+            raise FileRefused(
+                f"{self._url} is larger than the announced {self._file.bytes} bytes: its sha256 "
+                f"is another than the announced {self._file.sha256.hex()}"
+            )
+        self._sink.write(chunk)
+        self._digest.update(chunk)
+        self._received += len(chunk)
+        if self._progress is not None:
+            self._progress(self._received, self._file.bytes)
+
+    def _start_over(self) -> None:
+        self._sink.seek(0)
+        self._sink.truncate()
+        self._digest, self._received = hashlib.sha256(), 0
+
+    def _is_right(self) -> bool:
+        return self._digest.digest() == self._file.sha256
+
+    def _checksums(self) -> str:
+        return f"sha256 {self._digest.hexdigest()}, announced {self._file.sha256.hex()}"

@@ -1,0 +1,270 @@
+"""What the pictures of one server are painted with: files fetched in turn, the cheapest first.
+
+The first file is there when `load` returns; the others come in a thread of their own, and whoever
+asked to hear of it is told of each. Which pictures are painted, and when, is easel.py's business.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from ..errors import DetokenizerError, InvalidRequest, RowcastError
+from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
+from ..picture import Picture
+from ..session import ClientSession, detokenizer_file
+from .artifacts import (
+    Progress,
+    cached_path,
+    choose_file,
+    obtain,
+)
+from .devices import check_providers, precisions, usable
+from .tiers import (
+    TIERS,
+    WHILE_FORMING,
+    Decoder,
+    Tier,
+    load_tier,
+)
+
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 2.0
+# Of a first picture, before the background takes a core to load decoders with.
+HEAD_START_SECONDS = 0.1
+MOST_BYTES = {"palette": MAX_PALETTE_BYTES}  # of a file, by kind
+
+
+class Painter:
+    """Paints the pictures of one server. The arguments are those of `connect`.
+
+    Raises InvalidRequest for a quality or a provider that there is not, DetokenizerError where
+    ONNX Runtime offers none of the providers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        cache: Path | None = None,
+        allowed_hosts: Collection[str] = (),
+        progress: Progress | None = None,
+        threads: int = 1,
+        quality: str = TIERS[-1],
+        providers: Sequence[str] = ("cpu",),
+    ) -> None:
+        if quality not in TIERS:
+            raise InvalidRequest(f"quality must be one of {', '.join(TIERS)}, not {quality!r}")
+        check_providers(providers)
+        self._providers = usable(providers)
+        self.precisions = precisions(self._providers)
+        self._url = url
+        self._cache = cache
+        self._allowed_hosts = allowed_hosts
+        self._progress = progress
+        self._threads = threads
+        self._quality = quality
+        self._model: Model | None = None
+        self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
+        self._tiers: dict[str, Tier] = {}
+        self._last = quality  # the tier that finished pictures are painted with
+        self._failure: RowcastError | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def load(self, model: Model) -> None:
+        """Fetch and load the first file, load what is kept, and begin with the others.
+
+        Raises DetokenizerError.
+        """
+        kinds = TIERS[: TIERS.index(self._quality) + 1]
+        found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
+        self._missing = [file for file in found if file is not None]
+        if found[-1] is None and (not self._missing or self._quality == "full"):
+            choose_file(model, self._quality, self._precisions_of(self._quality))  # raises
+        self._model = model
+        self._last = self._missing[-1].kind
+        self._load_next()
+        self._load_kept()
+        self.go_on()
+
+    def _load_kept(self) -> None:
+        """Load what the cache holds: beside a first picture it would take the cores from it."""
+        while self._missing:
+            file = self._missing[0]
+            if not cached_path(file.sha256, self._cache, file.kind).is_file():
+                return
+            try:
+                self._load_next()
+            except RowcastError:
+                return  # the background fetches it anew, or tells
+
+    def go_on(self) -> None:
+        """Fetch what is missing, in the background; what failed is tried again."""
+        is_idle = self._failure is not None or not self.is_loading
+        if self._missing and is_idle and not self.is_closed:
+            self._failure = None
+            # A daemon, so that a server that falls silent does not keep a program from its end.
+            self._thread = threading.Thread(
+                target=self._load_rest, name="rowcast-fetch", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Begin to end: no more is fetched, and nobody waits for what is not there."""
+        self._closing.set()
+        self._notify()
+
+    def close(self) -> None:
+        """End. What was being fetched is left to be taken up the next time. May take a moment."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing.is_set()
+
+    @property
+    def is_loading(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def pixels_per_token(self) -> int:
+        assert self._model is not None
+        return self._model.pixels_per_token
+
+    @property
+    def palette(self) -> Decoder | None:
+        """What paints at once, if it is there."""
+        tier = self._tiers.get("palette")
+        return None if tier is None else tier.decoder
+
+    @property
+    def last_name(self) -> str:
+        """The name of the tier that finished pictures are painted with."""
+        return self._last
+
+    @property
+    def detokenizer(self) -> Decoder | None:
+        """What finished pictures are painted with; None until it is there."""
+        tier = self._tiers.get(self._last)
+        return None if tier is None else tier.decoder
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """What is there, the best last, such as ``full fp32 on cpu``."""
+        return tuple(self._tiers[name].description for name in TIERS if name in self._tiers)
+
+    def tier(self, is_whole: bool) -> Tier | None:
+        """The tier to decode a whole picture with, or one that forms; None if none is there.
+
+        Never the palette, which is no decoder: it has painted already.
+        """
+        names = [self._last, *WHILE_FORMING] if is_whole else WHILE_FORMING
+        for name in names:
+            if name in self._tiers and name != "palette":
+                return self._tiers[name]
+        return None
+
+    def add(self, tier: Tier) -> None:
+        """Use one more tier from now on; pictures that it paints better are painted anew."""
+        self._tiers = self._tiers | {tier.name: tier}
+        self._notify()
+
+    def drop(self, tier: Tier, error: DetokenizerError) -> None:
+        """Do without a tier that failed; raises its error where nothing can take its place."""
+        if tier.name == self._last:
+            raise error
+        logger.warning("%s; going on without the %s", error, tier.name)
+        self._tiers = {name: each for name, each in self._tiers.items() if each is not tier}
+        self._notify()
+
+    def check(self, picture: Picture) -> None:
+        """Raises DetokenizerError for a picture of another model than `load` was given."""
+        if self._model is None or picture.recipe.model != self._model.name:
+            name = "none" if self._model is None else self._model.name
+            raise DetokenizerError(
+                f"this client paints pictures of {name}, not of {picture.recipe.model}; "
+                "open it with decode=False to receive their ids"
+            )
+
+    def check_last(self) -> None:
+        """Raises DetokenizerError where finished pictures cannot be painted: its file failed."""
+        if self._failure is not None and self._last not in self._tiers:
+            raise copy.copy(self._failure)  # each request's carries its own pictures
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener``, from any thread, when something is there or failed.
+
+        Returns what ends it.
+        """
+        self._listeners.append(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
+
+    def _notify(self) -> None:
+        for listener in [*self._listeners]:
+            listener()
+
+    def _load_rest(self) -> None:
+        self._closing.wait(HEAD_START_SECONDS)
+        while self._missing and not self.is_closed:
+            file = self._missing[0]
+            try:
+                self._load_next()
+            except _Closed:
+                return
+            except Exception as error:  # in a thread: whatever it is must reach whoever waits
+                if not isinstance(error, RowcastError):
+                    error = DetokenizerError(f"{file.url} cannot be loaded: {error!r}")
+                if file.kind == self._last:
+                    self._failure = error
+                    self._notify()
+                    return
+                logger.warning("%s; going on without the %s", error, file.kind)
+                self._missing.remove(file)
+
+    def _load_next(self) -> None:
+        assert self._model is not None
+        file = self._missing[0]
+        most = MOST_BYTES.get(file.kind, file.bytes)
+        if file.bytes > most:
+            raise DetokenizerError(
+                f"{file.url} is announced with {file.bytes} bytes; the {file.kind} has at most "
+                f"{most}"
+            )
+        content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
+        if self.is_closed:
+            raise _Closed
+        tier = load_tier(file, content, self._model, self._threads, self._providers)
+        self._missing.pop(0)
+        self.add(tier)
+
+    def _tell(self, received: int, announced: int) -> None:
+        if self.is_closed:
+            raise _Closed
+        if self._progress is not None:
+            self._progress(received, announced)
+
+    def _precisions_of(self, kind: str) -> Sequence[str]:
+        return ("uint8",) if kind == "palette" else self.precisions
+
+
+def make_session(token: str | None, painter: Painter | None) -> ClientSession:
+    """A session whose recipes name the file that the painter would fetch."""
+    if painter is None:
+        return ClientSession(token)
+    return ClientSession(token, precisions=painter.precisions)
+
+
+class _Closed(Exception):
+    """The client was closed while a file was being fetched."""

@@ -1,0 +1,96 @@
+"""`rowcast demo`: a server and a client in one command, as two processes over a real socket."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from ..errors import ConnectionFailed
+from .commands import add_drawing_options
+from .draw_pictures import draw
+
+DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"
+STOP_SECONDS = 5.0
+
+
+def demo(arguments: list[str]) -> int:
+    """Start a server, draw a picture on it, watch it form."""
+    parser = argparse.ArgumentParser(
+        prog="rowcast demo",
+        description="Start a server on free ports with the embedded model, draw on it through a "
+        "WebSocket, paint the picture here while its rows of tokens arrive, save PNG, GIF and "
+        ".rows.",
+        epilog="examples:\n"
+        "  rowcast demo\n"
+        "  rowcast demo 'night over the sea, a boat with a red sail, a full moon on the left'\n"
+        "  rowcast demo 'a white house in the snow' --images 4 --seed 7 --out pictures --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        default=DEFAULT_PROMPT,
+        help=f"what to draw (default: {DEFAULT_PROMPT})",
+    )
+    add_drawing_options(parser, "postcard, or a model folder (default: postcard)")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    begun = time.perf_counter()
+    with local_server(options.model or "postcard") as url:
+        console.print(
+            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        options.model = None  # the server has only this one
+        return draw(url, options)
+
+
+@contextmanager
+def local_server(model: str) -> Iterator[str]:
+    """A server process on free ports; yields its ws:// address once it takes jobs."""
+    command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
+    command += ["--port", "0", "--http-port", "0", "--model", model]
+    with _leaving_on(signal.SIGTERM, signal.SIGHUP):
+        # Ctrl-C is the client's alone: the server inherits that it is held back.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("ready "):
+                    yield line.split()[1]
+                    return
+            raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+@contextmanager
+def _leaving_on(*numbers: int) -> Iterator[None]:
+    """Leave by way of every `finally` on these signals: by default the server would stay behind."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,197 @@
+"""`rowcast generate --grids`: many pictures drawn for their ids alone, kept in one file.
+
+Several are in flight at once, so that a server's slots stay full. What is drawn is kept whatever
+happens, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..aio import AsyncClient, connect
+from ..cli import INTERRUPTED
+from ..errors import InvalidRequest, RequestRefused, RowcastError
+from ..grids import (
+    MOST_PICTURES,
+    GridFile,
+    Origin,
+    seed_of,
+)
+from ..messages import MAX_SEED, DoneReason
+from ..requests import (
+    Request,
+    check_request,
+    check_whole,
+    resolve_sampling,
+)
+
+SAMPLING: Final = ("temperature", "top_k", "top_p", "guidance")
+AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises OSError, or InvalidRequest where there is none or the file is no text.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path} is no text in UTF-8: {error}") from error
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise InvalidRequest(f"{path} holds no prompt; write one a line")
+    return prompts
+
+
+def draw_grids(url: str, options: argparse.Namespace) -> int:
+    """Draw what the file lacks, and report. Returns the exit code.
+
+    Raises RowcastError or OSError before anything is drawn.
+    """
+    console = Console(stderr=True)
+    started = time.monotonic()
+    prompts = read_prompts(options.prompts) if options.prompts else [options.prompt]
+    drawing = _Drawing(url, options, prompts)
+    code, problem = 0, ""
+    try:
+        with _bar(console) as show:
+            asyncio.run(drawing.run(show))
+    except KeyboardInterrupt:
+        code, problem = INTERRUPTED, "stopped"
+    except RowcastError as error:
+        if drawing.file is None:
+            raise
+        code, problem = 1, str(error)
+    file = drawing.file
+    if file is None:
+        return code
+    origin, held = file.origin, len(file.grids)
+    say = f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}"
+    console.print(say, highlight=False, markup=False, soft_wrap=True)
+    if problem:
+        print(f"rowcast: {problem}; the same command goes on from here", file=sys.stderr)
+    if options.json:
+        report = {
+            "grids": held,
+            "drawn": held - drawing.held_before,
+            "seed": origin.seed,
+            "total_s": round(time.monotonic() - started, 2),
+            "file": str(file.path),
+        }
+        print(json.dumps(report | ({"error": problem} if problem else {})))
+    return code
+
+
+class _Drawing:
+    """One run: ``file`` is None until the server has said what it draws with."""
+
+    def __init__(self, url: str, options: argparse.Namespace, prompts: list[str]) -> None:
+        self._url = url
+        self._options = options
+        self._prompts = prompts
+        self.file: GridFile | None = None
+        self.held_before = 0
+
+    async def run(self, show: Callable[[int, int], None]) -> None:
+        """Draw what is missing; it is saved however this ends."""
+        async with connect(self._url, token=self._options.token, decode=False) as client:
+            file = self._open(client)
+            self.file, self.held_before = file, len(file.grids)
+            numbers = iter(file.missing)
+            file.save()  # else OSError: what could not be saved is not drawn
+            show(len(file.grids), file.origin.count)
+            at_once = min(AT_ONCE, client.session.welcome.limits.streams)
+            workers = [
+                asyncio.create_task(self._work(client, file, numbers, show)) for _ in range(at_once)
+            ]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                file.save()
+
+    def _open(self, client: AsyncClient) -> GridFile:
+        options = self._options
+        model = client.session.model(options.model)
+        seed = options.seed if options.seed is not None else seed_of(options.grids)
+        if seed is None:
+            seed = secrets.randbelow(MAX_SEED + 1)
+        check_whole("images", options.images, 1, MOST_PICTURES)
+        request: Request | None = None
+        for line, prompt in enumerate(self._prompts, 1):
+            given = {name: getattr(options, name) for name in SAMPLING}
+            request = Request(prompt, seed=seed, **given)
+            try:
+                check_request(request, model, client.session.welcome.limits)
+            except InvalidRequest as error:
+                where = f"{options.prompts}, prompt {line}: " if options.prompts else ""
+                raise InvalidRequest(f"{where}{error}") from error
+        assert request is not None
+        origin = Origin(
+            model=model.name,
+            revision=model.revision.hex(),
+            codebook_size=model.codebook_size,
+            rows=model.rows,
+            cols=model.cols,
+            seed=seed,
+            images=options.images,
+            sampling=asdict(resolve_sampling(request, model)),
+            prompts=self._prompts,
+        )
+        return GridFile(options.grids, origin)
+
+    async def _work(
+        self,
+        client: AsyncClient,
+        file: GridFile,
+        numbers: Iterator[int],
+        show: Callable[[int, int], None],
+    ) -> None:
+        """Draw one picture after the other until there is none left."""
+        for number in numbers:
+            done = None
+            while done is None:
+                try:
+                    [done] = await client.pictures(
+                        file.origin.prompt(number),
+                        model=file.origin.model,
+                        revision=bytes.fromhex(file.origin.revision),
+                        seed=file.origin.seed,
+                        first_image=number,
+                        **{name: getattr(self._options, name) for name in SAMPLING},
+                    )
+                except RequestRefused as refusal:
+                    if refusal.retry_seconds is None:
+                        raise
+                    await asyncio.sleep(refusal.retry_seconds)
+            if done.reason != DoneReason.COMPLETE:
+                raise RowcastError(f"picture {number} ended before its last row: {done.reason!r}")
+            file.add(number, done.picture.grid)
+            show(len(file.grids), file.origin.count)
+
+
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr while it is a terminal."""
+    columns = TextColumn("grids"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("grids", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,265 @@
+"""The part of `rowcast generate` and `rowcast demo` that draws: watch, paint, save, report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from PIL import Image
+from rich.console import Console
+
+from ..cli import INTERRUPTED
+from ..errors import InvalidRequest, RowcastError
+from ..events import (
+    Event,
+    PictureAccepted,
+    PictureQueued,
+    RowsArrived,
+)
+from ..messages import DoneReason
+from ..picture import Picture
+from ..pixels.artifacts import Progress
+from ..pixels.mosaic import Mosaic
+from ..pixels.tiers import Decoder
+from ..requests import RequestOptions
+from ..rows_file import (
+    final_image,
+    load_rows,
+    save_gif,
+    save_png,
+    save_rows,
+    time_lapse,
+)
+from ..sync import SyncClient, connect
+from .painting import download_bar, painting
+
+
+class _Fetching:
+    """A file's progress: a bar while nothing else is shown, then words beside the pictures.
+
+    Called from the thread that fetches.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+        self._text = ""
+        self._lock = threading.Lock()
+
+    def __call__(self, received: int, announced: int) -> None:
+        with self._lock:
+            if self.bar is not None:
+                self.bar(received, announced)
+            is_done = received == announced
+            self._text = "" if is_done else f", {received / 1e6:.1f} of {announced / 1e6:.1f} MB"
+
+    def __str__(self) -> str:
+        return self._text
+
+    def leave_bar(self) -> None:
+        """A terminal shows one thing at a time: the pictures take the place of the bar."""
+        with self._lock:
+            self.bar = None
+
+
+@dataclass
+class _Watch:
+    """What is seen while pictures form: the newest images and the times that matter."""
+
+    started: float
+    fetching: _Fetching
+    images: dict[int, Image.Image] = field(default_factory=dict)
+    pictures: dict[int, Picture] = field(default_factory=dict)
+    first_row_s: float | None = None
+    first_rows: int = 0  # held when they came
+    last_row_s: float = 0.0
+    queue: int = 0
+
+    def take(self, event: Event) -> None:
+        self.pictures[event.index] = event.picture
+        if event.image is not None:
+            self.images[0 if event.seamless else event.index] = event.image
+        match event:
+            case PictureAccepted() | PictureQueued():
+                self.queue = event.position
+            case RowsArrived():
+                self.queue = 0
+                self.last_row_s = time.perf_counter() - self.started
+                if self.first_row_s is None:
+                    self.first_row_s, self.first_rows = self.last_row_s, event.picture.rows_held
+
+    @property
+    def row_s(self) -> float | None:
+        """Seconds from row to row, over the picture that got furthest."""
+        rows = max((picture.rows_held for picture in self.pictures.values()), default=0)
+        if self.first_row_s is None or rows <= self.first_rows:
+            return None
+        return (self.last_row_s - self.first_row_s) / (rows - self.first_rows)
+
+    def caption(self, bytes_received: int) -> str:
+        if self.queue:
+            return f"waiting, place {self.queue} in the queue"
+        rows = sum(picture.rows_held for picture in self.pictures.values())
+        total = sum(picture.recipe.rows for picture in self.pictures.values())
+        return (
+            f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s{self.fetching}"
+        )
+
+
+def draw(url: str, options: argparse.Namespace) -> int:
+    """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code."""
+    console = Console(stderr=True)
+    source = None if options.source is None else load_rows(options.source)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=options.out):
+        pass  # else OSError: what could not be saved is not drawn
+    fetching = _Fetching()
+    with ExitStack() as opened:
+        with download_bar(console) as bar:
+            fetching.bar = bar
+            client = opened.enter_context(
+                connect(
+                    url,
+                    token=options.token,
+                    allowed_hosts=options.allow_host,
+                    progress=fetching,
+                    quality=options.quality,
+                )
+            )
+            fetching.leave_bar()
+        before = client.bytes_received
+        watch = _Watch(time.perf_counter(), fetching)
+        code, problem = 0, ""
+        try:
+            with painting(console) as paint:
+                for event in _events(client, options, source):
+                    watch.take(event)
+                    paint(watch.images, watch.caption(client.bytes_received - before))
+        except InvalidRequest:
+            raise
+        except RowcastError as error:
+            code, problem = 1, str(error)
+        except KeyboardInterrupt:
+            code, problem = INTERRUPTED, "stopped"
+        total = time.perf_counter() - watch.started
+        named = {
+            options.out / _name(options, source, index, picture): picture
+            for index, picture in sorted(watch.pictures.items())
+        }
+        files = save_pictures(named, client.detokenizer)
+        mosaic: list[str] = []
+        if options.seamless:
+            mosaic = save_mosaic(watch.pictures, options.images, client.detokenizer, options.out)
+        report: dict[str, object] = {
+            "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
+            "images": len(watch.pictures),
+            "bytes_received": client.bytes_received - before,
+            "first_row_s": _rounded(watch.first_row_s),
+            "row_s": _rounded(watch.row_s),
+            "total_s": _rounded(total),
+            "painted_by": client.tiers[-1] if client.tiers else None,
+            "files": files + mosaic,
+        }
+    if cut := max((picture.text_cut for picture in watch.pictures.values()), default=0):
+        console.print(f"the prompt is too long: its last {cut} tokens were not used")
+    _tell(console, report, list(named.items()), mosaic, problem)
+    if options.json:
+        print(json.dumps(report | ({"error": problem} if problem else {})))
+    return code
+
+
+def _events(
+    client: SyncClient, options: argparse.Namespace, source: Picture | None
+) -> Iterator[Event]:
+    if source is not None:
+        yield from client.continue_picture(source, options.row, seed=options.seed)
+        return
+    names = RequestOptions.__annotations__
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    yield from client.generate(options.prompt, options.images, seamless=options.seamless, **given)
+
+
+def _name(options: argparse.Namespace, source: Picture | None, index: int, picture: Picture) -> str:
+    """The name of a picture's files; one that goes on from a file never overwrites that file."""
+    if source is None:
+        return f"image-{index}"
+    row = source.rows_held if options.row is None else options.row
+    return f"{options.source.stem}-row-{row}-seed-{picture.recipe.seed}"
+
+
+def _tell(
+    console: Console,
+    report: dict[str, object],
+    named: list[tuple[Path, Picture]],
+    mosaic: list[str],
+    problem: str,
+) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if named:
+        told = [f"seed {report['seed']}", f"{report['bytes_received']} bytes received"]
+        if report["first_row_s"] is not None:
+            told.append(f"first row after {report['first_row_s']} s")
+        if report["row_s"] is not None:
+            told.append(f"{report['row_s']} s a row")
+        say(" · ".join([*told, f"{report['total_s']} s in all"]))
+        first, last = named[0][0], named[-1][0]
+        say(f"saved {first}{'' if first == last else f' … {last.name}'} (.rows, .png, .gif)")
+        if mosaic:
+            say(f"saved {' and '.join(mosaic)}: the pictures joined")
+    for stem, picture in named:
+        if picture.reason == DoneReason.STOP_ROW:
+            say(f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
+            break
+    if problem:
+        print(f"rowcast: {problem}", file=sys.stderr)
+        if named:
+            print("rowcast: the rows that had arrived are saved", file=sys.stderr)
+
+
+def save_pictures(named: dict[Path, Picture], detokenizer: Decoder | None) -> list[str]:
+    """Write .rows, .png and .gif of each picture, under its name; returns the paths.
+
+    All .rows files are written first: they cannot be made again. Without a row or a detokenizer
+    they are all there is. Raises OSError, naming the file.
+    """
+    files = {stem: [f"{stem}.rows"] for stem in named}
+    for stem, picture in named.items():
+        save_rows(picture, Path(f"{stem}.rows"))
+    for stem, picture in named.items():
+        if detokenizer is not None and picture.rows_held:
+            save_png(final_image(picture, detokenizer), picture, Path(f"{stem}.png"))
+            save_gif(time_lapse(picture, detokenizer), Path(f"{stem}.gif"))
+            files[stem] = [f"{stem}.png", f"{stem}.gif", *files[stem]]
+    return [path for paths in files.values() for path in paths]
+
+
+def save_mosaic(
+    pictures: dict[int, Picture], images: int, detokenizer: Decoder | None, folder: Path
+) -> list[str]:
+    """Write mosaic.png and mosaic.gif of those of ``images`` pictures that have begun.
+
+    Returns the paths: none without a row or a detokenizer. Raises OSError, naming the file.
+    """
+    mosaic = Mosaic(images)
+    for index, picture in pictures.items():
+        mosaic.place(index, picture)
+    image = None if detokenizer is None else mosaic.paint(detokenizer)
+    if image is None or detokenizer is None:
+        return []
+    png, gif = folder / "mosaic.png", folder / "mosaic.gif"
+    save_png(image, pictures[min(pictures)], png, (mosaic.rows, mosaic.columns))
+    save_gif(mosaic.time_lapse(detokenizer), gif)
+    return [str(png), str(gif)]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,141 @@
+"""`rowcast demo`: two processes, one picture, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rowcast.rows_file import load_rows
+
+from tests.support.tiny_model import tiny_model
+
+SECONDS = 60
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+
+
+@contextmanager
+def demo(folder: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A demo in a process group of its own, as a shell starts it."""
+    command = [sys.executable, "-m", "rowcast", "demo", "a red boat", "--model", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if group(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a group that still run, by number."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, number = entry.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it has just ended
+        if int(number) == leader and state != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes many seconds a picture."""
+    return tiny_model(tmp_path_factory.mktemp("large"), rows=64, cols=64)
+
+
+def test_a_demo_draws_a_picture_and_stops_its_server(tiny_folder: Path, tmp_path: Path) -> None:
+    with demo(tiny_folder, tmp_path, "--seed", "5", "--images", "2", "--json") as process:
+        shown, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+        answer = json.loads(shown)
+        assert (answer["seed"], answer["images"]) == (5, 2)
+        assert load_rows(tmp_path / "image-1.rows").complete
+        assert "the server is up at ws://127.0.0.1:" in said
+        assert group(process.pid) == []
+
+
+def test_a_demo_of_no_model_says_so(tmp_path: Path) -> None:
+    with demo(tmp_path / "none", tmp_path) as process:
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1
+        assert "Traceback" not in said
+        assert "unknown model" in said
+        assert "rowcast demo: the server did not start" in said
+
+
+def test_in_a_terminal_it_paints_and_ctrl_c_saves_what_had_arrived(
+    large: Path, tmp_path: Path
+) -> None:
+    ours, its = pty.openpty()
+    before = termios.tcgetattr(its)
+    command = [sys.executable, "-m", "rowcast", "demo", "a red boat", "--model", str(large)]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path)],
+        preexec_fn=lambda: os.login_tty(its),
+        env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
+    )
+    shown = b""
+    try:
+        while shown.count("▀".encode()) < 1_000:
+            shown += os.read(ours, 65_536)
+        assert len(group(process.pid)) == 2
+        os.write(ours, b"\x03")  # the terminal makes a SIGINT of it, for both processes
+        while b"saved\r\n" not in shown[-200:]:
+            shown += os.read(ours, 65_536)
+        assert process.wait(SECONDS) == 130
+        assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is back
+        assert b"rowcast: stopped" in shown
+        assert b"Traceback" not in shown
+        assert termios.tcgetattr(its) == before
+        assert group(process.pid) == []
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(its)
+    picture = load_rows(tmp_path / "image-0.rows")
+    assert 0 < picture.rows_held < 64
+    assert picture.reason is None
+
+
+def test_kill_leaves_no_server_behind(large: Path, tmp_path: Path) -> None:
+    with demo(large, tmp_path) as process:
+        assert process.stderr is not None
+        assert next(process.stderr).startswith("the server is up")
+        assert len(group(process.pid)) == 2
+        process.terminate()
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "Traceback" not in said
+        assert group(process.pid) == []
+
+
+def test_ctrl_c_while_the_server_still_loads(tiny_folder: Path, tmp_path: Path) -> None:
+    with demo(tiny_folder, tmp_path) as process:
+        while len(group(process.pid)) < 2:
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        assert group(process.pid) == []

@@ -1,0 +1,126 @@
+"""Pictures in a terminal: true colour where there is one, silence where there is none."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from rowcast.terminal.painting import (
+    LARGEST_COLUMNS,
+    UPPER_HALF,
+    Painting,
+    download_bar,
+    painting,
+)
+
+
+def console(columns: int = 80, lines: int = 24, terminal: bool = True) -> Console:
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        color_system="truecolor",
+        width=columns,
+        height=lines,
+        legacy_windows=False,
+        _environ={},
+    )
+
+
+def text_of(shown: Console) -> str:
+    assert isinstance(shown.file, io.StringIO)
+    return shown.file.getvalue()
+
+
+def painted(count: int, columns: int = 80, lines: int = 24) -> list[str]:
+    """The lines of ``count`` square pictures and a caption, without their colours."""
+    shown = console(columns, lines)
+    images = {index: Image.new("RGB", (32, 32), "red") for index in range(count)}
+    shown.print(Painting(images, "a caption"), end="")
+    return re.sub(r"\x1b\[[0-9;]*m", "", text_of(shown)).splitlines()
+
+
+def test_two_pixels_a_character_in_true_colour() -> None:
+    image = Image.new("RGB", (2, 2))
+    for place, colour in (
+        ((0, 0), (1, 2, 3)),
+        ((1, 0), (4, 5, 6)),
+        ((0, 1), (7, 8, 9)),
+        ((1, 1), (250, 251, 252)),
+    ):
+        image.putpixel(place, colour)
+    shown = console(columns=2)
+    shown.print(Painting({0: image}, ""), end="")
+    assert text_of(shown).splitlines()[0] == (
+        f"\x1b[38;2;1;2;3;48;2;7;8;9m{UPPER_HALF}\x1b[0m"
+        f"\x1b[38;2;4;5;6;48;2;250;251;252m{UPPER_HALF}\x1b[0m"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 64])
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 50), (150, 20)])
+def test_all_pictures_fit_and_leave_room_below(count: int, columns: int, lines: int) -> None:
+    shown = painted(count, columns, lines)
+    assert shown[-1] == "a caption"
+    assert max(map(len, shown)) <= columns
+    assert len(shown) <= max(lines - 3, 1 + count)
+    blocks = sum(len(re.findall(rf"{UPPER_HALF}+", line)) for line in shown)
+    lines_each = blocks / count
+    assert lines_each == int(lines_each) >= 1
+
+
+def test_a_square_stays_square_and_no_larger_than_it_need_be() -> None:
+    shown = painted(1, 300, 100)
+    assert [len(line) for line in shown[:-1]] == [LARGEST_COLUMNS] * (LARGEST_COLUMNS // 2)
+
+
+def test_pictures_side_by_side_are_in_the_order_of_their_numbers() -> None:
+    shown = console(columns=80, lines=14)
+    images = {1: Image.new("RGB", (8, 8), (0, 0, 9)), 0: Image.new("RGB", (8, 8), (9, 0, 0))}
+    shown.print(Painting(images, ""), end="")
+    first = text_of(shown).splitlines()[0]
+    assert 0 < first.index("38;2;9;0;0") < first.index("38;2;0;0;9")
+
+
+def test_a_caption_comes_before_the_first_picture() -> None:
+    shown = console()
+    shown.print(Painting({}, "waiting, place 2 in the queue"), end="")
+    assert text_of(shown) == "waiting, place 2 in the queue\n"
+
+
+def test_nothing_is_painted_where_nobody_looks() -> None:
+    pipe = console(terminal=False)
+    with painting(pipe) as paint, download_bar(pipe) as update:
+        paint({0: Image.new("RGB", (4, 4))}, "a caption")
+        update(5, 10)
+        update(10, 10)
+    assert text_of(pipe) == ""
+
+
+def test_the_picture_is_repainted_in_place_and_the_cursor_comes_back() -> None:
+    shown = console()
+    with painting(shown) as paint:
+        for caption in ("row 1 of 2", "row 2 of 2"):
+            paint({0: Image.new("RGB", (4, 4))}, caption)
+    text = text_of(shown)
+    assert "row 2 of 2" in text
+    assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h")  # hidden, and shown again
+
+
+def test_the_cursor_comes_back_after_a_failure() -> None:
+    shown = console()
+    with pytest.raises(KeyboardInterrupt), painting(shown):
+        raise KeyboardInterrupt
+    assert text_of(shown).rindex("\x1b[?25h") > text_of(shown).rindex("\x1b[?25l")
+
+
+def test_a_download_shows_its_progress_and_goes_away() -> None:
+    shown = console()
+    with download_bar(shown) as update:
+        for received in range(0, 101, 10):
+            update(received, 100)
+    text = text_of(shown)
+    assert "detokenizer" in text
+    assert text.endswith(("\x1b[2K", "\x1b[?25h", "\r"))
