@@ -18,11 +18,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from rowcast_server.models.text import SPECIAL_TOKENS, WORD_START, TextTokenizer, normalise
+from rowcast_server.network.facts import UNCONDITIONAL
+from torch import Tensor
 
+from training.attributes import HEADS, named_targets
 from training.scenes import Scene, sample_scene
 
 MERGES = 400
+TEXT_LENGTH = 40  # captions take at most 33 tokens; shorter than 64 saves time, not results
 PLACE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
 LAND_WORDS = {
     "mountains": ("the mountains", "mountains"),
@@ -118,6 +123,27 @@ def _join(setting: str, phrases: Sequence[str], pick: object) -> str:
             return ", ".join([*phrases, setting])
         case _:
             return ", ".join([setting, *phrases])
+
+
+class Captioner:
+    """Scenes to text ids, a new wording each time, some replaced by the unconditional stream."""
+
+    def __init__(self, tokenizer: TextTokenizer, dropout: float) -> None:
+        self.tokenizer, self.dropout = tokenizer, dropout
+
+    def __call__(
+        self, scenes: list[Scene], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Text ids int64 [scenes, TEXT_LENGTH] and what they name, int64 [scenes, heads]."""
+        rows, targets = [], []
+        for scene in scenes:
+            text, named = caption(scene, generator)
+            encoded = self.tokenizer.encode(text)
+            assert encoded.length <= TEXT_LENGTH
+            dropped = generator.random() < self.dropout
+            rows.append((np.array(UNCONDITIONAL) if dropped else encoded.ids)[:TEXT_LENGTH])
+            targets.append([-100] * len(HEADS) if dropped else named_targets(named))
+        return torch.from_numpy(np.stack(rows)), torch.tensor(targets)
 
 
 def learn_vocabulary(

@@ -1,4 +1,4 @@
-"""How each thing in a scene is drawn: flat colours, smooth edges, large and simple shapes.
+"""Drawings of the things in a scene: flat colours, smooth edges, large and simple shapes.
 
 Coordinates are scene pixels, 0..128 from the top left; `y` of a standing thing is its foot.
 Named colours fill whole tokens: walls, sails and gores share no square of 8x8 pixels with what is
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from training.scenes import Colour, Painter
+from training.painter import CLOUDS, Colour, Painter, Point, mix
 
 WHITE = (255, 255, 255)
 WOOD = (122, 74, 44)
@@ -52,10 +50,10 @@ def body(painter: Painter, kind: str, x: float, y: float) -> None:
     backdrop = (int(sky[0]), int(sky[1]), int(sky[2]))
     if kind == "sun":
         core = {"day": (255, 214, 50), "dawn": (255, 196, 84)}.get(painter.time, (255, 226, 96))
-        painter.ellipse(x, y, 17, 17, _mixed(backdrop, core, 0.35))
+        painter.ellipse(x, y, 17, 17, mix(backdrop, core, 0.35))
         painter.ellipse(x, y, 12.5, 12.5, core)
     elif kind == "full moon":
-        painter.ellipse(x, y, 16, 16, _mixed(backdrop, WHITE, 0.16))
+        painter.ellipse(x, y, 16, 16, mix(backdrop, WHITE, 0.16))
         painter.ellipse(x, y, 12, 12, (244, 240, 214))
         for dx, dy, radius in ((-4, -3, 3.0), (4, 3, 3.4), (-2, 6, 2.0)):
             painter.ellipse(x + dx, y + dy, radius, radius, (216, 210, 184))
@@ -65,20 +63,13 @@ def body(painter: Painter, kind: str, x: float, y: float) -> None:
         painter.polygon(outer + inner, (255, 236, 150))
 
 
-def _mixed(first: Colour, last: Colour, share: float) -> Colour:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, last, strict=True))
-    return red, green, blue
-
-
-def _polar(x: float, y: float, radius: float, degrees: float) -> tuple[float, float]:
+def _polar(x: float, y: float, radius: float, degrees: float) -> Point:
     angle = math.radians(degrees)
     return x + radius * math.cos(angle), y + radius * math.sin(angle)
 
 
 def cloud(painter: Painter, x: float, y: float) -> None:
     """A puffy cloud, 36 pixels wide, with a flat foot."""
-    from training.scenes import CLOUDS
-
     colour = CLOUDS[painter.time]
     painter.ellipse(x - 9, y + 1, 8, 7, colour)
     painter.ellipse(x + 1, y - 3, 10, 9.5, colour)

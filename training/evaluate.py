@@ -1,4 +1,4 @@
-"""Measure the shipped model on prompts whose combinations no training scene contains.
+"""Evaluation of the shipped model on prompts whose combinations no training scene contains.
 
 Draws 300 prompts, looks at the pictures with the classifier, and counts how many of the attributes
 that the prompts name are there. Writes training/results.json, the model card and a sheet of
@@ -6,6 +6,8 @@ pictures; ends with one line of JSON.
 
     python -m training.evaluate                            # with the torch reference
     python -m training.evaluate --engine                   # with the server's own engine
+    python -m training.evaluate --try-out --prompts 50 --seed 7 --temperature 0.9 --top-k 64 \\
+        --sheet training/runs/sheet.png                    # other defaults, on other prompts
 """
 
 from __future__ import annotations
@@ -21,27 +23,30 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from rowcast_export.vqgan import VQGANDecoder
+from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest
+from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.engine.whole_pictures import draw_together
+from rowcast_server.models.loading import load
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder
+from rowcast_server.network.facts import Sampling
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from training.attributes import ABSENT, OBJECTS, attributes
 from training.captions import caption
 from training.export_weights import PACKAGE
 from training.loop import load_checkpoint
 from training.model_card import card
+from training.painter import Pixels
+from training.rendering import as_pixels, render
 from training.sampling import SamplingOptions, sample_prompts
-from training.scenes import Scene, held_out_pairs, render, sample_scene
-from training.train_classifier import (
-    ABSENT,
-    accuracy_on_renders,
-    attributes,
-    load_classifier,
-    read_pictures,
-)
+from training.scenes import Scene, held_out_pairs, sample_scene
+from training.train_classifier import accuracy_on_renders, load_classifier, read_pictures
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
-from training.train_vqgan import as_pixels, load_autoencoder, psnr
+from training.train_vqgan import load_autoencoder, psnr
 
 RESULTS = Path("training/results.json")
 CARD = Path("training/MODEL_CARD.md")
@@ -49,7 +54,6 @@ SHEET = Path("docs/postcard-sheet.png")
 TOKENIZER_RUNS = ("vqgan*/checkpoint.pt", "detokenizer*/checkpoint.pt")
 TRANSFORMER_RUNS = "transformer*/checkpoint.pt"
 BARS = {"overall": 0.90, "worst kind": 0.75, "classifier": 0.98, "psnr": 27.0}
-OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
 
 
 def held_out_prompts(count: int, seed: int) -> list[tuple[str, dict[str, str], Scene]]:
@@ -73,20 +77,12 @@ def draw_with_torch(
 
 
 def draw_with_engine(prompts: list[str], options: SamplingOptions, seed: int) -> Tensor:
-    """The same through the server's engine and ONNX Runtime, all pictures in one engine."""
-    from rowcast_server.engine.engine import Engine
-    from rowcast_server.engine.request import PictureRequest, Sampling
-    from rowcast_server.engine.runner_onnx import OnnxRunner
-    from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_together, text_of
-    from rowcast_server.models.loading import load
-
+    """Grids int64 [prompts, 256] by the server's engine and ONNX Runtime, 16 pictures at once."""
     model = load("postcard")
-    runner = OnnxRunner(
-        model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots=16, threads=2
-    )
+    runner = OnnxRunner(model, slots=16, threads=2)
     sampling = Sampling(options.temperature, options.top_k, 1.0, options.guidance)
     requests = [
-        PictureRequest(text_of(model, prompt), seed + picture, 0, sampling, model.grid.rows)
+        PictureRequest(model.text_ids(prompt), seed + picture, 0, sampling, model.grid.rows)
         for picture, prompt in enumerate(prompts)
     ]
     with tqdm(total=len(prompts) * model.grid.rows, desc="rows", mininterval=5) as bar:
@@ -142,7 +138,7 @@ def captioned_sheet(pictures: list[Image.Image], captions: list[str], columns: i
 
 
 def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What the model card says of sizes and of the training runs."""
+    """The sizes and the training runs' figures that the model card tells."""
 
     def parameters(*names: str) -> int:
         states = [load_file(folder / f"{name}.safetensors") for name in names]
@@ -213,8 +209,8 @@ def main() -> None:
         norm_epsilon=float(settings["group_norm_epsilon"]),
     )
     with torch.no_grad():
-        ids = grids.unflatten(1, (settings["rows"], settings["cols"]))
-        pixels = torch.cat([detokenizer(part) for part in ids.split(25)])
+        ids = torch.unflatten(grids, 1, (settings["rows"], settings["cols"]))
+        pixels = torch.cat([detokenizer(part) for part in torch.split(ids, 25)])
     classifier = load_classifier()
     found = read_pictures(classifier, pixels)
     results = {
@@ -237,7 +233,7 @@ def main() -> None:
     autoencoder.detokenizer.load_state_dict(detokenizer.state_dict())
     with torch.no_grad():
         tokens = torch.cat([autoencoder.tokens(as_pixels(part)) for part in _split(renders)])
-        rebuilt = torch.cat([detokenizer(part) for part in tokens.split(25)])
+        rebuilt = torch.cat([detokenizer(part) for part in torch.split(tokens, 25)])
     judged = accuracy_on_renders(classifier, 1000, seed=arguments.seed + 1)
     truth = [attributes(scene) for _, _, scene in prompts]
     results["classifier"] = {
@@ -257,7 +253,7 @@ def main() -> None:
     print(json.dumps({**line, "classifier": results["classifier"]["mean"]}))
 
 
-def _split(images: np.ndarray, size: int = 25) -> list[np.ndarray]:
+def _split(images: Pixels, size: int = 25) -> list[Pixels]:
     return [images[start : start + size] for start in range(0, len(images), size)]
 
 

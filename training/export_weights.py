@@ -1,4 +1,4 @@
-"""Ship the trained weights: what the package holds in `rowcast_server/models/postcard/`.
+"""Export of the trained weights into the package, `rowcast_server/models/postcard/`.
 
 Transformer and detokenizer go out in half precision; evaluation reads them back from here, so the
 measured model is the shipped one. A part that is not trained yet goes out with random weights of
@@ -21,15 +21,10 @@ from torch import Tensor
 
 from training.captions import write_vocabulary
 from training.networks import CODEBOOK_SIZE, NORM_EPSILON
-from training.train_transformer import (
-    DEFAULT_RUN,
-    DEFAULT_TEXT,
-    START_TOKEN,
-    CaptionToTokens,
-    load_transformer,
-)
+from training.train_transformer import DEFAULT_RUN, DEFAULT_TEXT, load_transformer
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
 from training.train_vqgan import Autoencoder, load_autoencoder
+from training.transformer import START_TOKEN, CaptionToTokens
 
 DETOKENIZER_RUN = Path("training/runs/detokenizer")  # where the decoder went on learning alone
 PACKAGE = Path("server/rowcast_server/models/postcard")
@@ -65,7 +60,7 @@ def latest_detokenizer() -> Path:
 
 
 def settings() -> dict[str, Any]:
-    """What `model.json` says."""
+    """The content of `model.json`."""
     return {
         "name": "postcard",
         "rows": 16,

@@ -1,4 +1,4 @@
-"""What every training loop here shares: schedule, averaged weights, checkpoints, a clean stop."""
+"""Training loops: their schedule, averaged weights, checkpoints and a clean stop."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import math
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Schedule:
@@ -39,18 +41,19 @@ class Schedule:
         return self.peak * min(1.0, (self.step + 1) / self.warmup) * cosine
 
 
-class Average:
+class Average(Generic[M]):
     """Exponential moving average of a module's weights, faster in the first steps."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: M, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: M, step: int) -> None:
         """Move the average towards the module."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, values = list(self.module.parameters()), list(module.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(module.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.train_classifier import ABSENT, HEADS
+from training.attributes import ABSENT, HEADS
 
 TEMPLATE = """# postcard: model card
 
@@ -21,7 +21,7 @@ a VQGAN decoder that turns tokens into pixels), trained from scratch on procedur
 | detokenizer | {detokenizer_parameters:,} parameters, half precision |
 | training | {vqgan_minutes:.0f} minutes tokenizer, {transformer_minutes:.0f} minutes transformer \
 ({pictures:,} pictures seen), two cores of a shared CPU, no GPU |
-| data | drawn by `training/scenes.py`; no photograph, no drawing and no text of anybody else |
+| data | drawn by `training/rendering.py`; no photograph, no drawing and no text of anybody else |
 | sampling | temperature {temperature:g}, top_k {top_k}, guidance {guidance:g} |
 
 ## Results

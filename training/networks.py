@@ -43,7 +43,11 @@ def code_table() -> Tensor:
 
 
 def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
-    """Latent [batch, 4, rows, cols] -> (vectors with straight-through gradient, ids [b, r, c])."""
+    """Finite scalar quantisation of a latent [batch, 4, rows, cols].
+
+    Returns vectors of the same shape, -1 … 1, with the straight-through gradient, and ids
+    [batch, rows, cols].
+    """
     half = (LEVELS - 1) // 2
     bounded = torch.tanh(latent.float()) * half
     rounded = bounded + (bounded.round() - bounded).detach()
@@ -54,11 +58,11 @@ def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Encoder(nn.Module):
-    """Pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c]; each token sees its own
-    square of 8x8 pixels and nothing else.
+    """Image encoder: pixels [batch, 3, 8r, 8c] in 0..1 to a latent grid [batch, 4, r, c].
 
-    What a token sees of its neighbours is noise that no caption explains, and the transformer would
-    have to learn it (NOTES.md): equal squares have equal codes. The decoder has the context.
+    Each token sees its own square of 8x8 pixels and nothing else. What a token sees of its
+    neighbours is noise that no caption explains, and the transformer would have to learn it
+    (NOTES.md): equal squares have equal codes. The decoder has the context.
     """
 
     def __init__(self, width: int = 256) -> None:
@@ -80,12 +84,16 @@ class Encoder(nn.Module):
         return latent
 
 
-class RepeatingUpsample(Upsample):
-    """The same upsampling by repetition of pixels, for training only.
+class RepeatingUpsample(nn.Module):
+    """`Upsample` by repetition of pixels, for training only; the same values and names of weights.
 
     torch 2.13's compiler makes the gradient of `F.interpolate` zero on channels-last CPU tensors
     (see NOTES.md), and then nothing below the highest level learns.
     """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels, 2 * height, 2 * width]."""
@@ -96,8 +104,18 @@ class RepeatingUpsample(Upsample):
         return output
 
 
+def repeat_pixels(decoder: nn.Module) -> None:
+    """Put a `RepeatingUpsample` of the same weights in the place of every `Upsample`."""
+    for name, module in list(decoder.named_modules()):
+        if isinstance(module, Upsample):
+            decoder.set_submodule(name, RepeatingUpsample(module.conv))
+
+
 def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float = 1.0) -> Tensor:
-    """L1 + 4 L2 + L1 of the image gradients, which keeps edges crisp. Scalars of 0..1 pixels."""
+    """Reconstruction loss, a scalar: L1 + 4 L2 + L1 of the image gradients (crisp edges).
+
+    `output` and `target` are [batch, 3, height, width] in 0..1.
+    """
     difference = output - target
     across = difference[..., :, 1:] - difference[..., :, :-1]
     down = difference[..., 1:, :] - difference[..., :-1, :]

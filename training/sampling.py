@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from rowcast_server.models.text import TextTokenizer, unconditional_ids
+from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
+from rowcast_server.network.facts import UNCONDITIONAL
 from torch import Tensor
 
 
@@ -33,7 +34,7 @@ def sample_grids(
     """Text ids [batch, n] -> sampled ids [batch, positions], conditioned and free side by side."""
     generator = torch.Generator().manual_seed(seed)
     batch = text.shape[0]
-    free = torch.from_numpy(unconditional_ids()[: text.shape[1]]).expand_as(text)
+    free = torch.tensor(UNCONDITIONAL[: text.shape[1]]).expand_as(text)
     pair = torch.cat([text, free])
     cache = decoder.start(encoder(pair), text_mask(pair))
     previous = torch.full((batch,), start_token)

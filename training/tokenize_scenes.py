@@ -1,4 +1,4 @@
-"""Render training scenes and turn them into token grids with the frozen encoder.
+"""Token grids of training scenes: rendered, and encoded by the frozen image encoder.
 
 Captions are not stored: each epoch of the transformer words the same scene anew.
 
@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
 from training.networks import quantise
-from training.scenes import Scene, render, sample_scene
-from training.train_vqgan import DEFAULT_RUN, as_pixels, load_autoencoder
+from training.rendering import as_pixels, render
+from training.scenes import Scene, sample_scene
+from training.train_vqgan import DEFAULT_RUN, load_autoencoder
 
 DEFAULT_TOKENS = Path("training/runs/tokens")
 BATCH = 16
@@ -32,7 +35,7 @@ def sample_scenes(count: int, seed: int, held_out: bool | None) -> list[Scene]:
 
 
 @torch.no_grad()
-def tokenize(encoder: nn.Module, scenes: list[Scene], label: str) -> np.ndarray:
+def tokenize(encoder: nn.Module, scenes: list[Scene], label: str) -> NDArray[np.uint16]:
     """uint16 [count, 256] of the scenes' pictures, row by row."""
     parts = []
     for start in tqdm(range(0, len(scenes), BATCH), label, mininterval=10):
@@ -67,7 +70,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    encoder = load_autoencoder(arguments.vqgan).encoder.to(memory_format=torch.channels_last)
+    encoder = convert_conv2d_weight_memory_format(
+        load_autoencoder(arguments.vqgan).encoder, torch.channels_last
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, count, seed in (
         ("validation", arguments.validation, arguments.seed + 1),

@@ -1,4 +1,4 @@
-"""Train the judge: a small network that reads the attributes of a scene off its picture.
+"""Training of the judge: a small classifier that reads a scene's attributes off its picture.
 
 It sees renders only, blurred, noisy, shifted in colour and coarse at random so that it reads shapes
 and hues rather than exact pixels; it never sees a generated or reconstructed picture.
@@ -16,66 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
+from training.attributes import HEADS, SIZES, attributes, labels
 from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
-from training.scenes import (
-    BALLOON_COLOURS,
-    BODIES,
-    COUNTS,
-    HOUSE_COLOURS,
-    HOUSE_SIDES,
-    LANDS,
-    SAIL_COLOURS,
-    SIDES,
-    TIMES,
-    TREES,
-    Scene,
-    render,
-    sample_scene,
-)
-from training.train_vqgan import as_pixels
+from training.rendering import as_pixels, render
+from training.scenes import sample_scene
 
 DEFAULT_RUN = Path("training/runs/classifier")
-ABSENT = "absent"
-HEADS: dict[str, tuple[str, ...]] = {  # kind of attribute -> values, as captions name them
-    "time": TIMES,
-    "land": LANDS,
-    "clouds": ("clear", "cloudy"),
-    "body": (ABSENT, *BODIES),
-    "body side": (ABSENT, *SIDES),
-    "house": (ABSENT, *HOUSE_COLOURS),
-    "house side": (ABSENT, *HOUSE_SIDES),
-    "trees": (ABSENT, *TREES),
-    "tree count": (ABSENT, *COUNTS),
-    "sail": (ABSENT, *SAIL_COLOURS),
-    "balloon": (ABSENT, *BALLOON_COLOURS),
-    "balloon side": (ABSENT, *SIDES),
-}
-
-
-def attributes(scene: Scene) -> dict[str, str]:
-    """What is in the scene, for every head."""
-    return {
-        "time": scene.time,
-        "land": scene.land,
-        "clouds": "cloudy" if scene.cloudy else "clear",
-        "body": scene.body or ABSENT,
-        "body side": (scene.body_side if scene.body else None) or ABSENT,
-        "house": scene.house or ABSENT,
-        "house side": scene.house_side or ABSENT,
-        "trees": scene.trees or ABSENT,
-        "tree count": scene.tree_count or ABSENT,
-        "sail": scene.sail or ABSENT,
-        "balloon": scene.balloon or ABSENT,
-        "balloon side": scene.balloon_side or ABSENT,
-    }
-
-
-def labels(scene: Scene) -> list[int]:
-    """The index of each head's value."""
-    found = attributes(scene)
-    return [values.index(found[kind]) for kind, values in HEADS.items()]
 
 
 class Classifier(nn.Module):
@@ -92,16 +41,16 @@ class Classifier(nn.Module):
             channels = width
         self.trunk = nn.Sequential(*layers)  # [batch, 128, 4, 4]
         self.hidden = nn.Linear(channels * 16, 256)
-        self.heads = nn.Linear(256, sum(len(values) for values in HEADS.values()))
+        self.heads = nn.Linear(256, sum(SIZES))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits [batch, values] for each head, in the order of HEADS."""
         hidden = F.relu(self.hidden(self.trunk(pixels * 2 - 1).flatten(1)))
-        return self.heads(hidden).split([len(values) for values in HEADS.values()], dim=1)
+        return torch.split(self.heads(hidden), SIZES, dim=1)
 
 
 def blemish(pixels: Tensor, generator: np.random.Generator) -> Tensor:
-    """Shift the colours, blur, coarsen, add noise: each at random, for the batch or a picture."""
+    """Augmentation of pixels [batch, 3, 128, 128]: shifted colours, blur or coarseness, noise."""
     batch = pixels.shape[0]
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
@@ -148,7 +97,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Run or resume the training."""
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
-    model = Classifier().to(memory_format=torch.channels_last)
+    model = convert_conv2d_weight_memory_format(Classifier(), torch.channels_last)
     average = Average(model, 0.995)
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
     schedule = Schedule(arguments.rate, arguments.steps, arguments.minutes, warmup=100)
@@ -175,7 +124,7 @@ def train(arguments: argparse.Namespace) -> None:
         truth = answers[chosen].unbind(dim=1)
         pairs = zip(outputs, truth, strict=True)
         loss = torch.stack([F.cross_entropy(logits.float(), right) for logits, right in pairs])
-        loss.sum().backward()
+        torch.autograd.backward(loss.sum())
         optimiser.step()
         optimiser.zero_grad()
         average.update(model, schedule.step)
@@ -184,7 +133,7 @@ def train(arguments: argparse.Namespace) -> None:
         if schedule.step % arguments.every == 0 or schedule.progress >= 1 or stop.raised:
             for mean, value in zip(average.module.buffers(), model.buffers(), strict=True):
                 mean.copy_(value)
-            share = accuracy_on_renders(average.module, 300, seed=5)  # type: ignore[arg-type]
+            share = accuracy_on_renders(average.module, 300, seed=5)
             worst = min(share, key=lambda kind: share[kind])
             print(
                 f"step {schedule.step} minute {schedule.seconds / 60:.1f} "

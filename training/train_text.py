@@ -1,4 +1,4 @@
-"""Teach the text encoder what belongs to what, from captions alone: a minute, before any picture.
+"""Pre-training of the text encoder on captions alone: what belongs to what, in a minute.
 
 python -m training.train_text                          # training/runs/text-encoder/checkpoint.pt
 python -m training.train_transformer --text-encoder training/runs/text-encoder/checkpoint.pt
@@ -15,17 +15,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from training.binding import attribute_reader, binding_loss, look_around, noun_sites
-from training.captions import write_vocabulary
+from training.attributes import HEADS
+from training.captions import Captioner, write_vocabulary
 from training.loop import Schedule, StopFlag, load_checkpoint, save_checkpoint
+from training.reading import attribute_reader, binding_loss, noun_sites, reading_loss
 from training.scenes import sample_scene
-from training.train_classifier import HEADS
-from training.train_transformer import (
-    DEFAULT_TEXT,
-    Captioner,
-    CaptionToTokens,
-    reading_loss,
-)
+from training.train_transformer import DEFAULT_TEXT
+from training.transformer import CaptionToTokens, look_around
 
 DEFAULT_RUN = Path("training/runs/text-encoder")
 BATCH = 64
@@ -59,7 +55,7 @@ def train(arguments: argparse.Namespace) -> None:
             at_start, at_nouns = start_reader(states[:, 0]), reader(states)
         whole = reading_loss(at_start, targets) * len(HEADS)
         bound = binding_loss(at_nouns, text, sites, targets)
-        (whole + bound).backward()
+        torch.autograd.backward(whole + bound)
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""Train postcard's image tokenizer: 128x128 pixels to 16x16 codes and back.
+"""Training of postcard's image tokenizer: 128x128 pixels to 16x16 codes and back.
 
 Crops of 64 pixels come first (many cheap steps), whole pictures after `--crop-share` of the time.
 Once the tokens are made, the decoder may go on learning alone.
@@ -16,21 +16,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rowcast_export.vqgan import Upsample, VQGANDecoder
+from rowcast_export.vqgan import VQGANDecoder
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
 from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
 from training.networks import (
     NORM_EPSILON,
     Encoder,
-    RepeatingUpsample,
     code_table,
     decoder_shape,
     quantise,
     reconstruction_loss,
+    repeat_pixels,
 )
-from training.scenes import render, sample_scene
+from training.painter import Pixels
+from training.rendering import as_pixels, render
+from training.scenes import sample_scene
 
 DEFAULT_RUN = Path("training/runs/vqgan")
 BATCH = {64: 16, 128: 8}  # pictures a step, by side in pixels
@@ -46,9 +49,7 @@ class Autoencoder(nn.Module):
         self.detokenizer = VQGANDecoder(decoder_shape(), (0.0, 1.0), NORM_EPSILON)
         self.detokenizer.embedding.weight.data.copy_(code_table())
         self.detokenizer.embedding.weight.requires_grad_(False)
-        for module in self.detokenizer.modules():
-            if isinstance(module, Upsample):
-                module.__class__ = RepeatingUpsample
+        repeat_pixels(self.detokenizer)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Training loss of pixels [batch, 3, height, width] in 0..1."""
@@ -62,29 +63,24 @@ class Autoencoder(nn.Module):
         return quantise(self.encoder(pixels))[1]
 
 
-def render_bank(count: int, seed: int, held_out: bool | None) -> np.ndarray:
+def render_bank(count: int, seed: int, held_out: bool | None) -> Pixels:
     """uint8 [count, 128, 128, 3] of random scenes."""
     generator = np.random.default_rng(seed)
     scenes = (sample_scene(generator, held_out) for _ in range(count))
     return np.stack([render(scene) for scene in tqdm(scenes, "rendering", count, mininterval=10)])
 
 
-def cached_bank(path: Path, count: int, seed: int) -> np.ndarray:
+def cached_bank(path: Path, count: int, seed: int) -> Pixels:
     """Training renders, kept in a file so that a resume starts at once."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, render_bank(count, seed, held_out=False))
-    bank: np.ndarray = np.load(path)
+    bank: Pixels = np.load(path)
     return bank
 
 
-def as_pixels(images: np.ndarray) -> Tensor:
-    """uint8 [batch, height, width, 3] -> float [batch, 3, height, width] in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-
-
 @torch.no_grad()
-def psnr(model: Autoencoder, images: np.ndarray, batch: int = 16) -> float:
+def psnr(model: Autoencoder, images: Pixels, batch: int = 16) -> float:
     """Mean over pictures of the peak signal-to-noise ratio in dB, through the quantised ids."""
     values = []
     for start in range(0, len(images), batch):
@@ -99,7 +95,7 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     checkpoint: Path = arguments.run / "checkpoint.pt"
-    model = Autoencoder().to(memory_format=torch.channels_last)
+    model = convert_conv2d_weight_memory_format(Autoencoder(), torch.channels_last)
     if arguments.start_from is not None and not checkpoint.exists():
         model.load_state_dict(load_checkpoint(arguments.start_from / "checkpoint.pt")["average"])
     if arguments.decoder_only:
@@ -133,7 +129,7 @@ def train(arguments: argparse.Namespace) -> None:
             group["lr"] = schedule.learning_rate
         with torch.autocast("cpu", torch.bfloat16):
             loss = run(pixels)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         optimiser.zero_grad()

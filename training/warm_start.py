@@ -1,4 +1,4 @@
-"""Take the training up again from what is in the repository, without the runs that made it.
+"""Warm start: training goes on from what is in the repository, without the runs that made it.
 
 The package holds the transformer and the detokenizer; `training/weights` holds the rest, the image
 encoder, which no client needs. This makes run folders of them:
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from training.export_weights import PACKAGE
 from training.loop import save_checkpoint
-from training.train_transformer import CaptionToTokens
 from training.train_vqgan import DEFAULT_RUN, Autoencoder, load_autoencoder
+from training.transformer import CaptionToTokens
 
 IMAGE_ENCODER = Path("training/weights/image_encoder.safetensors")
 RUNS = Path("training/runs")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.scenes import render, sample_scene
-from training.train_vqgan import as_pixels
-from training.warm_start import PACKAGE, load_float, shipped_autoencoder, shipped_transformer
+from training.export_weights import PACKAGE
+from training.rendering import as_pixels, render
+from training.scenes import sample_scene
+from training.warm_start import load_float, shipped_autoencoder, shipped_transformer
 
 
 def test_the_transformer_that_goes_on_is_the_shipped_one() -> None:

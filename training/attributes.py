@@ -1,0 +1,76 @@
+"""Attributes: the kinds and values that captions name, readers learn and the judge sees."""
+
+from __future__ import annotations
+
+from training.scenes import (
+    BALLOON_COLOURS,
+    BODIES,
+    COUNTS,
+    HOUSE_COLOURS,
+    HOUSE_SIDES,
+    LANDS,
+    SAIL_COLOURS,
+    SIDES,
+    TIMES,
+    TREES,
+    Scene,
+)
+
+ABSENT = "absent"
+HEADS: dict[str, tuple[str, ...]] = {  # kind of attribute -> values, as captions name them
+    "time": TIMES,
+    "land": LANDS,
+    "clouds": ("clear", "cloudy"),
+    "body": (ABSENT, *BODIES),
+    "body side": (ABSENT, *SIDES),
+    "house": (ABSENT, *HOUSE_COLOURS),
+    "house side": (ABSENT, *HOUSE_SIDES),
+    "trees": (ABSENT, *TREES),
+    "tree count": (ABSENT, *COUNTS),
+    "sail": (ABSENT, *SAIL_COLOURS),
+    "balloon": (ABSENT, *BALLOON_COLOURS),
+    "balloon side": (ABSENT, *SIDES),
+}
+SIZES = [len(values) for values in HEADS.values()]  # logits of each head, in the order of HEADS
+OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
+
+
+def attributes(scene: Scene) -> dict[str, str]:
+    """The value of every kind of attribute in the scene."""
+    return {
+        "time": scene.time,
+        "land": scene.land,
+        "clouds": "cloudy" if scene.cloudy else "clear",
+        "body": scene.body or ABSENT,
+        "body side": (scene.body_side if scene.body else None) or ABSENT,
+        "house": scene.house or ABSENT,
+        "house side": scene.house_side or ABSENT,
+        "trees": scene.trees or ABSENT,
+        "tree count": scene.tree_count or ABSENT,
+        "sail": scene.sail or ABSENT,
+        "balloon": scene.balloon or ABSENT,
+        "balloon side": scene.balloon_side or ABSENT,
+    }
+
+
+def labels(scene: Scene) -> list[int]:
+    """The index of each kind's value in HEADS."""
+    found = attributes(scene)
+    return [values.index(found[kind]) for kind, values in HEADS.items()]
+
+
+def named_targets(named: dict[str, str]) -> list[int]:
+    """The index of what a caption says of each kind: a value, or absent for an object not named.
+
+    -100, which cross-entropy leaves out, where the caption does not say.
+    """
+    targets = []
+    for kind, values in HEADS.items():
+        part_of = {"house side": "house", "balloon side": "balloon", "tree count": "trees"}
+        if kind in named:
+            targets.append(values.index(named[kind]))
+        elif kind in OBJECTS or part_of.get(kind, kind) not in {*named, kind}:
+            targets.append(values.index(ABSENT))
+        else:
+            targets.append(-100)
+    return targets
