@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from rowcast.whole_files import whole_file
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
@@ -74,10 +75,8 @@ class StopFlag:
 
 def save_checkpoint(path: Path, **state: Any) -> None:
     """Write atomically: a stop in the middle leaves the previous checkpoint whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with whole_file(path, make_folders=True) as partial:
+        torch.save(state, partial)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
