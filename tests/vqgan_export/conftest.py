@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rowcast_export.export import build, export_detokenizer
+from rowcast.cli import main
+from rowcast_export.building import build
+from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.manifest import Exported
 from rowcast_export.settings import Settings, settle
@@ -28,6 +30,14 @@ TINY = DecoderShape(
     ),
 )
 NOTES = {"name": "tiny", "group_norm_epsilon": "1e-06", "value_range": "0..1"}
+
+
+def run_export(*words: object) -> int:
+    """The exit code of `rowcast export` with these words."""
+    try:
+        return main(["export", *map(str, words)])
+    except SystemExit as stop:  # argparse has printed the help or the usage
+        return int(stop.code or 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,13 +12,15 @@ import pytest
 import torch
 from rowcast_export import export as export_module
 from rowcast_export.cli import export
+from rowcast_export.errors import ExportError, TooCoarse, VerificationFailed
 from rowcast_export.formats import FAMILIES
 from rowcast_export.manifest import Exported
-from rowcast_export.verify import TooCoarse, VerificationFailed
+
+from tests.vqgan_export.conftest import run_export
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(["--help"]) == 0
+    assert run_export("--help") == 0
     text = capsys.readouterr().out
     for word in (
         "rowcast export postcard",
@@ -44,7 +46,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_usage_is_code_2(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export(arguments) == 2
+    assert run_export(*arguments) == 2
     assert complaint in capsys.readouterr().err
 
 
@@ -93,7 +95,7 @@ def _fails(
     arguments: list[str], capsys: pytest.CaptureFixture[str], output: Path, code: int = 1
 ) -> str:
     """Run; the one line on stderr. Nothing may have been written."""
-    assert export([*arguments, "-o", str(output)]) == code
+    assert run_export(*arguments, "-o", output) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("rowcast export: ")
@@ -130,7 +132,6 @@ def test_a_missing_postcard_is_explained(
     packaged: bool,
     advice: str,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if packaged:
@@ -138,7 +139,10 @@ def test_a_missing_postcard_is_explained(
         (tmp_path / "rowcast_server" / "__init__.py").write_text(FAKE_SERVER)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "rowcast_server", raising=False)
-    assert advice in _fails(["postcard"], capsys, tmp_path / "out")
+    with pytest.raises(ExportError) as caught:  # without the package no command is found either
+        export(["postcard", "-o", str(tmp_path / "out")])
+    assert advice in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_extra_is_explained(

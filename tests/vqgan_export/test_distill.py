@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rowcast_export.distill import training as distill
+from rowcast_export.agreements import Imitation
 from rowcast_export.distill.grids import Grids
 from rowcast_export.distill.training import (
     CHECKPOINT,
+    EDGE_WEIGHT,
     Distillation,
-    DistillError,
     DistillOptions,
-    imitation,
     imitation_loss,
     rows_shown,
 )
+from rowcast_export.errors import DistillError
+from rowcast_export.progress import Progress
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.vqgan_export.conftest import TINY
@@ -52,7 +53,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def press_at(step: int, times: int = 1) -> distill.Progress:
+def press_at(step: int, times: int = 1) -> Progress:
     """Ctrl-C, once a step has been taken."""
 
     def show(what: str, done: int, total: int) -> None:
@@ -223,14 +224,14 @@ def test_the_loss_is_of_pixels_and_of_steps_between_them() -> None:
     assert imitation_loss(right + 0.1, wanted).item() == pytest.approx(0.01)  # tone alone
     columns = torch.tensor([0.1, -0.1, 0.1, -0.1]).expand(1, 3, 4, 4)
     assert imitation_loss(right + columns, wanted).item() == pytest.approx(
-        0.01 + distill.EDGE_WEIGHT * 0.04
+        0.01 + EDGE_WEIGHT * 0.04
     )
 
 
 def test_what_is_told_of_the_imitation() -> None:
-    told = imitation(255**2 * np.array([1e-2, 1e-3, 1e-5]))
+    told = Imitation.of(255**2 * np.array([1e-2, 1e-3, 1e-5]))
     assert told.grids == 3
     assert told.psnr_db_median == pytest.approx(30)
     assert told.psnr_db_mean == pytest.approx(100 / 3)
     assert told.psnr_db_of_mean_square == pytest.approx(-10 * math.log10(0.01101 / 3))
-    assert imitation(np.zeros(1)).psnr_db_median == pytest.approx(120)
+    assert Imitation.of(np.zeros(1)).psnr_db_median == pytest.approx(120)

@@ -12,14 +12,12 @@ import numpy as np
 import onnx
 import pytest
 from rowcast.pixels.detokenizer import Detokenizer
-from rowcast_export.cli import export
-from rowcast_export.distill import training as distill
-from rowcast_export.distill.training import CHECKPOINT
+from rowcast_export.distill.training import CHECKPOINT, Distillation
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.client_files import read_detokenizer
 
-from tests.vqgan_export.conftest import TINY
+from tests.vqgan_export.conftest import TINY, run_export
 
 Run = Callable[..., int]
 WRITTEN = [
@@ -51,7 +49,7 @@ def run(checkpoint: Path, output: Path, *more: object) -> int:
     words = [checkpoint, "-o", output, "--threads", 1, *more]
     if "--distill" in more:
         words += ["--steps", 3, "--batch", 2]
-    return export([str(word) for word in words])
+    return run_export(*words)
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +168,15 @@ def test_ctrl_c_keeps_the_training(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    take = distill.Distillation._take_step
+    take = Distillation._take_step
 
-    def press(self: distill.Distillation, share: float) -> float:
+    def press(self: Distillation, share: float) -> float:
         loss = take(self, share)
         if self.step == 2:
             os.kill(os.getpid(), 2)
         return loss
 
-    monkeypatch.setattr(distill.Distillation, "_take_step", press)
+    monkeypatch.setattr(Distillation, "_take_step", press)
     output = tmp_path / "out"
     assert run(checkpoint_file, output, "--distill", grids_file) == 130
     told = capsys.readouterr().err
@@ -233,12 +231,12 @@ def test_grids_of_another_model_are_named(
 def test_wrong_usage_is_code_2(
     more: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export(["x", "-o", "y", *more]) == 2
+    assert run_export("x", "-o", "y", *more) == 2
     assert complaint in capsys.readouterr().err
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(["--help"]) == 0
+    assert run_export("--help") == 0
     text = capsys.readouterr().out
     for word in ("--distill GRIDS", "--grids grids.npz", "--minutes 30", "preview.onnx"):
         assert word in text

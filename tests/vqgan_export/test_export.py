@@ -14,12 +14,13 @@ import onnx
 import pytest
 import torch
 from rowcast_export import export as export_module
+from rowcast_export.errors import TooCoarse, VerificationFailed
 from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import Checkpoint, CheckpointError, read_detokenizer
 from rowcast_export.manifest import Exported
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.settings import PRECISIONS, Settings
-from rowcast_export.verify import TOLERANCES, TooCoarse, VerificationFailed
+from rowcast_export.verify import TOLERANCES
 from rowcast_export.vqgan import VQGANDecoder
 
 FILES = ["detokenizer.onnx", "manifest.json", "palette.npy"]

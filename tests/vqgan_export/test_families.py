@@ -18,7 +18,8 @@ from min_dalle.models import VQGanDetokenizer
 from min_dalle.models.vqgan_detokenizer import Decoder, MiddleLayer, UpsampleBlock
 from rowcast_export import palette as palette_module
 from rowcast_export import verify as verify_module
-from rowcast_export.export import build, export_detokenizer
+from rowcast_export.building import build
+from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import Checkpoint, CheckpointError, read_detokenizer
 from rowcast_export.runtime import OnnxDetokenizer, Pixels
 from rowcast_export.settings import Settings, settle

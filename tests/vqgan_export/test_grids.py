@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rowcast.grids import GridFile, Origin
-from rowcast_export.distill.grids import GridsError, read_grids
+from rowcast_export.distill.grids import read_grids
+from rowcast_export.errors import GridsError
 
 CODES = 50
 IDS = np.random.default_rng(0).integers(0, CODES, (10, 4, 5))

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 import pytest
 import torch
-from rowcast_export.export import build
+from rowcast_export.building import build
 from rowcast_export.formats import CheckpointError, read_detokenizer
 from rowcast_export.settings import Settings
 from torch import Tensor

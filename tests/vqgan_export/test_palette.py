@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rowcast_export.export import npy_bytes
+from rowcast_export.errors import VerificationFailed
 from rowcast_export.manifest import Exported
-from rowcast_export.palette import make_palette, verify_palette
-from rowcast_export.verify import VerificationFailed
+from rowcast_export.palette import make_palette, npy_bytes, verify_palette
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from torch import nn
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rowcast.pixels.palette import Palette as ClientPalette
 from rowcast_export.distill.palette_teaching import paint, teach_palette
-from rowcast_export.export import npy_bytes
+from rowcast_export.palette import npy_bytes
 
 CODES = 5
 PLANE = np.full((CODES, 1, 1, 3), 200, np.uint8)

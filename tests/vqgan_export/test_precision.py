@@ -9,12 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rowcast_export import verify as verify_module
-from rowcast_export.export import describe, with_metadata
+from rowcast_export.agreements import Agreement
+from rowcast_export.detokenizer_file import describe, with_metadata
+from rowcast_export.errors import TooCoarse, VerificationFailed
 from rowcast_export.manifest import Exported
 from rowcast_export.precision import convert
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.settings import parse_precisions
-from rowcast_export.verify import Agreement, Reference, TooCoarse, VerificationFailed, verify
+from rowcast_export.verify import Reference, verify
 from rowcast_export.vqgan import VQGANDecoder
 
 

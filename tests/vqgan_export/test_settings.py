@@ -6,13 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from rowcast_export.settings import (
-    Settings,
-    SettingsError,
-    parse_epsilon,
-    parse_range,
-    settle,
-)
+from rowcast_export.errors import SettingsError
+from rowcast_export.settings import Settings, parse_epsilon, parse_range, settle
 
 
 def test_defaults_are_those_of_min_dalle() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rowcast_export.errors import VerificationFailed
 from rowcast_export.manifest import Exported
-from rowcast_export.verify import Reference, VerificationFailed, verify
+from rowcast_export.verify import Reference, verify
 
 Tamper = Callable[[onnx.ModelProto], None]
 

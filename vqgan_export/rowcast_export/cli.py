@@ -1,6 +1,6 @@
-"""`rowcast export`: a checkpoint in, verified detokenizer files, a palette and a manifest out.
+"""``rowcast export``: a checkpoint in, verified detokenizer files, a palette and a manifest out.
 
-Torch and onnx are imported only after the command line has been understood, so that `--help` is
+Torch and onnx are imported only after the command line has been understood, so that ``--help`` is
 instant and a missing extra gets a sentence instead of a traceback.
 """
 
@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rowcast_export.distill.grids import GridsError
-from rowcast_export.distill_command import (
+from .distill_command import (
     EXAMPLES,
     add_distill_options,
     check_distill_options,
     run_folder,
     teach,
 )
-from rowcast_export.settings import (
+from .errors import ExportError, TooCoarse, VerificationFailed
+from .settings import (
     OPSETS,
     PRECISIONS,
     Settings,
-    SettingsError,
     parse_epsilon,
     parse_precisions,
     parse_range,
@@ -39,14 +38,13 @@ from rowcast_export.settings import (
 )
 
 if TYPE_CHECKING:
-    from rowcast_export.manifest import Exported
-    from rowcast_export.verify import Progress as Report
+    from .manifest import Exported
+    from .progress import Progress as Report
 
 POSTCARD: Final = "postcard"
 EXTRA: Final = frozenset(
     {"torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "ml_dtypes", "numpy"}
 )
-FAILED: Final = 1
 INTERRUPTED: Final = 130
 SECONDS_BETWEEN_LINES: Final = 60.0
 
@@ -77,20 +75,20 @@ Needs the export extra: pip install 'rowcast[export]'"""
 def export(arguments: list[str]) -> int:
     """Turn a VQGAN's decoder into verified ONNX files.
 
-    Takes the words after `rowcast export`; returns 0 when done, 1 for a failure, 2 for usage.
+    Takes the words after ``rowcast export``; returns 0 when done, 130 after Ctrl-C. Raises
+    RowcastError, whose text says that nothing was written, and SystemExit as argparse does.
     """
-    try:
-        parser = _parser()
-        options = parser.parse_args(arguments)
-        check_distill_options(parser, options)
-    except SystemExit as stop:  # argparse has printed the help or the usage
-        return stop.code if isinstance(stop.code, int) else FAILED
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    check_distill_options(parser, options)
     try:
         exported = _run(options)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
-        return _fail(f"{error.name} is not installed; run: pip install 'rowcast[export]'")
+        raise ExportError(
+            f"{error.name} is not installed; run: pip install 'rowcast[export]'"
+        ) from error
     except KeyboardInterrupt:
         print("rowcast export: stopped; nothing was written", file=sys.stderr)
         if options.distill is not None:
@@ -99,64 +97,53 @@ def export(arguments: list[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}; nothing was written")
-    except _Failure as error:
-        return _fail(str(error))
+        raise ExportError(f"{place}{error.strerror or error}; nothing was written") from error
+    except TooCoarse as error:
+        advice = "; --force writes it all the same" if "int8" in options.precision else ""
+        raise ExportError(f"{error}, so nothing was written{advice}") from error
+    except VerificationFailed as error:
+        raise ExportError(
+            f"the exported file does not do what torch does, so nothing was written: {error}"
+        ) from error
     _report(exported)
     return 0
 
 
-class _Failure(Exception):
-    """Something the user can act on; the message says what."""
-
-
 def _run(options: argparse.Namespace) -> list[Exported]:
-    """Read, settle, export. Raises _Failure, ImportError or OSError."""
+    """Read, settle, export. Raises RowcastError, ImportError or OSError."""
     import torch
 
-    from rowcast_export import formats
-    from rowcast_export.distill.training import DistillError
-    from rowcast_export.export import export_detokenizer
-    from rowcast_export.verify import TooCoarse, VerificationFailed
+    from . import formats
+    from .export import export_detokenizer
 
     if options.threads:
         torch.set_num_threads(options.threads)
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
     default_name = POSTCARD if options.source == POSTCARD else source.resolve().stem
-    try:
-        checkpoint = formats.read_detokenizer(source)
-        family = checkpoint.family
-        settings = settle(
-            checkpoint.metadata,
-            Settings(default_name, family.group_norm_epsilon, family.value_range),
-            name=options.name,
-            group_norm_epsilon=options.group_norm_epsilon,
-            value_range=options.value_range,
+    checkpoint = formats.read_detokenizer(source)
+    family = checkpoint.family
+    settings = settle(
+        checkpoint.metadata,
+        Settings(default_name, family.group_norm_epsilon, family.value_range),
+        name=options.name,
+        group_norm_epsilon=options.group_norm_epsilon,
+        value_range=options.value_range,
+    )
+    with _progress() as show:
+        taught = None
+        if options.distill is not None:
+            taught = teach(checkpoint, settings, options, show)
+        return export_detokenizer(
+            checkpoint,
+            options.output,
+            settings,
+            opset=options.opset,
+            threads=options.threads,
+            on_progress=show,
+            precisions=options.precision,
+            force=options.force,
+            taught=taught,
         )
-        with _progress() as show:
-            taught = None
-            if options.distill is not None:
-                taught = teach(checkpoint, settings, options, show)
-            return export_detokenizer(
-                checkpoint,
-                options.output,
-                settings,
-                opset=options.opset,
-                threads=options.threads,
-                on_progress=show,
-                precisions=options.precision,
-                force=options.force,
-                taught=taught,
-            )
-    except (formats.CheckpointError, SettingsError, GridsError, DistillError) as error:
-        raise _Failure(str(error)) from error
-    except TooCoarse as error:
-        advice = "; --force writes it all the same" if "int8" in options.precision else ""
-        raise _Failure(f"{error}, so nothing was written{advice}") from error
-    except VerificationFailed as error:
-        raise _Failure(
-            f"the exported file does not do what torch does, so nothing was written: {error}"
-        ) from error
 
 
 def _find_postcard() -> Path:
@@ -164,7 +151,7 @@ def _find_postcard() -> Path:
     spec = importlib.util.find_spec("rowcast_server")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
-        raise _Failure(
+        raise ExportError(
             "the embedded model comes with the server, which is not installed; "
             "run: pip install 'rowcast[server]', or name a checkpoint file"
         )
@@ -172,7 +159,7 @@ def _find_postcard() -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise _Failure(
+    raise ExportError(
         f"the embedded model's decoder is missing: {candidates[0]}; install rowcast anew, "
         "or name a checkpoint file"
     )
@@ -280,9 +267,7 @@ def _progress() -> Iterator[Report]:
 
 def _report(exported: list[Exported]) -> None:
     """What was written and what was measured, on stdout."""
-    from rowcast_export.distill.training import Imitation
-    from rowcast_export.manifest import PreviewAgreement
-    from rowcast_export.verify import Agreement
+    from .agreements import Agreement, Imitation, PreviewAgreement
 
     for file in exported:
         print(f"wrote {file.path} ({file.bytes:,} bytes)")
@@ -303,8 +288,3 @@ def _report(exported: list[Exported]) -> None:
                 f"{seen.psnr_db_of_mean_square:.1f})"
             )
     print(f"wrote {exported[0].path.with_name('manifest.json')}")
-
-
-def _fail(text: str) -> int:
-    print(f"rowcast export: {text}", file=sys.stderr)
-    return FAILED

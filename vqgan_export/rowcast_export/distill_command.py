@@ -1,4 +1,4 @@
-"""What `rowcast export --distill` adds to the command line, and to what it does.
+"""What ``rowcast export --distill`` adds to the command line, and to what it does.
 
 Torch is imported only after the command line has been understood. This module must not know how
 files are written.
@@ -11,13 +11,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rowcast_export.distill.grids import read_grids
-from rowcast_export.settings import PRECISIONS, Settings, parse_precisions, reading
+from .distill.grids import read_grids
+from .errors import DistillError
+from .settings import PRECISIONS, Settings, parse_precisions, reading
 
 if TYPE_CHECKING:
-    from rowcast_export.export import Taught
-    from rowcast_export.formats import Checkpoint
-    from rowcast_export.verify import Progress
+    from .export import Taught
+    from .formats import Checkpoint
+    from .progress import Progress
 
 STEPS: Final = 20_000
 BATCH: Final = 8
@@ -122,9 +123,10 @@ def teach(
     """
     import torch
 
-    from rowcast_export.distill.training import Distillation, DistillError, DistillOptions
-    from rowcast_export.export import Taught, build
-    from rowcast_export.palette import make_palette
+    from .building import build
+    from .distill.training import Distillation, DistillOptions
+    from .export import Taught
+    from .palette import make_palette
 
     try:
         torch.zeros(1, device=options.device)

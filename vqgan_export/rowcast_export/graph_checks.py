@@ -10,11 +10,9 @@ from pathlib import Path
 
 import onnx
 
+from .errors import VerificationFailed
+
 Signature = tuple[str, str, list[str | int]]  # name, element type, axes
-
-
-class VerificationFailed(Exception):
-    """The file and the module disagree; the message names what disagreed, and by how much."""
 
 
 def agree(what: str, found: object, wanted: object) -> None:

@@ -1,4 +1,4 @@
-"""`manifest.json`: what an export wrote, with sizes, sha256, metadata and measured agreement.
+"""``manifest.json``: what an export wrote, with sizes, sha256, metadata and measured agreement.
 
 This module must not know how files are made.
 """
@@ -12,20 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rowcast_export.distill.training import Imitation
-from rowcast_export.palette import PaletteAgreement
-from rowcast_export.verify import Agreement
+from .agreements import AnyAgreement
 
 FILE_NAME: Final = "manifest.json"
-
-AnyAgreement = Agreement | PaletteAgreement | Imitation
-
-
-@dataclass(frozen=True)
-class PreviewAgreement(Agreement):
-    """How a file agrees with the small module, and that with the full one."""
-
-    imitation: Imitation
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class Exported:
 
 
 def manifest(exported: Sequence[Exported], kept: Sequence[Mapping[str, Any]] = ()) -> str:
-    """`manifest.json`: one entry for each file beside it; `kept` are entries as they stood."""
+    """``manifest.json``: one entry for each file beside it; ``kept`` are entries as they stood."""
     entries = [
         {
             "file": file.path.name,

@@ -9,9 +9,9 @@ divide by almost nothing. Measured on postcard's training scenes, against their 
 4x4 pixels a token: 17.0 dB; its own statistics 5.0; the centre of 3x3 tokens of the code, which
 costs hundreds of times as much, 15.4 at 4x4 pixels and 15.6 as one colour.
 
-The file: `palette.npy`, NumPy format 1.0 (128 bytes of header here, then the values), uint8
+The file: ``palette.npy``, NumPy format 1.0 (128 bytes of header here, then the values), uint8
 [codes, side, side, 3]: floor(x * 255) of red, green, blue. Here side = 1; grids that the model drew
-teach a nearer one of 4 (`palette_teaching.py`). Readers take the side from the shape. This module
+teach a nearer one of 4 (``palette_teaching.py``). Readers take the side from the shape. This module
 must not know what the palette is painted on.
 """
 
@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +29,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rowcast_export.verify import VerificationFailed
-from rowcast_export.vqgan import Upsample, VQGANDecoder
+from .agreements import PaletteAgreement
+from .errors import VerificationFailed
+from .settings import FORMAT_VERSION
+from .vqgan import DecoderShape, Upsample, VQGANDecoder
 
 Palette = npt.NDArray[np.uint8]  # [codes, side, side, 3]
 Statistics = dict[str, tuple[Tensor, Tensor]]  # of each group norm: mean and variance, [groups]
@@ -42,14 +44,6 @@ SEED: Final = 0
 CODES_AT_ONCE: Final = 1024
 CHECKED_CODES: Final = 8
 LARGEST_DIFFERENCE: Final = 1  # of 255
-
-
-@dataclass(frozen=True)
-class PaletteAgreement:
-    """How the file compares with codes decoded at full resolution on a wrapped grid."""
-
-    codes: int
-    byte_difference: int  # of 255, the largest
 
 
 def make_palette(module: VQGANDecoder) -> tuple[Palette, Statistics]:
@@ -87,6 +81,26 @@ def collect_statistics(module: VQGANDecoder) -> Statistics:
             stack.callback(hook.remove)
         module(ids)
     return statistics
+
+
+def npy_bytes(palette: Palette) -> bytes:
+    """The bytes of ``palette.npy``."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, palette, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def describe_palette(shape: DecoderShape, name: str, source_sha256: str) -> dict[str, str]:
+    """The metadata of the palette, which stands in the manifest: the file has no room for it."""
+    return {
+        "rowcast.format": FORMAT_VERSION,
+        "rowcast.kind": "palette",
+        "rowcast.precision": "uint8",
+        "rowcast.model": name,
+        "rowcast.codebook_size": str(shape.codebook_size),
+        "rowcast.pixels_per_token": str(shape.pixels_per_token),
+        "rowcast.source_sha256": source_sha256,
+    }
 
 
 def verify_palette(path: Path, module: VQGANDecoder, statistics: Statistics) -> PaletteAgreement:
@@ -141,7 +155,7 @@ def _plane(module: VQGANDecoder, statistics: Statistics) -> VQGANDecoder:
 
 
 def _summed(conv: nn.Conv2d) -> nn.Conv2d:
-    """The 1x1 convolution that does on a constant field what `conv` does."""
+    """The 1x1 convolution that does on a constant field what ``conv`` does."""
     point = nn.Conv2d(conv.in_channels, conv.out_channels, 1)
     point.weight = nn.Parameter(conv.weight.sum(dim=(2, 3), keepdim=True))
     point.bias = conv.bias

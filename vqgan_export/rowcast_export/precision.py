@@ -29,7 +29,7 @@ LARGEST_INT8: Final = 127
 
 
 def convert(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """A copy of the fp32 graph in one of `settings.PRECISIONS`."""
+    """A copy of the fp32 graph in one of ``settings.PRECISIONS``."""
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     CONVERSIONS[precision](converted.graph)

@@ -7,7 +7,7 @@ the tokens within eight of it and on nothing else. The tone that the full decode
 a picture as a whole was not missed (D-62).
 
 Sizes follow from the full decoder's: as many codes, as many pixels a token. This module must not
-know how the weights are found (`distill.py` does), nor what becomes of them.
+know how the weights are found (``distill.py`` does), nor what becomes of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rowcast_export.vqgan import DecoderShape, VQGANDecoder
+from .vqgan import DecoderShape, VQGANDecoder
 
 TABLE_CHANNELS: Final = 32
 # By resolution, from one pixel a token on, each twice the one before; the last goes on for ever.
@@ -35,7 +35,7 @@ class PreviewShape:
     codebook_size: int
     pixels_per_token: int  # a power of two
     table_channels: int
-    widths: tuple[int, ...]  # of each resolution, from one pixel a token to `pixels_per_token`
+    widths: tuple[int, ...]  # of each resolution, from one pixel a token to ``pixels_per_token``
     blocks: tuple[int, ...]
 
     @classmethod
@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
 
 class PreviewDecoder(nn.Module):
-    """Token ids to pixels in 0..1, as `VQGANDecoder`."""
+    """Token ids to pixels in 0..1, as ``VQGANDecoder``."""
 
     def __init__(self, shape: PreviewShape) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class PreviewDecoder(nn.Module):
         self.table.weight[:, :used] = (components / components.std().clamp_min(1e-12)).float()
 
     def unclipped(self, ids: Tensor) -> Tensor:
-        """As `forward`, before black and white end it."""
+        """As ``forward``, before black and white end it."""
         hidden = self.conv_in(self.table(ids).permute(0, 3, 1, 2))
         for level, blocks in enumerate(self.levels):
             hidden = blocks(hidden)

@@ -17,7 +17,7 @@ ERRORS_ONLY = 3
 
 
 class OnnxDetokenizer:
-    """One session. `model` is a path or the bytes of a file; `threads` 0 means all cores.
+    """One session. ``model`` is a path or the bytes of a file; ``threads`` 0 means all cores.
 
     Raises what ONNX Runtime raises where the file is no model that it can run.
     """
@@ -35,7 +35,7 @@ class OnnxDetokenizer:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The `metadata_props` of the file."""
+        """The ``metadata_props`` of the file."""
         return dict(self.session.get_modelmeta().custom_metadata_map)
 
     def decode(self, ids: Ids) -> Pixels:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from rowcast_export.runtime import Bytes, Ids, OnnxDetokenizer, to_bytes
+from .runtime import Bytes, Ids, OnnxDetokenizer, to_bytes
 
 ROWS: Final = 4
 COLS: Final = 4
@@ -24,11 +24,11 @@ TOLERANCE: Final = 2  # of 255
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The JSON under `rowcast.self_test`.
+    """The JSON under ``rowcast.self_test``.
 
-    `ids` has rows * cols entries, row by row. `thumbnail` has side * side * 3 integers 0..255: for
+    ``ids`` has rows * cols entries, row by row. ``thumbnail`` has side * side * 3 integers 0..255: for
     each block of the picture, row by row, its mean red, green and blue, rounded to nearest.
-    `pixels_sha256` is over the bytes of the picture, floor(x * 255), [height, width, 3].
+    ``pixels_sha256`` is over the bytes of the picture, floor(x * 255), [height, width, 3].
     """
 
     rows: int
@@ -78,7 +78,7 @@ def fixed_ids(count: int, codebook_size: int) -> list[int]:
 
 
 def thumbnail(picture: Bytes, side: int) -> list[int]:
-    """Picture [height, width, 3], both a multiple of `side` -> side * side * 3 mean values."""
+    """Picture [height, width, 3], both a multiple of ``side`` -> side * side * 3 mean values."""
     height, width, channels = picture.shape
     blocks = picture.reshape(side, height // side, side, width // side, channels)
     means = blocks.mean(axis=(1, 3), dtype=np.float64)

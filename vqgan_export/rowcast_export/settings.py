@@ -1,9 +1,13 @@
-"""What tensors alone do not say about a decoder: its name, its norms, its black and white.
+"""Settings of an export that tensors alone do not tell: name, norms, black and white.
 
-A checkpoint may say it (see `export.py`), the caller may; they must not disagree, because a wrong
-epsilon or range gives pictures that are only slightly wrong. Where neither speaks, the family of
-the checkpoint decides. This module must not know torch: the
-command line reads its words with it before anything heavy is imported.
+A checkpoint may say them (safetensors ``__metadata__``, all strings, all optional): ``name``, the
+name of the model; ``group_norm_epsilon``, such as "1e-06"; ``norm_groups``, such as "32";
+``value_range``, the network's own black and white, such as "0..1" or "-1..1". The caller may say
+them too; where both speak they must agree, because a wrong epsilon or range gives pictures that are
+only slightly wrong. Where neither speaks, the checkpoint's family decides.
+
+This module must not know torch: the command line reads its words with it before anything heavy is
+imported.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from .errors import SettingsError
 
 OPSETS: Final = (18, 17)  # the first is the default
 FORMAT_VERSION: Final = "1"  # of what files say of themselves
@@ -24,13 +30,9 @@ DEFAULT_GROUPS: Final = 32
 Value = TypeVar("Value")
 
 
-class SettingsError(ValueError):
-    """A checkpoint whose words about itself make no sense, or contradict the caller's."""
-
-
 @dataclass(frozen=True)
 class Settings:
-    """`value_range` is what the network calls black and white; its file gives 0..1 regardless."""
+    """``value_range`` is what the network calls black and white; its file gives 0..1 regardless."""
 
     name: str
     group_norm_epsilon: float = DEFAULT_EPSILON
@@ -45,7 +47,7 @@ def settle(
     group_norm_epsilon: float | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> Settings:
-    """What the checkpoint's notes say, else what the caller says (None: nothing), else `defaults`.
+    """What the checkpoint's notes say, else what the caller says (None: nothing), else ``defaults``.
 
     A name given by the caller always wins. Raises SettingsError where checkpoint and caller
     disagree on the rest, or where the notes make no sense.

@@ -29,7 +29,7 @@ def trace(
     opset: int,
     graph_name: str,
 ) -> onnx.ModelProto:
-    """The graph; `dynamic_shapes` is torch.export's: which axes of which input are free."""
+    """The graph; ``dynamic_shapes`` is torch.export's: which axes of which input are free."""
     with _silence():
         program = torch.onnx.export(
             module,
@@ -46,13 +46,6 @@ def trace(
     model: onnx.ModelProto = program.model_proto
     _strip(model, graph_name)
     return model
-
-
-def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
-    """The bytes of the file."""
-    onnx.helper.set_model_props(model, metadata)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
 
 
 def _strip(model: onnx.ModelProto, graph_name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,14 +19,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from rowcast_export.graph_checks import VerificationFailed as VerificationFailed
-from rowcast_export.graph_checks import agree, check_interface, check_operators
-from rowcast_export.preview import PreviewDecoder
-from rowcast_export.runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
-from rowcast_export.self_test import SelfTest
-from rowcast_export.vqgan import VQGANDecoder
-
-Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+from .agreements import Agreement
+from .detokenizer_file import AnyDecoder
+from .errors import TooCoarse, VerificationFailed
+from .graph_checks import agree, check_interface, check_operators
+from .progress import Progress, unreported
+from .runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
+from .self_test import SelfTest
 
 GRIDS: Final = ((1, 1, 16), (1, 3, 5), (2, 4, 2), (3, 2, 3), (1, 16, 16), (1, 24, 24))
 SEEDS: Final = (0, 1, 2)
@@ -55,24 +54,6 @@ TOLERANCES: Final = {
 }
 
 
-class TooCoarse(VerificationFailed):
-    """Nothing is wrong but the precision: the pictures are too far from torch's on the whole."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """What was compared and how far apart it was. Differences are the largest ones seen."""
-
-    grids: int
-    samples: int  # colour samples compared: pixels times three
-    value_difference: float  # of the range 0..1
-    byte_difference: int  # of 255
-    bytes_equal_share: float
-    bytes_within_one_share: float
-    mean_square: float  # of the differences
-    psnr: float  # dB
-
-
 LARGEST_HALF: Final = 65504.0
 HALF_MARGIN: Final = 2.0  # other grids may reach a little further
 
@@ -80,10 +61,10 @@ HALF_MARGIN: Final = 2.0  # other grids may reach a little further
 class Reference:
     """The torch module in float32. A grid is decoded once, however many files are compared.
 
-    `largest` is the largest value that went into or out of a convolution so far.
+    ``largest`` is the largest value that went into or out of a convolution so far.
     """
 
-    def __init__(self, module: VQGANDecoder | PreviewDecoder) -> None:
+    def __init__(self, module: AnyDecoder) -> None:
         self.module = module.float()
         self.shape = module.shape
         self.largest = 0.0
@@ -104,7 +85,7 @@ class Reference:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Keep `largest` while the module runs."""
+        """Keep ``largest`` while the module runs."""
 
         def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen = max(float(value.abs().max()) for value in (*inputs, output))
@@ -122,7 +103,7 @@ def verify(
     reference: Reference,
     metadata: Mapping[str, str],
     threads: int = 0,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = unreported,
     tolerance: Tolerance | None = None,
 ) -> Agreement:
     """Compare the file with the module, and its metadata with what they should be.
@@ -182,9 +163,7 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
             yield (batch, rows, cols), seed
 
 
-def _check_graph(
-    path: Path, module: VQGANDecoder | PreviewDecoder, metadata: Mapping[str, str]
-) -> None:
+def _check_graph(path: Path, module: AnyDecoder, metadata: Mapping[str, str]) -> None:
     """Operators, names, types, axes and metadata, as written in the file."""
     norms = sum(isinstance(part, nn.GroupNorm) for part in module.modules())
     model = check_operators(path, metadata["rowcast.opset"], norms)

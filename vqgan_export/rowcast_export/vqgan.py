@@ -4,10 +4,10 @@ One graph serves the whole family (DALL-E Mini, taming f16, LlamaGen, Chameleon,
 is looked up, then come a 1x1 convolution, residual blocks, attention and nearest-neighbour
 upsampling. Every size, the number of levels, of blocks and of attention layers follows from the
 names and shapes of a state dict: no configuration to get wrong. Keys are as in taming-transformers
-(https://github.com/CompVis/taming-transformers, `Decoder`) with the table under `embedding.weight`.
+(https://github.com/CompVis/taming-transformers, ``Decoder``) with the table under ``embedding.weight``.
 
-This module must not know where a state dict came from (`formats` does) nor what becomes of the
-module (`export.py` does). It imports torch and nothing else.
+This module must not know where a state dict came from (``formats`` does) nor what becomes of the
+module (``export.py`` does). It imports torch and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NORM_GROUPS = 32  # in every family but diffusers', where a configuration says i
 
 @dataclass(frozen=True)
 class LevelShape:
-    """One resolution of the decoder. `block_channels` are the outputs of its residual blocks."""
+    """One resolution of the decoder. ``block_channels`` are the outputs of its residual blocks."""
 
     input_channels: int
     block_channels: tuple[int, ...]
@@ -35,7 +35,7 @@ class LevelShape:
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Every size of a decoder. `levels[0]` is the highest resolution, as in the keys `up.0`."""
+    """Every size of a decoder. ``levels[0]`` is the highest resolution, as in the keys ``up.0``."""
 
     codebook_size: int
     code_channels: int
@@ -90,7 +90,7 @@ class DecoderShape:
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest index that `pattern` captures in the keys; 0 if none matches."""
+    """One more than the largest index that ``pattern`` captures in the keys; 0 if none matches."""
     matches = (re.match(pattern, key) for key in state)
     return max((int(match.group(1)) + 1 for match in matches if match), default=0)
 
@@ -221,7 +221,7 @@ class Level(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent grid to unclipped pixels: `stem`, then `up[n]` from last to first, then `head`."""
+    """Latent grid to unclipped pixels; the levels ``up`` are run from last to first."""
 
     def __init__(
         self, shape: DecoderShape, norm_epsilon: float, norm_groups: int = NORM_GROUPS
@@ -234,29 +234,20 @@ class Decoder(nn.Module):
         self.norm_out = nn.GroupNorm(norm_groups, channels, eps=norm_epsilon)
         self.conv_out = nn.Conv2d(channels, shape.output_channels, 3, padding=1)
 
-    def stem(self, latent: Tensor) -> Tensor:
-        """[batch, latent channels, rows, cols] -> [batch, mid channels, rows, cols]."""
-        mixed: Tensor = self.mid(self.conv_in(latent))
-        return mixed
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """[batch, channels, height, width] -> unclipped pixels [batch, 3, height, width]."""
-        pixels: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
-        return pixels
-
     def forward(self, latent: Tensor) -> Tensor:
         """[batch, latent channels, rows, cols] -> unclipped pixels [batch, 3, rows*p, cols*p]."""
-        hidden = self.stem(latent)
+        hidden: Tensor = self.mid(self.conv_in(latent))
         for level in reversed(self.up):
             hidden = level(hidden)
-        return self.head(hidden)
+        pixels: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
+        return pixels
 
 
 class VQGANDecoder(nn.Module):
     """Token ids to pixels in 0..1.
 
-    `value_range` is what the network calls black and white: (0, 1) or (-1, 1). It and the epsilon
-    differ by family (`formats/families.py` has the table). Families that normalise their codes
+    ``value_range`` is what the network calls black and white: (0, 1) or (-1, 1). It and the epsilon
+    differ by family (``formats/families.py`` has the table). Families that normalise their codes
     (LlamaGen) are brought to a plain table before they come here.
     """
 
@@ -295,7 +286,7 @@ class VQGANDecoder(nn.Module):
         return module.eval()
 
     def decode_vectors(self, vectors: Tensor) -> Tensor:
-        """Code vectors [batch, code channels, rows, cols] -> unclipped values in `value_range`."""
+        """Code vectors [batch, code channels, rows, cols] -> unclipped values in ``value_range``."""
         values: Tensor = self.decoder(self.post_quant_conv(vectors))
         return values
 

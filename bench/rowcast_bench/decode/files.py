@@ -15,10 +15,11 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rowcast_export.building import build
+from rowcast_export.detokenizer_file import describe, to_onnx, with_metadata
 from rowcast_export.distill.palette_teaching import SIDE
-from rowcast_export.export import build, describe, npy_bytes, to_onnx, with_metadata
 from rowcast_export.formats import read_detokenizer
-from rowcast_export.palette import make_palette
+from rowcast_export.palette import make_palette, npy_bytes
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
@@ -26,7 +27,7 @@ from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import draw_together, text_of
+from rowcast_server.engine.whole_pictures import draw_together
 from rowcast_server.models.client_files import read_detokenizer as files_beside
 from rowcast_server.models.loading import LoadedModel
 from rowcast_server.network.facts import UNCONDITIONAL
@@ -162,7 +163,7 @@ def held_out_grids(
     """Grids that an engine of its own draws of `held_out`: [pictures, rows, cols]. ``advance`` is
     called with every row."""
     requests = [
-        PictureRequest(text_of(model, prompt), seed, 0, model.sampling, model.grid.rows)
+        PictureRequest(model.text_ids(prompt), seed, 0, model.sampling, model.grid.rows)
         for prompt, seed in held_out(pictures)
     ]
     runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rowcast_bench.decode.files import DecoderFiles
-from rowcast_export.export import describe, npy_bytes, to_onnx, with_metadata
+from rowcast_export.detokenizer_file import describe, to_onnx, with_metadata
+from rowcast_export.palette import npy_bytes
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.vqgan_export.conftest import TINY

@@ -1,7 +1,7 @@
-"""Grids of token ids that a model drew, as `rowcast generate --grids` keeps them.
+"""Grids of token ids that a model drew, as ``rowcast generate --grids`` keeps them.
 
-A `.npz` with `ids`, unsigned [pictures, rows, cols], and `about`, JSON that tells the codebook's
-size; or a `.npy` with such ids alone. This module must not know torch, nor what is learnt from
+A ``.npz`` with ``ids``, unsigned [pictures, rows, cols], and ``about``, JSON that tells the codebook's
+size; or a ``.npy`` with such ids alone. This module must not know torch, nor what is learnt from
 grids.
 """
 
@@ -17,18 +17,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import GridsError
+
 Ids = npt.NDArray[np.int64]  # [pictures, rows, cols]
 
 FEWEST: Final = 8  # some of them are held out
 
 
-class GridsError(ValueError):
-    """A file that holds no grids of this decoder; the message names it and says why."""
-
-
 @dataclass(frozen=True)
 class Grids:
-    """All of one size; `sha256` is over that size and the ids, however the file holds them."""
+    """All of one size; ``sha256`` is over that size and the ids, however the file holds them."""
 
     ids: Ids
     sha256: str

@@ -2,7 +2,7 @@
 
 For what stands around a code in pictures that a model draws is not chance, and a mean over places
 is the nearest that a table can come to them, in squares. Codes that no grid has keep the colour of
-their endless plane (`palette.py`), which counts as much as one place. postcard, 1,200 grids, held
+their endless plane (``palette.py``), which counts as much as one place. postcard, 1,200 grids, held
 out prompts: 19.0 dB from the full decoder by planes, 21.3 by means of one colour, 23.4 of 2x2
 pixels, 24.7 of 4x4, 25.5 of 8x8, which would be four times the bytes. This module must not know
 where grids and pictures come from.
@@ -16,16 +16,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rowcast_export.distill.grids import Ids
-from rowcast_export.palette import Palette
+from ..palette import Palette
+from .grids import Ids
 
 SIDE: Final = 4  # pixels of a code, or fewer where a token has fewer
 PLANE_WEIGHT: Final = 1.0  # of a plane's colour, in places
 
 
 def teach_palette(plane: Palette, ids: Ids, pictures: npt.NDArray[np.uint8]) -> Palette:
-    """A palette [codes, k, k, 3] from `plane` [codes, 1, 1, 3] and the full decoder's pictures
-    [grids, 3, height, width] of `ids` [grids, rows, cols]."""
+    """A palette [codes, k, k, 3] from ``plane`` [codes, 1, 1, 3] and the full decoder's pictures
+    [grids, 3, height, width] of ``ids`` [grids, rows, cols]."""
     _, rows, cols = ids.shape
     side = math.gcd(SIDE, pictures.shape[2] // rows)
     sums = np.repeat(plane.astype(np.float64).repeat(side, axis=1), side, axis=2) * PLANE_WEIGHT

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rowcast_export.distill.grids import Ids
-from rowcast_export.verify import Progress
-from rowcast_export.vqgan import VQGANDecoder
+from ..progress import Progress
+from ..vqgan import VQGANDecoder
+from .grids import Ids
 
 Planes = npt.NDArray[np.uint8]
 
 
 class References:
-    """The file at `path`, which belongs to this decoder and these grids alone."""
+    """The file at ``path``, which belongs to this decoder and these grids alone."""
 
     def __init__(self, path: Path, ids: Ids, side: int) -> None:
         self._path = path
@@ -53,6 +53,6 @@ class References:
 
     @property
     def pictures(self) -> Planes:
-        """All of them, uint8 [grids, 3, height, width], once `complete`; mapped, not read."""
+        """All of them, uint8 [grids, 3, height, width], once ``complete``; mapped, not read."""
         assert self._pictures is not None
         return self._pictures

@@ -7,7 +7,7 @@ grids of the file are held out. Everything random follows from the seed and the 
 so a training that was stopped and taken up again ends with the same bits as one that was not (on
 one machine, if it is bounded by steps).
 
-In the folder of a training: `checkpoint.pt`, and `references-….bin`, see `references.py`. This
+In the folder of a training: ``checkpoint.pt``, and ``references-….bin``, see ``references.py``. This
 module must not know ONNX, nor the command line.
 """
 
@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rowcast.whole_files import whole_file
 from torch import Tensor
 
-from rowcast_export.distill.grids import Grids, Ids
-from rowcast_export.distill.palette_teaching import paint, teach_palette
-from rowcast_export.distill.references import Planes, References
-from rowcast_export.palette import Palette
-from rowcast_export.preview import PreviewDecoder, PreviewShape
-from rowcast_export.verify import Progress
-from rowcast_export.vqgan import VQGANDecoder
+from ..agreements import Imitation
+from ..errors import DistillError
+from ..palette import Palette
+from ..preview import PreviewDecoder, PreviewShape
+from ..progress import Progress, unreported
+from ..vqgan import VQGANDecoder
+from .grids import Grids, Ids
+from .palette_teaching import paint, teach_palette
+from .references import Planes, References
 
 FORMAT: Final = 2
 CHECKPOINT: Final = "checkpoint.pt"
@@ -51,13 +52,9 @@ EDGE_WEIGHT: Final = 0.5
 SAVE_SECONDS: Final = 60.0
 
 
-class DistillError(Exception):
-    """A training that cannot go on; the message says why, and what to do."""
-
-
 @dataclass(frozen=True)
 class DistillOptions:
-    """How to train. It ends after `steps` or `minutes`, whichever comes first."""
+    """How to train. It ends after ``steps`` or ``minutes``, whichever comes first."""
 
     steps: int = 20_000
     minutes: float = math.inf  # of training, over all times it was taken up
@@ -67,21 +64,8 @@ class DistillOptions:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class Imitation:
-    """How near the small decoder's pictures come to the full one's, on grids it never saw.
-
-    Of whole grids, uint8 pixels, decibels of 255.
-    """
-
-    grids: int
-    psnr_db_median: float
-    psnr_db_mean: float
-    psnr_db_of_mean_square: float  # all pixels of all grids together
-
-
 class Distillation:
-    """One training, in `folder`. `source_sha256` names the full decoder's checkpoint.
+    """One training, in ``folder``. ``source_sha256`` names the full decoder's checkpoint.
 
     Raises DistillError where the folder's checkpoint is damaged, or of another training.
     """
@@ -129,8 +113,8 @@ class Distillation:
             full.shape.pixels_per_token,
         )
 
-    def run(self, on_progress: Progress = lambda what, done, total: None) -> Imitation:
-        """Train to the end, and compare on the grids held out. `preview` is then on the CPU.
+    def run(self, on_progress: Progress = unreported) -> Imitation:
+        """Train to the end, and compare on the grids held out. ``preview`` is then on the CPU.
 
         Ctrl-C ends the step that runs, saves, and raises KeyboardInterrupt; a second one does not
         wait. Raises DistillError, or OSError where something cannot be saved.
@@ -149,9 +133,9 @@ class Distillation:
         return found
 
     def teach_palette(self, plane: Palette) -> tuple[Palette, Imitation]:
-        """After `run`: a palette taught on the same grids, and how near its pictures come.
+        """After ``run``: a palette taught on the same grids, and how near its pictures come.
 
-        `plane` [codes, 1, 1, 3] is for the codes that none of them has.
+        ``plane`` [codes, 1, 1, 3] is for the codes that none of them has.
         """
         pictures = self._references.pictures
         palette = teach_palette(plane, self._ids[: self._taught], pictures[: self._taught])
@@ -233,7 +217,7 @@ class Distillation:
         for index in range(self._taught, self._taught + count):
             seen = decode(self._ids[index]).astype(np.float64)
             squares.append(float(np.square(seen - self._references.pictures[index]).mean()))
-        return imitation(np.array(squares))
+        return Imitation.of(np.array(squares))
 
     def _save(self) -> None:
         state = {
@@ -283,7 +267,7 @@ def rows_shown(rows: int, generator: np.random.Generator) -> int:
 def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
     """Mean square of the differences of pixels, and of the steps from pixel to pixel.
 
-    `pixels` float [batch, 3, height, width], 1 is white; `wanted` uint8. The steps keep edges
+    ``pixels`` float [batch, 3, height, width], 1 is white; ``wanted`` uint8. The steps keep edges
     sharp where the colours are not right yet.
     """
     # The middle of what is cut to this uint8: floor(x * 255) is then right on both sides.
@@ -293,16 +277,6 @@ def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
     down = apart[..., 1:, :] - apart[..., :-1, :]
     edges = across.square().mean() + down.square().mean()
     return apart.square().mean() + EDGE_WEIGHT * edges
-
-
-def imitation(mean_squares: npt.NDArray[np.float64]) -> Imitation:
-    """From the mean square of each picture's differences in uint8."""
-    smallest = 255**2 * 1e-12
-    decibels = 10 * np.log10(255**2 / np.maximum(mean_squares, smallest))
-    together = 10 * math.log10(255**2 / max(float(mean_squares.mean()), smallest))
-    return Imitation(
-        len(mean_squares), float(np.median(decibels)), float(decibels.mean()), together
-    )
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 The one place that reads a file which somebody else wrote: the exporter's and the server's. It loads
 weights only: nothing in a file is ever executed. A file is recognised by its content, never by its
-name: its container by the first bytes (`containers.py`), its family by the names of its tensors
-(`families.py`). Nothing is read whole: tensors are views of the mapped file, in numpy.
+name: its container by the first bytes (``containers.py``), its family by the names of its tensors
+(``families.py``). Nothing is read whole: tensors are views of the mapped file, in numpy.
 
 This package must not know what becomes of the tensors. It imports numpy and the file libraries,
 nothing of ours, and torch only once a file of torch's is opened, so that the server may use it
@@ -12,10 +12,10 @@ alone and without torch.
 
 from __future__ import annotations
 
-from rowcast_export.formats.containers import open_checkpoint
-from rowcast_export.formats.detokenizers import Checkpoint, read_detokenizer
-from rowcast_export.formats.families import FAMILIES, PLAIN, Family
-from rowcast_export.formats.stored import (
+from .containers import open_checkpoint
+from .detokenizers import Checkpoint, read_detokenizer
+from .families import FAMILIES, PLAIN, Family
+from .stored import (
     FLOATING,
     Array,
     CheckpointError,

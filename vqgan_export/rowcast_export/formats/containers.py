@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from rowcast_export.formats.flax_files import is_flax, open_flax
-from rowcast_export.formats.safetensors_files import is_safetensors, open_safetensors
-from rowcast_export.formats.stored import CheckpointError, StoredCheckpoint
+from .flax_files import is_flax, open_flax
+from .safetensors_files import is_safetensors, open_safetensors
+from .stored import CheckpointError, StoredCheckpoint
 
 HEAD_BYTES: Final = 64  # enough to recognise every container
 ZIP: Final = b"PK\x03\x04"
@@ -58,13 +58,13 @@ def open_checkpoint(path: Path) -> StoredCheckpoint:
 
 
 def container_of(head: bytes) -> Container | None:
-    """None where nobody recognises the first `HEAD_BYTES` of a file."""
+    """None where nobody recognises the first ``HEAD_BYTES`` of a file."""
     return next((known for known in CONTAINERS if known.recognises(head)), None)
 
 
 def _open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
     try:
-        from rowcast_export.formats import torch_files
+        from . import torch_files
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -11,17 +11,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rowcast_export.formats.containers import HEAD_BYTES, container_of, open_checkpoint
-from rowcast_export.formats.diffusers_config import FILE_NAME as CONFIG_NAME
-from rowcast_export.formats.diffusers_config import check_tensors, notes_of, read_config
-from rowcast_export.formats.families import (
+from .containers import HEAD_BYTES, container_of, open_checkpoint
+from .diffusers_config import FILE_NAME as CONFIG_NAME
+from .diffusers_config import check_tensors, notes_of, read_config
+from .families import (
     PLAIN,
     Family,
     find_decoders,
     renamed,
     signatures,
 )
-from rowcast_export.formats.stored import CheckpointError, StoredCheckpoint, StoredTensor
+from .stored import CheckpointError, StoredCheckpoint, StoredTensor
 
 MOST_FILES: Final = 1000  # in a folder, before it is taken for the wrong one
 SMALLEST_LENGTH: Final = 1e-12  # of a code vector that is scaled to length 1
@@ -33,7 +33,7 @@ Values = NDArray[np.float32]
 class Checkpoint:
     """A decoder: its tensors, the file's own free-form notes, the sha256 of the file's bytes.
 
-    The tensors are under min-dalle's names, whatever their `family` calls them. Those that the file
+    The tensors are under min-dalle's names, whatever their ``family`` calls them. Those that the file
     holds in float32 are views of it, and not to be written to.
     """
 
@@ -47,7 +47,7 @@ class Checkpoint:
 def read_detokenizer(path: Path) -> Checkpoint:
     """The VQGAN decoder in a file, or in the one checkpoint of a folder.
 
-    Encoders, losses and optimizers beside it are not read. Raises as `open_checkpoint`, and
+    Encoders, losses and optimizers beside it are not read. Raises as ``open_checkpoint``, and
     CheckpointError if there is no decoder of a known family, or one with NaN or infinity in it.
     """
     stored = open_checkpoint(_checkpoint_in(path) if path.is_dir() else path)

@@ -1,4 +1,4 @@
-"""The `config.json` beside a diffusers `VQModel`: what its tensors do not say, and what they must.
+"""The ``config.json`` beside a diffusers ``VQModel``: what its tensors do not say, and what they must.
 
 Sizes follow from the tensors all the same; where the two disagree, the error names the tensor. What
 this decoder cannot do (spatial norms, another activation) is refused by name.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from rowcast_export.formats.stored import Array, CheckpointError
+from .stored import Array, CheckpointError
 
 FILE_NAME: Final = "config.json"
 LARGEST: Final = 1_000_000  # bytes; real ones have under a thousand

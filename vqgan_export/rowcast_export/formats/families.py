@@ -1,16 +1,16 @@
 """The families of VQGAN decoders that are known: how each is recognised, and how it differs.
 
-All are one decoder (`vqgan.py`). Sizes, levels and attention follow from the tensors; what tensors
-do not say stands in `FAMILIES`, and how they are called in `renamed`. This module must not know
+All are one decoder (``vqgan.py``). Sizes, levels and attention follow from the tensors; what tensors
+do not say stands in ``FAMILIES``, and how they are called in ``renamed``. This module must not know
 files: it sees names only.
 
 ========== =================================================== ==================================
 family     who writes it                                       names and constants: github.com/...
 ========== =================================================== ==================================
-min-dalle  min-dalle's `detoker.pt`; our `detokenizer.*`       kuprel/min-dalle
-taming     taming-transformers' `.ckpt`; Chameleon, Anole      CompVis/taming-transformers
-flax       dalle-mini's VQGAN, `flax_model.msgpack`            patil-suraj/vqgan-jax
-diffusers  `VQModel`, a folder with `config.json`              huggingface/diffusers
+min-dalle  min-dalle's ``detoker.pt``; our ``detokenizer.*``       kuprel/min-dalle
+taming     taming-transformers' ``.ckpt``; Chameleon, Anole      CompVis/taming-transformers
+flax       dalle-mini's VQGAN, ``flax_model.msgpack``            patil-suraj/vqgan-jax
+diffusers  ``VQModel``, a folder with ``config.json``              huggingface/diffusers
 llamagen   LlamaGen's VQ-8 and VQ-16; Janus                    FoundationVision/LlamaGen
 ========== =================================================== ==================================
 
@@ -28,7 +28,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Family:
-    """One row of the table. `value_range` is what the network calls black and white."""
+    """One row of the table. ``value_range`` is what the network calls black and white."""
 
     name: str
     codebook: str  # name of the table of code vectors
@@ -71,7 +71,7 @@ FAMILIES: Final = (
     ),
 )
 
-# Names under min-dalle's, each family's substitutions in order. `up.~i` counts from the other end.
+# Names under min-dalle's, each family's substitutions in order. ``up.~i`` counts from the other end.
 DIFFUSERS_ATTENTION: Final = (
     (r"\.group_norm\.", ".norm."),
     (r"\.(?:to_q|query)\.", ".q."),
@@ -118,7 +118,7 @@ def signatures() -> str:
 def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
     """(prefix, families whose levels lie there) for each decoder, whatever wraps it.
 
-    `state_dict.`, `model.`, `first_stage_model.` and the like are all prefixes. Where a training
+    ``state_dict.``, ``model.``, ``first_stage_model.`` and the like are all prefixes. Where a training
     checkpoint holds the weights and their running average, the average is meant.
     """
     found: dict[str, dict[str, Family]] = {}
@@ -134,7 +134,7 @@ def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
 def renamed(family: Family, names: Iterable[str]) -> dict[str, str]:
     """Their name -> ours, for all tensors of the decoder; encoders, losses and others are left out.
 
-    `names` are without the prefix. What is unknown inside the decoder keeps its name, so that it is
+    ``names`` are without the prefix. What is unknown inside the decoder keeps its name, so that it is
     complained of rather than ignored.
     """
     chosen = {}

@@ -1,4 +1,4 @@
-"""Flax's `flax_model.msgpack`: nested maps whose leaves are arrays, read without being unpacked.
+"""Flax's ``flax_model.msgpack``: nested maps whose leaves are arrays, read without being unpacked.
 
 Only what flax writes is understood, and it is walked in place on the mapped file: a claimed length
 that the file does not have is an error before anything is allocated, and a map of a million empty
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import ml_dtypes
 import numpy as np
 
-from rowcast_export.formats.stored import (
+from .stored import (
     Array,
     CheckpointError,
     StoredCheckpoint,

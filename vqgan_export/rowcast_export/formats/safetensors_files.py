@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from rowcast_export.formats.stored import (
+from .stored import (
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,

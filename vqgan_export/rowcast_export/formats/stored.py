@@ -1,6 +1,6 @@
 """What the readers of this package give: an opened file, its tensors not read yet.
 
-One exception for all that cannot be read: `CheckpointError`. This module must not know files.
+One exception for all that cannot be read: ``CheckpointError``. This module must not know files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from rowcast.errors import RowcastError
 
 Array = NDArray[np.generic]
 
@@ -22,7 +23,7 @@ FLOATING: Final[frozenset[np.dtype[Any]]] = frozenset(
 UNREADABLE: Final = np.dtype(np.void)
 
 
-class CheckpointError(Exception):
+class CheckpointError(RowcastError):
     """A checkpoint that cannot be used; the message names the file and says what was found."""
 
 
@@ -30,8 +31,8 @@ class CheckpointError(Exception):
 class StoredTensor:
     """One tensor of a file: what is known beforehand, and how it is read.
 
-    `read` gives it as the file holds it: wherever possible a view of the mapped file, in any memory
-    order and alignment, not to be written to. Of dtype `UNREADABLE`, it raises CheckpointError.
+    ``read`` gives it as the file holds it: wherever possible a view of the mapped file, in any memory
+    order and alignment, not to be written to. Of dtype ``UNREADABLE``, it raises CheckpointError.
     """
 
     shape: tuple[int, ...]
@@ -52,7 +53,7 @@ class StoredCheckpoint:
 def mapped(
     what: str, data: memoryview, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> StoredTensor:
-    """A view of `data`; `what` names file and tensor for the error where numpy has no such array.
+    """A view of ``data``; ``what`` names file and tensor for the error where numpy has no such array.
 
     Numbers in files are larger than numpy's: 65 axes of length 1, or 0 rows of 2^63 columns.
     """

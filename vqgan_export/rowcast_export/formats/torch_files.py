@@ -1,10 +1,10 @@
-"""Files written by `torch.save`: the zip archive of torch 1.6 and later, the pickle before it.
+"""Files written by ``torch.save``: the zip archive of torch 1.6 and later, the pickle before it.
 
 Weights only: a pickle that names a function is refused, not run. What trainers leave beside the
-weights (a Lightning callback, the command line) is put down as an inert `Leftover`. An archive is
+weights (a Lightning callback, the command line) is put down as an inert ``Leftover``. An archive is
 mapped into memory by torch; tensors are read when they are used.
 
-The one module of this package that imports torch; `containers.py` imports it when it must.
+The one module of this package that imports torch; ``containers.py`` imports it when it must.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rowcast_export.formats.stored import (
+from .stored import (
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,
