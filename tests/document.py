@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "protocol.md").read_text(encoding="utf-8")

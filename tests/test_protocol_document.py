@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any, get_args
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import msgspec
 import pytest
 from msgspec import inspect

@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import pytest
 
 from tests import document

@@ -12,7 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any, get_args
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
