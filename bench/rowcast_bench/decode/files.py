@@ -30,7 +30,6 @@ from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.whole_pictures import draw_together
 from rowcast_server.models.client_files import read_detokenizer as files_beside
 from rowcast_server.models.loading import LoadedModel
-from rowcast_server.network.facts import UNCONDITIONAL
 
 SLOTS: Final = 8
 # Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.
@@ -166,5 +165,5 @@ def held_out_grids(
         PictureRequest(model.text_ids(prompt), seed, 0, model.sampling, model.grid.rows)
         for prompt, seed in held_out(pictures)
     ]
-    runner = OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads)
+    runner = OnnxRunner(model, SLOTS, threads)
     return np.stack(draw_together(Engine(runner, len(requests)), requests, advance))

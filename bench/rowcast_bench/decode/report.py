@@ -58,10 +58,12 @@ def _costs(figures: Mapping[str, Any]) -> Table:
         "worst",
         "GFLOP, median",
         "worst",
+        "of the cores",
         "total, timed",
         "counted",
         title=f"random weights; a full decode: {figures['full_ms']} ms, "
-        f"{figures['full_gflop']} GFLOP; totals in full decodes",
+        f"{figures['full_gflop']} GFLOP, {figures['full_compute_share']:.0%} of what the cores can "
+        "multiply; totals in full decodes",
         box=SIMPLE_HEAD,
     )
     names = (
@@ -69,6 +71,7 @@ def _costs(figures: Mapping[str, Any]) -> Table:
         "update_ms_worst",
         "update_gflop_median",
         "update_gflop_worst",
+        "compute_share",
         "total_full_decodes",
         "total_full_decodes_counted",
     )

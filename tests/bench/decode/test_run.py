@@ -15,6 +15,7 @@ from rowcast_bench import decode as package
 from rowcast_bench.cli import bench
 from rowcast_bench.decode import run as decode
 from rowcast_bench.decode.sheet import sheet_size
+from rowcast_bench.progress import Progress
 
 KEYS = {
     "forming_psnr_db",
@@ -68,8 +69,8 @@ def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(decode, "min_dalle_scheme", missing)
     text = io.StringIO()
-    with decode._Bench(1, Console(file=text)) as bench_of_one:
-        assert bench_of_one._peer() is None
+    with Progress(Console(file=text, width=100), [decode.PEER]) as progress:
+        assert decode.min_dalle(progress) is None
     assert "min-dalle is left out: the peer is not installed" in text.getvalue()
 
 
