@@ -118,23 +118,23 @@ def engine() -> str:
 from PyPI and
 ours in turn, in one run):
 
-| | min-dalle | ours, float32 | `--cache keys-values` | `--dtype int8` |
+| | min-dalle | ours, float32 | `--cache states` | `--dtype int8` |
 |---|---|---|---|---|
 | a step of one picture | {figures["min_dalle_ms_per_step"]} ms | {figures["ours_ms_per_step"]} ms \
-| {figures["keys_values_ms_per_step"]} ms | {figures["int8_ms_per_step"]} ms |
-| times as fast | 1 | **{figures["single_ratio"]}** | {figures["keys_values_ratio"]} \
+| {figures["states_ms_per_step"]} ms | {figures["int8_ms_per_step"]} ms |
+| times as fast | 1 | **{figures["single_ratio"]}** | {figures["states_ratio"]} \
 | **{figures["int8_ratio"]}** |
 | 4 pictures together, times as fast | 1 | {figures["four_ratio"]} | | |
 | tokens a second of 8 jobs, over its one | 1 | **{figures["batch8_ratio"]}** \
-| {figures["keys_values_batch8_ratio"]} | {figures["int8_batch8_ratio"]} |
+| {figures["states_batch8_ratio"]} | {figures["int8_batch8_ratio"]} |
 | tokens a second of 16 jobs, over its one | 1 | {figures["batch16_ratio"]} \
-| {figures["keys_values_batch16_ratio"]} | {figures["int8_batch16_ratio"]} |
+| {figures["states_batch16_ratio"]} | {figures["int8_batch16_ratio"]} |
 | pictures a minute, 16 jobs (min-dalle: one) | {figures["min_dalle_pictures_per_minute"]} \
 | {figures["ours_pictures_per_minute_16_jobs"]} | | |
 | a picture's cache | {figures["min_dalle_cache_mb"]} MB | **{figures["ours_cache_mb"]}** MB \
-| {figures["keys_values_cache_mb"]} MB | {figures["int8_cache_mb"]} MB |
+| {figures["states_cache_mb"]} MB | {figures["int8_cache_mb"]} MB |
 | most memory, of ours with 16 slots | {figures["min_dalle_peak_gb"]} GB | {figures["ours_peak_gb"]} GB \
-| {figures["keys_values_peak_gb"]} GB | {figures["int8_peak_gb"]} GB |
+| {figures["states_peak_gb"]} GB | {figures["int8_peak_gb"]} GB |
 
 A picture's text takes {figures["text_mb"]} MB more of ours, its keys and values, which min-dalle computes anew in \
 each step.

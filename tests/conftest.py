@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rowcast_server.server import RowcastServer
 
-from tests.support.servers import running_server
+from tests.support.pace import Gate, paced_server
 from tests.support.tiny_model import tiny_model
 
 
@@ -19,10 +19,25 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_server(tiny_folder: Path) -> Iterator[RowcastServer]:
+def shared_server(tiny_folder: Path) -> Iterator[tuple[RowcastServer, Gate]]:
+    with paced_server(tiny_folder) as (server, gate):
+        gate.open()
+        yield server, gate
+
+
+@pytest.fixture(scope="session")
+def tiny_server(shared_server: tuple[RowcastServer, Gate]) -> RowcastServer:
     """A real server of the tiny model, shared by the tests that leave it as it was."""
-    with running_server(tiny_folder) as server:
-        yield server
+    return shared_server[0]
+
+
+@pytest.fixture
+def gate(shared_server: tuple[RowcastServer, Gate]) -> Iterator[Gate]:
+    """The pace of `tiny_server`, which draws nothing until it is let."""
+    _, gate = shared_server
+    gate.shut()
+    yield gate
+    gate.open()
 
 
 @pytest.fixture(scope="session")

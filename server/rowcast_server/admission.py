@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rowcast.messages import MAX_SEED, MAX_STREAM, ErrorCode, Limits, Model, Range, Start
 
-from .engine.request import PictureRequest, Sampling
+from .engine.request import PictureRequest
+from .errors import Refused
 from .models.text import TextTokenizer
+from .network.facts import Sampling
 
 MAX_TEXT_CUT: Final = 65_535  # what `accepted` can tell
-
-
-class Refused(Exception):
-    """Becomes an `error` frame: ``code``, ``text``, and ``retry_ms`` (0: permanent)."""
-
-    def __init__(self, code: str, text: str, retry_ms: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-        self.retry_ms = retry_ms
 
 
 @dataclass(frozen=True)
@@ -53,20 +44,33 @@ class Order:
     images: int
     sampling: Sampling
     stop_row: int
-    prefix: NDArray[np.int64] | None  # [rows, cols]
+    prefix: bytes = b""  # whole rows of ids, as they are on the wire
     text_cut: int = 0  # tokens of the prompt that the model does not read
 
+    @property
+    def row_bytes(self) -> int:
+        return self.model.cols * self.model.id_bytes
+
     def request(self, image: int) -> PictureRequest:
-        return PictureRequest(
-            self.text_ids, self.seed, image, self.sampling, self.stop_row, self.prefix
-        )
+        prefix = None
+        if self.prefix:
+            ids = ids_from(self.prefix, self.model).astype(np.int64)
+            prefix = ids.reshape(-1, self.model.cols)
+        return PictureRequest(self.text_ids, self.seed, image, self.sampling, self.stop_row, prefix)
 
 
-def admit(start: Start, models: Mapping[str, ServedModel], limits: Limits) -> Order:
+def ids_from(wire: bytes, model: Model) -> NDArray[np.unsignedinteger]:
+    """Ids as they are on the wire -> an array of them."""
+    return np.frombuffer(wire, f"<u{model.id_bytes}")
+
+
+def admit(start: Start, served: ServedModel, limits: Limits) -> Order:
     """Check a `start` against the model and the limits. Raises Refused."""
-    options = start.options
-    served = _model(options.model, models)
-    model = served.announcement
+    options, model = start.options, served.announcement
+    if options.model not in (None, model.name):
+        raise Refused(
+            ErrorCode.UNKNOWN_MODEL, f"no model {options.model!r} here; there is {model.name}"
+        )
     if options.revision is not None and options.revision != model.revision:
         raise Refused(
             ErrorCode.WRONG_REVISION,
@@ -97,16 +101,6 @@ def admit(start: Start, models: Mapping[str, ServedModel], limits: Limits) -> Or
     )
 
 
-def _model(name: str | None, models: Mapping[str, ServedModel]) -> ServedModel:
-    if name is None:
-        return next(iter(models.values()))
-    if name not in models:
-        raise Refused(
-            ErrorCode.UNKNOWN_MODEL, f"no model {name!r} here; there is {', '.join(models)}"
-        )
-    return models[name]
-
-
 def _prompt(prompt: str, limits: Limits) -> str:
     if not prompt.strip():
         raise Refused(ErrorCode.BAD_PROMPT, "the prompt is empty")
@@ -129,13 +123,13 @@ def _images(start: Start, limits: Limits) -> None:
 
 
 def _sampling(start: Start, model: Model) -> Sampling:
-    options, ranges = start.options, model.sampling
-    return Sampling(
-        temperature=_in_range("temperature", options.temperature, ranges.temperature),
-        top_k=int(_in_range("top_k", options.top_k, ranges.top_k)),
-        top_p=_in_range("top_p", options.top_p, ranges.top_p),
-        guidance=_in_range("guidance", options.guidance, ranges.guidance),
-    )
+    values = {}
+    for parameter in fields(Sampling):
+        name = parameter.name
+        number = type(getattr(Sampling, name))  # int or float
+        asked, allowed = getattr(start.options, name), getattr(model.sampling, name)
+        values[name] = number(_in_range(name, asked, allowed))
+    return Sampling(**values)
 
 
 def _in_range(name: str, value: float | None, allowed: Range) -> float:
@@ -149,9 +143,9 @@ def _in_range(name: str, value: float | None, allowed: Range) -> float:
     return value
 
 
-def _prefix(prefix: bytes | None, model: Model, stop_row: int) -> NDArray[np.int64] | None:
+def _prefix(prefix: bytes | None, model: Model, stop_row: int) -> bytes:
     if not prefix:
-        return None
+        return b""
     row_bytes = model.cols * model.id_bytes
     rows, rest = divmod(len(prefix), row_bytes)
     if rest or rows >= stop_row:
@@ -160,10 +154,10 @@ def _prefix(prefix: bytes | None, model: Model, stop_row: int) -> NDArray[np.int
             f"prefix must be whole rows of {row_bytes} bytes, fewer than {stop_row} of them; "
             f"it has {len(prefix)} bytes",
         )
-    ids = np.frombuffer(prefix, f"<u{model.id_bytes}").astype(np.int64)
-    if ids.max() >= model.codebook_size:
+    highest = ids_from(prefix, model).max()
+    if highest >= model.codebook_size:
         raise Refused(
             ErrorCode.BAD_PREFIX,
-            f"prefix holds the id {ids.max()}; {model.name} has {model.codebook_size} codes",
+            f"prefix holds the id {highest}; {model.name} has {model.codebook_size} codes",
         )
-    return ids.reshape(rows, model.cols)
+    return prefix

@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable
 
 from rowcast.messages import ErrorCode
 
-from .admission import Refused
 from .engine.engine import Engine
 from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
+from .errors import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -21,35 +21,33 @@ FAILURE = "the engine failed; the server's log says why"
 GIVE_WAY_SECONDS = 0.005  # at most, for what was drawn to be sent
 
 Command = Callable[[], list[EngineEvent]]
+Deliver = Callable[[list[EngineEvent]], None]
 
 
 class EngineBridge:
     """Owns the thread that owns the engine. All methods are for the event loop's thread.
 
-    ``deliver`` is called in the loop with what the engine drew, in order. With ``gives_way``, for
-    an engine that keeps every core busy, its next step begins once the tasks that this woke have
-    run: their bytes would else wait for a core.
+    With ``gives_way``, for an engine that keeps every core busy, a step begins once the tasks that
+    the one before woke have run: their bytes would else wait for a core.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        deliver: Callable[[list[EngineEvent]], None],
-        loop: asyncio.AbstractEventLoop,
-        gives_way: bool = False,
-    ) -> None:
+    def __init__(self, engine: Engine, gives_way: bool = False) -> None:
         self._engine = engine
         self._gives_way = gives_way
         self._sent = threading.Event()
-        self._deliver = deliver
-        self._loop = loop
         self._commands: deque[Command] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._outstanding: set[int] = set()
-        self._thread = threading.Thread(target=self._run, name="rowcast-engine", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, deliver: Deliver) -> None:
+        """Draw what was and will be submitted. ``deliver`` is called in the running loop with the
+        engine's events, in order."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop, deliver), name="rowcast-engine", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -58,7 +56,7 @@ class EngineBridge:
         return len(self._outstanding)
 
     def holds(self, picture: int) -> bool:
-        """Whether the picture is drawn here, or waits."""
+        """True if the picture is drawn here, or waits here."""
         return picture in self._outstanding
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
@@ -90,7 +88,7 @@ class EngineBridge:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self._thread.is_alive():
+        if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
     def _command(self, command: Command) -> None:
@@ -98,7 +96,7 @@ class EngineBridge:
             self._commands.append(command)
             self._changed.notify()
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
         while True:
             with self._changed:
                 while not (self._commands or self._closing or not self._engine.idle):
@@ -115,7 +113,7 @@ class EngineBridge:
             if events:
                 self._sent.clear()
                 try:
-                    self._loop.call_soon_threadsafe(self._hand_over, events)
+                    loop.call_soon_threadsafe(self._hand_over, loop, deliver, events)
                 except RuntimeError:  # the loop has closed under us: nobody is left to tell
                     return
                 if self._gives_way:
@@ -129,9 +127,11 @@ class EngineBridge:
             logger.exception("the engine failed")
             return self._engine.fail_all(FAILURE)
 
-    def _hand_over(self, events: list[EngineEvent]) -> None:
+    def _hand_over(
+        self, loop: asyncio.AbstractEventLoop, deliver: Deliver, events: list[EngineEvent]
+    ) -> None:
         for event in events:
             if isinstance(event, PictureEnded):
                 self._outstanding.discard(event.picture)
-        self._deliver(events)
-        self._loop.call_soon(self._sent.set)  # behind the tasks that were woken
+        deliver(events)
+        loop.call_soon(self._sent.set)  # behind the tasks that were woken

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,18 +18,41 @@ from rowcast.errors import RowcastError
 
 from .config import ServerConfig
 from .engine.runner import WINDOW
-from .network.cache_kind import CacheKind
+from .network.facts import DEFAULT_CACHE, CacheKind
 from .placement import DTYPES, place_all
 
 if TYPE_CHECKING:
-    from .models.loading import LoadedModel
+    from .server import RowcastServer
 
 TOKEN_VARIABLE = "ROWCAST_TOKENS"
 
 
 def serve(arguments: list[str]) -> int:
     """Serve a model: prompts in, rows of tokens out."""
-    default = ServerConfig()
+    parser = _parser(ServerConfig())
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    config = _config(parser, options)  # a device that is not there is told before a download
+    from .memory import with_caches_that_fit
+    from .models.loading import load
+    from .server import RowcastServer
+
+    if sys.stderr.isatty():
+        print(f"loading {options.model} …", file=sys.stderr)
+    model = load(options.model, options.start_token)
+    if options.cache is None:
+        fitting = with_caches_that_fit(config.placements, model.decoder, config.slots)
+        config = replace(config, placements=fitting)
+    server = RowcastServer(model, config)  # here, so that Ctrl-C ends what may take minutes
+    return asyncio.run(_serve(server))
+
+
+def _parser(default: ServerConfig) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rowcast serve",
         description="Serve a model over a WebSocket, and its detokenizer over HTTP. Prints one "
@@ -98,43 +123,41 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument(
         "--cache",
         choices=[str(kind) for kind in CacheKind],
-        help="what the CPU remembers of each token: states take half the memory of keys and "
-        "values, which are faster, the more so the more pictures are drawn at once, and in int8 "
-        "most (default: states, in int8 keys-values). The other one draws nearly the same "
-        "pictures, and is another revision",
+        help="what the CPU caches of each token: keys and values, or states, which take half the "
+        "memory and more time, the more so the more pictures are drawn at once, and in int8 most "
+        f"(default: {DEFAULT_CACHE}, and states only where those do not fit into memory). States "
+        "draw nearly the same pictures, and are another revision",
     )
     parser.add_argument(
         "--draft-window",
         type=int,
         default=default.draft_window,
         metavar="N",
-        help=f"on the CPU, guess N tokens at once (2 to {WINDOW}) of a picture that is alone: the "
-        "same picture, sooner where guesses are often right (default: %(default)s, no guessing)",
+        help="speculative (Jacobi) decoding on the CPU, of a picture that is alone: guess N tokens "
+        f"at once (2 to {WINDOW}); the same picture, sooner where guesses are often right "
+        "(default: %(default)s, no guessing)",
     )
     parser.add_argument("--threads", type=int, default=default.threads, help="default: all cores")
     parser.add_argument("--verbose", action="store_true", help="log every connection")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ServerConfig:
+    """The settings asked for. Wrong ones end the program; raises RowcastError where a device or a
+    file of tokens cannot be had."""
     for name, least in (("slots", 1), ("queue", 0), ("threads", 1), ("port", 0), ("http_port", 0)):
         if not least <= getattr(options, name) <= 65_535:
             parser.error(f"--{name.replace('_', '-')} must be {least} to 65535")
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)
     if not 1 <= options.draft_window <= WINDOW:
         parser.error(f"--draft-window must be 1 to {WINDOW}")
-    placements = place_all(options.device, options.dtype)  # before a download is waited for
+    cache = CacheKind(options.cache or DEFAULT_CACHE)
+    placements = place_all(options.device, options.dtype, cache)
     if options.draft_window > 1 and not placements[0].by_onnx:
         parser.error("--draft-window is for the CPU, in float32 or int8")
     if options.cache is not None and not placements[0].by_onnx:
-        parser.error("--cache is for the CPU, in float32 or int8; torch keeps keys and values")
-    config = replace(
-        default,
-        devices=tuple(placement.device for placement in placements),
-        dtype=placements[0].dtype,
-        cache=options.cache and CacheKind(options.cache),
+        parser.error("--cache is for the CPU, in float32 or int8; torch caches keys and values")
+    return ServerConfig(
+        placements=placements,
         draft_window=options.draft_window,
         host=options.host,
         port=options.port,
@@ -145,12 +168,6 @@ def serve(arguments: list[str]) -> int:
         queue_limit=options.queue,
         threads=options.threads,
     )
-    from .models.loading import load
-
-    if sys.stderr.isatty():
-        print(f"loading {options.model} …", file=sys.stderr)
-    model = load(options.model, options.start_token)  # here, so that Ctrl-C ends a long download
-    return asyncio.run(_serve(model, config))
 
 
 def _tokens(file: Path | None) -> frozenset[str]:
@@ -165,23 +182,37 @@ def _tokens(file: Path | None) -> frozenset[str]:
     return tokens
 
 
-async def _serve(model: LoadedModel, config: ServerConfig) -> int:
-    from .server import RowcastServer
-
+async def _serve(server: RowcastServer) -> int:
+    """Serve until a signal asks to stop."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    server = RowcastServer(model, config)
-    try:
-        await server.start()
-    except OSError as error:
+    with _signals_to(asyncio.get_running_loop(), stop.set):
+        try:
+            await server.start()
+        except OSError as error:
+            await server.close()
+            config = server.config
+            raise RowcastError(
+                f"cannot listen on {config.host}, ports {config.port} and {config.http_port}: "
+                f"{error.strerror or error}; is another server running? choose others with --port"
+            ) from error
+        print(f"ready {server.ws_url} {server.http_url}", flush=True)
+        await stop.wait()
         await server.close()
-        raise RowcastError(
-            f"cannot listen on {config.host}, ports {config.port} and {config.http_port}: "
-            f"{error.strerror or error}; is another server running? choose others with --port"
-        ) from error
-    print(f"ready {server.ws_url} {server.http_url}", flush=True)
-    await stop.wait()
-    await server.close()
     return 0
+
+
+@contextlib.contextmanager
+def _signals_to(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call ``stop`` in the loop, and give their handlers back.
+
+    Not `loop.add_signal_handler`, which Windows has not.
+    """
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from .network.cache_kind import CacheKind
+from .placement import Placement
 
 
-def _default_threads() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+def usable_cores() -> int:
+    """The cores that this process may use; where the system does not tell (macOS, Windows), all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,9 @@ class ServerConfig:
     tokens: frozenset[str] = frozenset()  # empty: every client is admitted
     slots: int = 16  # pictures drawn at once on each device
     queue_limit: int = 256  # pictures that may wait
-    devices: tuple[str, ...] = ("cpu",)  # cuda, cuda:N, mps: an engine on each
-    dtype: str = "float32"  # int8, bfloat16, float16: other logits, so another revision
-    cache: CacheKind | None = None  # of ONNX Runtime's; None: what suits the dtype
+    placements: tuple[Placement, ...] = (Placement(),)  # an engine on each; of one variant
     draft_window: int = 1  # tokens guessed at once on the CPU where a picture is alone; 1: none
-    threads: int = field(default_factory=_default_threads)
+    threads: int = field(default_factory=usable_cores)
     prompt_bytes: int = 2_000
     images: int = 64  # of one start
     streams: int = 256  # open at once on one connection

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from .bridge import EngineBridge
+from .bridge import Deliver, EngineBridge
 from .engine.request import PictureRequest
 
 
@@ -17,9 +17,10 @@ class Fleet:
     def __init__(self, bridges: Sequence[EngineBridge]) -> None:
         self.bridges = bridges
 
-    def start(self) -> None:
+    def start(self, deliver: Deliver) -> None:
+        """Draw; ``deliver`` is called in the running loop with the events of each engine."""
         for bridge in self.bridges:
-            bridge.start()
+            bridge.start(deliver)
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""

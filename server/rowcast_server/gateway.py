@@ -14,9 +14,9 @@ from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 
 from .config import ServerConfig
-from .session import CloseConnection, ServerSession
+from .errors import CloseConnection, ViewerTooSlow
+from .session import ServerSession
 from .watchdog import (
-    ViewerTooSlow,
     WatchedConnection,
     close_within,
     prepare_socket,
@@ -33,16 +33,32 @@ CLOSE_SECONDS = 2.0  # that a client has to answer our close
 
 # Given the host name by which the client came, and what to call when frames wait to be sent.
 SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
+# Called with each frame once its bytes are with the operating system, or in a buffer before it.
+FrameHook = Callable[[bytes], None]
 
 
 class Gateway:
     """Accepts connections and moves frames between sockets and sessions."""
 
-    def __init__(self, config: ServerConfig, make_session: SessionFactory) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        make_session: SessionFactory,
+        on_frame_sent: FrameHook = lambda frame: None,
+    ) -> None:
         self._config = config
         self._make_session = make_session
+        self._on_frame_sent = on_frame_sent
         self._sessions: set[ServerSession] = set()
         self._server: Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on. Raises RuntimeError before `start`."""
+        if self._server is None:
+            raise RuntimeError("the gateway has not been started")
+        port: int = next(iter(self._server.sockets)).getsockname()[1]
+        return port
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError where the address cannot be had."""
@@ -60,8 +76,7 @@ class Gateway:
             server_header=None,
             create_connection=WatchedConnection,
         )
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        return port
+        return self.port
 
     async def close(self, notice: float = 0.0) -> None:
         """Say goaway, wait ``notice`` seconds, close every connection (1001)."""
@@ -127,6 +142,7 @@ class Gateway:
                 news.clear()
                 for frame in session.outgoing(loop.time()):
                     await send_within(connection, frame, self._config.send_timeout)
+                    self._on_frame_sent(frame)
         except (ViewerTooSlow, ConnectionClosed) as end:
             logger.info("%s stopped reading: %s", connection.remote_address, end)
         except Exception:

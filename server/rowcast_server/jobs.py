@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from rowcast.messages import DoneReason, ErrorCode, ids_checksum, view_key
 
-from .admission import Order, Refused
+from .admission import Order
 from .engine.request import (
     Ending,
     EngineEvent,
@@ -23,6 +23,7 @@ from .engine.request import (
     PictureRequest,
     RowDrawn,
 )
+from .errors import Refused
 
 MAX_KEPT: Final = 32_768  # pictures that have ended, some 4 KB each; beyond it the oldest go early
 
@@ -67,7 +68,7 @@ class Picture:
 
     @property
     def row_bytes(self) -> int:
-        return self.order.model.cols * self.order.model.id_bytes
+        return self.order.row_bytes
 
     @property
     def rows(self) -> int:
@@ -80,31 +81,25 @@ class Picture:
     def matches(self, order: Order) -> bool:
         """Whether a repeated `start` asks for this very picture (R-22)."""
         mine = self.order
-        if (mine.prompt, mine.model.name, mine.sampling, mine.stop_row) != (
-            order.prompt,
-            order.model.name,
-            order.sampling,
-            order.stop_row,
-        ):
+        settings = order.prompt, order.sampling, order.stop_row
+        if (mine.prompt, mine.sampling, mine.stop_row) != settings:
             return False
         if order.seed_was_given and order.seed != mine.seed:
             return False
-        given = b"" if order.prefix is None else encode_ids(order.prefix.reshape(-1), self)
+        given = order.prefix
         if self.ended and len(given) > len(self.ids):
             return False
         both = min(len(given), len(self.ids))
         return given[:both] == self.ids[:both]
 
 
-def encode_ids(ids: Iterable[int], picture: Picture) -> bytes:
-    width = picture.order.model.id_bytes
-    return b"".join(int(token).to_bytes(width, "little") for token in ids)
-
-
 class JobBook:
     """All pictures of a server. Every wait has an end: grace, keep and deadline, in seconds."""
 
-    def __init__(self, clock: Clock, *, grace: float, keep: float, deadline: float) -> None:
+    def __init__(
+        self, drawer: Drawer, clock: Clock, *, grace: float, keep: float, deadline: float
+    ) -> None:
+        self._drawer = drawer
         self._clock = clock
         self._grace = grace
         self._keep = keep
@@ -113,10 +108,6 @@ class JobBook:
         self._by_name: dict[tuple[bytes, int], Picture] = {}
         self._by_number: dict[int, Picture] = {}  # not ended
         self._kept: dict[Picture, None] = {}  # ended, the oldest first
-        self._drawers: dict[str, Drawer] = {}
-
-    def add_drawer(self, model: str, drawer: Drawer) -> None:
-        self._drawers[model] = drawer
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -132,9 +123,8 @@ class JobBook:
                 )
             return known
         picture = Picture(next(self._numbers), name, order, self._clock.time())
-        if order.prefix is not None:
-            picture.ids += encode_ids(order.prefix.reshape(-1), picture)
-        self._drawers[order.model.name].submit(picture.number, order.request(image), client)
+        picture.ids += order.prefix
+        self._drawer.submit(picture.number, order.request(image), client)
         self._by_name[name] = self._by_number[picture.number] = picture
         picture.deadline = self._clock.call_later(self._deadline, self._end_by_deadline, picture)
         return picture
@@ -167,7 +157,7 @@ class JobBook:
     def cancel(self, picture: Picture, reason: DoneReason = DoneReason.CANCELLED) -> None:
         """End a picture for all its viewers; nothing happens if it has ended."""
         if not picture.ended:
-            self._drawers[picture.order.model.name].cancel(picture.number)
+            self._drawer.cancel(picture.number)
             self._end(picture, reason)
 
     def deliver(self, events: Iterable[EngineEvent]) -> None:
@@ -181,7 +171,8 @@ class JobBook:
                     picture.place = event.place
                 case RowDrawn():
                     assert event.row == picture.rows, "the engine sends rows in order"
-                    picture.ids += encode_ids(event.ids, picture)
+                    width = picture.order.model.id_bytes
+                    picture.ids += event.ids.astype(f"<u{width}").tobytes()
                 case PictureEnded(ending=Ending.DRAWN):
                     whole = picture.rows == picture.order.model.rows
                     self._end(picture, DoneReason.COMPLETE if whole else DoneReason.STOP_ROW)

@@ -1,25 +1,28 @@
-"""What a slot takes of a device's memory, known before any is taken."""
+"""A slot's share of a device's memory, known before any is taken."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import psutil
 from rowcast.errors import RowcastError
 
-from .models.text import TEXT_POSITIONS
-from .network.cache_kind import CacheKind
-from .network.graph_builder import Weights, layer_count
+from .network.facts import TEXT_POSITIONS, CacheKind, Weights, layer_count
 from .network.self_attention import STREAMS, streams_of
 from .network.tensors import shape_of
+from .placement import Placement
+
+logger = logging.getLogger(__name__)
 
 ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
 
 
 @dataclass(frozen=True)
 class SlotBytes:
-    """What a picture takes of a device's memory: for its own tokens, and for its text."""
+    """Bytes that a picture takes on a device: for its own tokens, and for its text."""
 
     tokens: int
     text: int
@@ -29,39 +32,63 @@ class SlotBytes:
         return self.tokens + self.text
 
 
-def slot_bytes(decoder: Weights, dtype: str, cache: CacheKind | None) -> SlotBytes:
-    """``cache`` is what ONNX Runtime's graph remembers; None where torch draws, which has keys and
-    values of both streams in every layer, of the picture and of the text."""
+def slot_bytes(decoder: Weights, placement: Placement) -> SlotBytes:
+    """torch caches keys and values of both streams in every layer, of the picture and of the text;
+    ONNX Runtime's graphs have less of the text, and of the picture as `Placement.cache` says."""
     positions, width = shape_of(decoder, "embed_positions.weight")
     layers = layer_count(decoder)
-    keys_and_values = 2 * width * ITEM_BYTES[dtype]  # of one token in a layer and stream
-    if cache is None:
+    item = ITEM_BYTES[placement.dtype]
+    keys_and_values = 2 * width * item  # of one token in a layer and stream
+    if not placement.by_onnx:
         each = STREAMS * layers * keys_and_values
         return SlotBytes(each * positions, each * TEXT_POSITIONS)
     streams = sum(map(streams_of, range(layers)))  # and the empty text is shared by all slots
-    remembered = keys_and_values // 2 if cache is CacheKind.STATES else keys_and_values
-    bias = TEXT_POSITIONS * ITEM_BYTES[dtype]
-    return SlotBytes(
-        streams * remembered * positions, layers * keys_and_values * TEXT_POSITIONS + bias
+    by_states = placement.cache is CacheKind.STATES
+    cached = keys_and_values // 2 if by_states else keys_and_values
+    text = (layers * keys_and_values + item) * TEXT_POSITIONS
+    return SlotBytes(streams * cached * positions, text)
+
+
+def with_caches_that_fit(
+    placements: Sequence[Placement], decoder: Weights, slots: int
+) -> tuple[Placement, ...]:
+    """The same placements, but caching states where keys and values of all slots are more than the
+    CPU has free; the log says so."""
+    kept = tuple(placements)
+    states = tuple(replace(placement, cache=CacheKind.STATES) for placement in placements)
+    if not kept[0].by_onnx or (free := _free_bytes(kept[0].device)) is None:
+        return kept
+    needed, less = (
+        slots * sum(slot_bytes(decoder, placement).all for placement in each)
+        for each in (kept, states)
     )
+    if not less <= free < needed:
+        return kept
+    logger.warning(
+        "%d slots' keys and values take %.1f GB, %.1f GB are free: caching states instead (--cache "
+        "states), which take %.1f GB and are slower",
+        slots,
+        needed / 1e9,
+        free / 1e9,
+        less / 1e9,
+    )
+    return states
 
 
-def check_memory(
-    decoder: Weights, slots: int, device: str, dtype: str, cache: CacheKind | None
-) -> None:
+def check_memory(decoder: Weights, slots: int, placement: Placement) -> None:
     """Raises RowcastError where the slots' caches are more than the device has free, saying how
     many fit."""
-    free = _free_bytes(device)
-    each = slot_bytes(decoder, dtype, cache).all
+    free = _free_bytes(placement.device)
+    each = slot_bytes(decoder, placement).all
     if free is None or slots * each <= free:
         return
     remedy = f"try --slots {max(1, free // each)}"
-    if cache is CacheKind.KEYS_AND_VALUES:
-        smaller = slot_bytes(decoder, dtype, CacheKind.STATES).all
+    smaller = slot_bytes(decoder, replace(placement, cache=CacheKind.STATES)).all
+    if smaller < each:
         remedy += f", or --cache {CacheKind.STATES}, of which {free // smaller} fit"
     raise RowcastError(
-        f"{slots} slots of {each / 1e6:.0f} MB take {slots * each / 1e9:.1f} GB, but {device} has "
-        f"{free / 1e9:.1f} GB free: {remedy}"
+        f"{slots} slots of {each / 1e6:.0f} MB take {slots * each / 1e9:.1f} GB, but "
+        f"{placement.device} has {free / 1e9:.1f} GB free: {remedy}"
     )
 
 

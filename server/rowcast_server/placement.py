@@ -7,12 +7,12 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rowcast.errors import RowcastError
 
-from .network.cache_kind import CacheKind, usual_cache
+from .network.facts import DEFAULT_CACHE, CacheKind
 
 DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
 ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with
@@ -22,31 +22,28 @@ INSTALL: Final = "pip install 'rowcast[server,torch]'"
 
 @dataclass(frozen=True)
 class Placement:
-    """A device (``cpu``, ``cuda``, ``cuda:N``, ``mps``) that is there, and a dtype it can do."""
+    """A device (``cpu``, ``cuda``, ``cuda:N``, ``mps``) that is there, a dtype it can do, and what
+    is cached of each token: torch caches keys and values."""
 
-    device: str
-    dtype: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    cache: CacheKind = DEFAULT_CACHE
 
     @property
     def by_onnx(self) -> bool:
-        """Whether ONNX Runtime draws there; all else is torch's."""
+        """True if ONNX Runtime draws there; all else is torch's."""
         return self.device == "cpu" and self.dtype in ONNX_DTYPES
 
-    def cache(self, wanted: CacheKind | None = None) -> CacheKind | None:
-        """What ONNX Runtime remembers of each token, which is the usual unless another is wanted;
-        None where torch draws."""
-        if not self.by_onnx:
-            return None
-        return wanted or usual_cache(int8=self.dtype == "int8")
-
-    def variant(self, wanted: CacheKind | None = None) -> str:
-        """What names the rounding of logits, and so the pictures: the dtype, and a cache that is
-        not the dtype's own."""
-        cache = self.cache(wanted)
-        return self.dtype if cache == self.cache() else f"{self.dtype}, {cache}"
+    @property
+    def variant(self) -> str:
+        """The name of the logits' rounding, and so of the pictures: the dtype, and a cache that is
+        not the default."""
+        return self.dtype if self.cache is DEFAULT_CACHE else f"{self.dtype}, {self.cache}"
 
 
-def place_all(devices: str = "auto", dtype: str | None = None) -> list[Placement]:
+def place_all(
+    devices: str = "auto", dtype: str | None = None, cache: CacheKind = DEFAULT_CACHE
+) -> tuple[Placement, ...]:
     """One placement for each of ``devices``, separated by commas; ``cuda:all`` is every CUDA one.
 
     Raises RowcastError, also where the devices would not draw the same pictures.
@@ -54,8 +51,8 @@ def place_all(devices: str = "auto", dtype: str | None = None) -> list[Placement
     names = []
     for name in devices.split(","):
         names += _every_cuda() if name == "cuda:all" else [name]
-    placements = [place(name, dtype) for name in names]
-    if len({(placement.dtype, placement.by_onnx) for placement in placements}) > 1:
+    placements = tuple(place(name, dtype, cache) for name in names)
+    if len({(placement.variant, placement.by_onnx) for placement in placements}) > 1:
         raise RowcastError(
             f"--device {devices}: they draw in different dtypes, and so different pictures; "
             "give one --dtype that they share, or serve them apart"
@@ -70,8 +67,11 @@ def _every_cuda() -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def place(device: str = "auto", dtype: str | None = None) -> Placement:
+def place(
+    device: str = "auto", dtype: str | None = None, cache: CacheKind = DEFAULT_CACHE
+) -> Placement:
     """``auto`` is CUDA where torch sees it, else the CPU; without ``dtype``, the device's own.
+    ``cache`` is for ONNX Runtime.
 
     Raises RowcastError, which says what to do, where that cannot be had.
     """
@@ -83,7 +83,7 @@ def place(device: str = "auto", dtype: str | None = None) -> Placement:
         device = "cuda" if _cuda_can_be_used() else "cpu"
     placement = Placement(device, dtype or DEFAULT_DTYPES[device.partition(":")[0]])
     if placement.by_onnx:
-        return placement
+        return replace(placement, cache=cache)
     if placement.dtype == "int8":
         raise RowcastError("--dtype int8 is for the CPU; a GPU is faster in bfloat16")
     if importlib.util.find_spec("torch") is None:

@@ -1,4 +1,4 @@
-"""The runner for a model on the device that was chosen. torch is imported for its own alone."""
+"""The runner for a network where it was placed. torch is imported for its own alone."""
 
 from __future__ import annotations
 
@@ -9,48 +9,32 @@ from .engine.runner import Runner
 from .engine.runner_onnx import OnnxRunner
 from .memory import check_memory
 from .models.loading import Transformer
-from .models.text import unconditional_ids
 from .placement import Placement
 
 
-def make_runner(model: Transformer, config: ServerConfig, device: str) -> Runner:
-    """The runner of ``device`` in ``config.dtype``. Raises RowcastError where the model and its
-    slots do not fit into the device's memory."""
-    unconditional = tuple(unconditional_ids().tolist())
-    cache = Placement(device, config.dtype).cache(config.cache)
-    check_memory(model.decoder, config.slots, device, config.dtype, cache)
-    if cache is not None:
+def make_runner(model: Transformer, config: ServerConfig, placement: Placement) -> Runner:
+    """Raises RowcastError where the model and its slots do not fit into the device's memory."""
+    check_memory(model.decoder, config.slots, placement)
+    if placement.by_onnx:
         return OnnxRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            unconditional,
+            model,
             config.slots,
             config.threads,
-            digest=model.digest,
-            int8=config.dtype == "int8",
-            cache=cache,
-            draft_window=config.draft_window,
+            placement.dtype,
+            placement.cache,
+            config.draft_window,
         )
     import torch
 
     from .engine.devices_torch import device_of
     from .engine.runner_torch import TorchRunner
 
-    if device == "cpu":
+    if placement.device == "cpu":
         torch.set_num_threads(config.threads)
     try:
-        return TorchRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            unconditional,
-            config.slots,
-            device_of(device),
-            getattr(torch, config.dtype),
-        )
+        return TorchRunner(model, config.slots, device_of(placement.device), placement.dtype)
     except torch.OutOfMemoryError as error:
         raise RowcastError(
-            f"{model.name} with {config.slots} slots in {config.dtype} does not fit into the "
-            f"memory of {device}: try fewer --slots, or --dtype bfloat16 ({error})"
+            f"{model.name} with {config.slots} slots in {placement.dtype} does not fit into the "
+            f"memory of {placement.device}: try fewer --slots, or --dtype bfloat16 ({error})"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import fields
 
 import msgspec
 from rowcast.messages import (
@@ -21,71 +22,96 @@ from .auth import token_check
 from .bridge import EngineBridge
 from .config import ServerConfig
 from .engine.engine import Engine
+from .engine.runner import Runner
 from .fleet import Fleet
-from .gateway import Gateway
+from .gateway import FrameHook, Gateway
 from .jobs import JobBook
-from .models.loading import LoadedModel, revision_in
+from .models.loading import LoadedModel, Transformer
+from .models.revision import revision_in
+from .network.facts import Sampling
 from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
 from .web import WebServer, file_name, make_app
 
-# What may be asked of any model; the defaults are the model's own.
-TEMPERATURES = (0.01, 10.0)
-TOP_P = (0.01, 1.0)
-GUIDANCE = (0.0, 64.0)
 PREFIX_FRAME_SLACK = 4_096  # a start's prompt and options beside its prefix
 
 
-class RowcastServer:
-    """Serves one model. `start` returns once jobs are taken; `close` ends everything.
+RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
 
-    ``ws_url`` and ``http_url`` tell where, after `start`.
+
+class LoopClock:
+    """The time of the running loop: a `jobs.Clock`."""
+
+    def time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: object
+    ) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay, callback, *args)
+
+
+class RowcastServer:
+    """Serves one model on one engine for each of ``config.placements``.
+
+    Made, it has its engines and their memory, which takes a while for a large model; `start`
+    returns once jobs are taken, and `close` ends everything. ``make_runner`` makes an engine's
+    runner, and ``on_frame_sent`` is called with each frame that was sent.
+    Raises RowcastError where a device has not the memory.
     """
 
-    def __init__(self, model: LoadedModel, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        config: ServerConfig,
+        make_runner: RunnerFactory = make_runner,
+        on_frame_sent: FrameHook = lambda frame: None,
+    ) -> None:
         self.config = config
-        self._model = model
-        drawn = Placement(config.devices[0], config.dtype)
-        self._announcement = announce(model, drawn.variant(config.cache))
-        self._models = {model.name: ServedModel(self._announcement, model.tokenizer)}
+        self._announcement = announce(model, config.placements[0].variant)
+        self._served = ServedModel(self._announcement, model.tokenizer)
         self._limits = _limits(config, self._announcement)
         self._authorise = token_check(config.tokens)
-        self._gateway = Gateway(config, self._session)
+        self._gateway = Gateway(config, self._session, on_frame_sent)
         self._web = WebServer(
             make_app({file.sha256: file.path for file in model.files}, lambda: self._ready),
             config.host,
             config.http_port,
         )
         self._ready = False
-        self._fleet = Fleet([])
-        self.ws_url = ""
-        self.http_url = ""
-        self._http_port = 0
+        self._fleet = Fleet(
+            [
+                EngineBridge(
+                    Engine(make_runner(model, config, placement), config.queue_limit),
+                    gives_way=placement.device == "cpu",
+                )
+                for placement in config.placements
+            ]
+        )
+        self._book = JobBook(
+            self._fleet,
+            LoopClock(),
+            grace=config.grace,
+            keep=config.keep,
+            deadline=config.deadline,
+        )
+
+    @property
+    def ws_url(self) -> str:
+        """Where clients connect. Raises RuntimeError before `start`."""
+        return f"ws://{_bracketed(self.config.host)}:{self._gateway.port}"
+
+    @property
+    def http_url(self) -> str:
+        """Where clients fetch files. Raises RuntimeError before `start`."""
+        return self._base_url(self.config.host)
 
     async def start(self) -> None:
-        """Raises OSError where an address cannot be had, RowcastError where the device has not
-        the memory."""
-        loop = asyncio.get_running_loop()
-        self._book = JobBook(
-            loop,
-            grace=self.config.grace,
-            keep=self.config.keep,
-            deadline=self.config.deadline,
-        )
-        engines = await asyncio.to_thread(self._make_engines)
-        bridges = [
-            EngineBridge(engine, self._book.deliver, loop, gives_way=device == "cpu")
-            for engine, device in zip(engines, self.config.devices, strict=True)
-        ]
-        self._fleet = Fleet(bridges)
-        self._book.add_drawer(self._model.name, self._fleet)
-        self._http_port = await self._web.start()
-        port = await self._gateway.start()
-        self._fleet.start()
-        host = self.config.host
-        self.ws_url = f"ws://{_bracketed(host)}:{port}"
-        self.http_url = (self.config.public_url or _http_url(host, self._http_port)).rstrip("/")
+        """Raises OSError where an address cannot be had."""
+        await self._web.start()
+        await self._gateway.start()
+        self._fleet.start(self._book.deliver)
         self._ready = True
 
     async def close(self, notice: float = 0.0) -> None:
@@ -95,15 +121,10 @@ class RowcastServer:
         await self._web.close()
         await self._fleet.close()
 
-    def _make_engines(self) -> list[Engine]:
-        model, config = self._model, self.config
-        runners = [make_runner(model, config, device) for device in config.devices]
-        return [Engine(runner, config.queue_limit) for runner in runners]
-
     def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
         return ServerSession(
             self._book,
-            self._models,
+            self._served,
             Welcome(self._limits, [self._with_urls(host)]),
             self._authorise,
             client=object(),
@@ -112,16 +133,16 @@ class RowcastServer:
 
     def _with_urls(self, host: str | None) -> Model:
         """The announcement with absolute URLs, at the host by which this client came."""
-        base = self.config.public_url or _http_url(host or self.config.host, self._http_port)
+        base = self._base_url(host or self.config.host)
         files = [
-            msgspec.structs.replace(file, url=f"{base.rstrip('/')}/{file.url}")
+            msgspec.structs.replace(file, url=f"{base}/{file.url}")
             for file in self._announcement.files
         ]
         return msgspec.structs.replace(self._announcement, files=files)
 
-
-def _http_url(host: str, port: int) -> str:
-    return f"http://{_bracketed(host)}:{port}"
+    def _base_url(self, host: str) -> str:
+        url = self.config.public_url or f"http://{_bracketed(host)}:{self._web.port}"
+        return url.rstrip("/")
 
 
 def _bracketed(host: str) -> str:
@@ -140,12 +161,7 @@ def announce(model: LoadedModel, variant: str = "float32") -> Model:
         pixels_per_token=model.pixels_per_token,
         codebook_size=grid.codebook_size,
         id_bytes=id_bytes_for(grid.codebook_size),
-        sampling=SamplingRanges(
-            temperature=Range(default.temperature, *TEMPERATURES),
-            top_k=Range(default.top_k, 0, grid.codebook_size),
-            top_p=Range(default.top_p, *TOP_P),
-            guidance=Range(default.guidance, *GUIDANCE),
-        ),
+        sampling=_ranges(default, grid.codebook_size),
         files=[
             DetokenizerFile(
                 kind=file.kind,
@@ -157,6 +173,16 @@ def announce(model: LoadedModel, variant: str = "float32") -> Model:
             for file in model.files
         ],
     )
+
+
+def _ranges(default: Sampling, codebook_size: int) -> SamplingRanges:
+    """The values that may be asked for, and the model's own."""
+    ranges = {}
+    for parameter in fields(Sampling):
+        low, high = parameter.metadata["range"]
+        high = codebook_size if high is None else high
+        ranges[parameter.name] = Range(getattr(default, parameter.name), low, high)
+    return SamplingRanges(**ranges)
 
 
 def _limits(config: ServerConfig, model: Model) -> Limits:

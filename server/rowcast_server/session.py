@@ -7,7 +7,7 @@ can take more. A viewer that falls behind gets fewer, larger frames.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,21 +38,13 @@ from rowcast.messages import (
     ids_checksum,
 )
 
-from .admission import Refused, ServedModel, admit
+from .admission import ServedModel, admit
+from .errors import CloseConnection, Refused
 from .jobs import JobBook, Picture
 
 MAX_PENDING_REPLIES: Final = 1_024
 QUEUED_INTERVAL_SECONDS: Final = 1.0
 ROWS_HEADER_BYTES: Final = 16
-
-
-class CloseConnection(Exception):
-    """The connection must be closed with this code and reason."""
-
-    def __init__(self, code: CloseCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 @dataclass(eq=False)
@@ -78,14 +70,14 @@ class ServerSession:
     def __init__(
         self,
         book: JobBook,
-        models: Mapping[str, ServedModel],
+        served: ServedModel,
         welcome: Welcome,
         authorise: Callable[[str | None], bool],
         client: Hashable,
         wake: Callable[[], None],
     ) -> None:
         self._book = book
-        self._models = models
+        self._served = served
         self._welcome = welcome
         self._authorise = authorise
         self._client = client
@@ -183,11 +175,11 @@ class ServerSession:
                     ErrorCode.TOO_MANY_STREAMS,
                     f"at most {self._welcome.limits.streams} streams may be open at once",
                 )
-            order = admit(start, self._models, self._welcome.limits)
+            order = admit(start, self._served, self._welcome.limits)
         except Refused as refusal:
             self._refuse(streams, refusal)
             return
-        held = 0 if order.prefix is None else len(order.prefix)
+        held = len(order.prefix) // order.row_bytes
         for index, stream in enumerate(streams):
             try:
                 image = order.first_image + index

@@ -76,13 +76,19 @@ class WebServer:
         self._host = host
         self._port = port
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on. Raises RuntimeError before `start`."""
+        if not self._runner.addresses:
+            raise RuntimeError("the HTTP server has not been started")
+        port: int = self._runner.addresses[0][1]
+        return port
+
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError where the address cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        port: int = self._runner.addresses[0][1]
-        return port
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        return self.port
 
     async def close(self) -> None:
         await self._runner.cleanup()

@@ -12,9 +12,9 @@ import rowcast
 from rich.progress import track
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.facts import DEFAULT_CACHE, CacheKind
 from rowcast_server.server import RowcastServer
 
 from tests.support import company
@@ -67,20 +67,10 @@ DRAFT_WINDOW = 8
 def make_runner(
     model: LoadedModel,
     draft_window: int = 1,
-    int8: bool = False,
-    cache: CacheKind | None = None,
+    dtype: str = "float32",
+    cache: CacheKind = DEFAULT_CACHE,
 ) -> OnnxRunner:
-    return OnnxRunner(
-        model.encoder,
-        model.decoder,
-        model.grid,
-        UNCONDITIONAL,
-        slots=company.JOBS - 2,
-        threads=2,
-        int8=int8,
-        cache=cache,
-        draft_window=draft_window,
-    )
+    return OnnxRunner(model, company.JOBS - 2, 2, dtype, cache, draft_window)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +80,7 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def requests(model: LoadedModel) -> list[company.PictureRequest]:
-    texts = [text_of(model, prompt) for prompt in PROMPTS]
+    texts = [model.text_ids(prompt) for prompt in PROMPTS]
     return company.jobs(texts, model.grid.rows, seed=3)
 
 
@@ -98,9 +88,9 @@ def requests(model: LoadedModel) -> list[company.PictureRequest]:
     ("name", "options", "bitwise"),
     [
         ("float32", {}, True),
-        ("float32, keys and values", {"cache": CacheKind.KEYS_AND_VALUES}, True),
+        ("float32, states", {"cache": CacheKind.STATES}, True),
         ("float32, drafting", {"draft_window": DRAFT_WINDOW}, True),
-        ("int8", {"int8": True}, False),
+        ("int8", {"dtype": "int8"}, False),
     ],
 )
 def test_two_hundred_trials_in_the_engine(

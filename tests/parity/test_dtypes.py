@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from rowcast_server.engine.devices_torch import Device
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_torch import TorchRunner
 from rowcast_server.engine.sampling import draw
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.network.facts import Sampling
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("one_thread")]
 
@@ -23,8 +22,8 @@ PROMPTS = [
 PICTURES = len(PROMPTS)
 # The least share of float32's draws, by guidance.
 LEAST = {
-    torch.bfloat16: {2.0: 0.98, 16.0: 0.9},
-    torch.float16: {2.0: 0.99, 16.0: 0.98},
+    "bfloat16": {2.0: 0.98, 16.0: 0.9},
+    "float16": {2.0: 0.99, 16.0: 0.98},
 }
 
 
@@ -33,28 +32,19 @@ def model() -> LoadedModel:
     return load("postcard")
 
 
-def make_runner(model: LoadedModel, dtype: torch.dtype) -> TorchRunner:
-    return TorchRunner(
-        model.encoder,
-        model.decoder,
-        model.grid,
-        UNCONDITIONAL,
-        PICTURES,
-        Device("cpu"),
-        dtype,
-        buckets=(PICTURES,),
-    )
+def make_runner(model: LoadedModel, dtype: str) -> TorchRunner:
+    return TorchRunner(model, PICTURES, Device("cpu"), dtype, buckets=(PICTURES,))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("guidance", [2.0, 16.0])
-@pytest.mark.parametrize("dtype", LEAST, ids=["bfloat16", "float16"])
-def test_most_draws_are_float32s(model: LoadedModel, dtype: torch.dtype, guidance: float) -> None:
+@pytest.mark.parametrize("dtype", LEAST)
+def test_most_draws_are_float32s(model: LoadedModel, dtype: str, guidance: float) -> None:
     """Both are fed with float32's ids, so that one other draw does not count for all after it."""
-    exact, rounded = make_runner(model, torch.float32), make_runner(model, dtype)
+    exact, rounded = make_runner(model, "float32"), make_runner(model, dtype)
     sampling = Sampling(temperature=0.8, top_k=16, top_p=1.0, guidance=guidance)
     requests = [
-        PictureRequest(text_of(model, prompt), 77 * slot, 0, sampling, model.grid.rows)
+        PictureRequest(model.text_ids(prompt), 77 * slot, 0, sampling, model.grid.rows)
         for slot, prompt in enumerate(PROMPTS)
     ]
     for slot, request in enumerate(requests):

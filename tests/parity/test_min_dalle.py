@@ -25,11 +25,11 @@ LOADING = """
 import re, sys, threading, time
 import numpy as np
 import onnxruntime, rowcast_server.server
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import load_transformer
 from rowcast_server.models.sources import find_in
-from rowcast_server.models.text import unconditional_ids
+from rowcast_server.network.facts import UNCONDITIONAL, Sampling
 from pathlib import Path
 
 def anonymous():
@@ -47,9 +47,8 @@ before, begin = anonymous(), time.perf_counter()
 thread = threading.Thread(target=watch)
 thread.start()
 model = load_transformer(find_in(Path(sys.argv[1])))
-text = tuple(unconditional_ids().tolist())
-runner = OnnxRunner(model.encoder, model.decoder, model.grid, text, 16, 1, digest=model.digest)
-runner.open(0, PictureRequest(text, 0, 0, Sampling(), 1))
+runner = OnnxRunner(model, 16, 1)
+runner.open(0, PictureRequest(UNCONDITIONAL, 0, 0, Sampling(), 1))
 runner.step(np.array([0]))
 watching = False
 thread.join()

@@ -19,9 +19,9 @@ from rowcast_export.runtime import OnnxDetokenizer, to_bytes
 from rowcast_export.vqgan import VQGANDecoder
 from safetensors.torch import save_file
 
+from tests.support.decoders import lively
 from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_model
-from tests.vqgan_export.references import lively
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(1_800)]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rowcast.messages import MAX_SEED, MAX_STREAM, Limits, Model, Options, Start
-from rowcast_server.admission import Order, Refused, ServedModel, admit
-from rowcast_server.engine.request import Sampling
+from rowcast_server.admission import Order, ServedModel, admit
+from rowcast_server.errors import Refused
+from rowcast_server.network.facts import Sampling
 
 from tests.support.fakes import KEY, LIMITS, MODEL, TOKENIZER, ids_of
 
@@ -24,7 +25,6 @@ WIDE = Model(
     sampling=MODEL.sampling,
     files=[],
 )
-MODELS = {model.name: ServedModel(model, TOKENIZER) for model in (MODEL, WIDE)}
 
 
 def ask(
@@ -32,9 +32,11 @@ def ask(
     images: int = 1,
     stream: int = 0,
     limits: Limits = LIMITS,
+    served: Model = MODEL,
     **options: Any,
 ) -> Order:
-    return admit(Start(stream, KEY, prompt, images, Options(**options)), MODELS, limits)
+    start = Start(stream, KEY, prompt, images, Options(**options))
+    return admit(start, ServedModel(served, TOKENIZER), limits)
 
 
 def refusal(**arguments: Any) -> Refused:
@@ -48,7 +50,8 @@ def test_what_is_left_out_is_the_models_default() -> None:
     assert order.model is MODEL
     assert order.sampling == Sampling(temperature=1.0, top_k=256, top_p=1.0, guidance=16.0)
     assert (order.stop_row, order.first_image, order.images) == (4, 0, 1)
-    assert order.prefix is None
+    assert order.prefix == b""
+    assert order.request(0).prefix is None
 
 
 def test_a_seed_that_is_not_given_is_drawn_anew_and_is_a_seed() -> None:
@@ -145,16 +148,19 @@ def test_a_stop_row_outside_the_grid_is_refused(stop_row: int) -> None:
 
 
 def test_a_prefix_is_whole_rows_of_little_endian_ids() -> None:
-    prefix = ask(prefix=ids_of(0, 0, 2)).prefix
+    order = ask(prefix=ids_of(0, 0, 2))
+    assert (order.prefix, order.row_bytes) == (ids_of(0, 0, 2), 8)
+    prefix = order.request(0).prefix
     assert prefix is not None
+    assert prefix.dtype == np.int64
     np.testing.assert_array_equal(prefix, [[11, 12, 13, 14], [21, 22, 23, 24]])
-    wide = ask(model="wide", prefix=(69_999).to_bytes(4, "little") * 3).prefix
+    wide = ask(served=WIDE, prefix=(69_999).to_bytes(4, "little") * 3).request(0).prefix
     assert wide is not None
     np.testing.assert_array_equal(wide, [[69_999] * 3])
 
 
 def test_an_empty_prefix_is_none() -> None:
-    assert ask(prefix=b"").prefix is None
+    assert ask(prefix=b"").request(0).prefix is None
 
 
 @pytest.mark.parametrize(
@@ -168,8 +174,8 @@ def test_an_empty_prefix_is_none() -> None:
         {"prefix": ids_of(0, 0, 2), "stop_row": 2},
         {"prefix": (16_384).to_bytes(2, "little") * 4},
         {"prefix": b"\xff" * 8},
-        {"model": "wide", "prefix": (70_000).to_bytes(4, "little") * 3},
-        {"model": "wide", "prefix": b"\xff" * 12},
+        {"served": WIDE, "prefix": (70_000).to_bytes(4, "little") * 3},
+        {"served": WIDE, "prefix": b"\xff" * 12},
     ],
     ids=[
         "half a row",
@@ -188,13 +194,15 @@ def test_a_prefix_that_is_no_part_of_a_picture_is_refused(options: dict[str, Any
     assert refusal(**options).code == "bad_prefix"
 
 
-def test_an_unknown_model_is_refused_and_the_known_ones_are_named() -> None:
+def test_an_unknown_model_is_refused_and_the_known_one_is_named() -> None:
     refused = refusal(model="mega")
     assert refused.code == "unknown_model"
     assert "tiny" in refused.text
+    assert ask(model="tiny").model is MODEL
+    assert ask(served=WIDE, model="wide").model is WIDE
 
 
 def test_pictures_of_two_revisions_do_not_mix() -> None:
     assert ask(revision=MODEL.revision).model is MODEL
     assert refusal(revision=bytes(8)).code == "wrong_revision"
-    assert ask(model="wide", revision=bytes(8)).model is WIDE
+    assert ask(served=WIDE, revision=bytes(8)).model is WIDE

@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 import pytest
 from rowcast_server import bridge
-from rowcast_server.admission import Refused
 from rowcast_server.bridge import EngineBridge
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import (
@@ -20,9 +19,9 @@ from rowcast_server.engine.request import (
     PicturePlaced,
     PictureRequest,
     RowDrawn,
-    Sampling,
 )
-from rowcast_server.engine.scheduler import QueueFull
+from rowcast_server.errors import QueueFull, Refused
+from rowcast_server.network.facts import Sampling
 
 REQUEST = PictureRequest((0, 2), 7, 0, Sampling(), 4)
 
@@ -92,10 +91,9 @@ class Bench:
         self.events: list[EngineEvent] = []
         self.delivered_in: set[int] = set()
         self._news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self.bridge = EngineBridge(cast(Engine, self.engine), self._deliver, loop)
+        self.bridge = EngineBridge(cast(Engine, self.engine))
 
-    def _deliver(self, events: list[EngineEvent]) -> None:
+    def deliver(self, events: list[EngineEvent]) -> None:
         self.delivered_in.add(threading.get_ident())
         self.events += events
         self._news.set()
@@ -120,7 +118,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
-    bench.bridge.start()
+    bench.bridge.start(bench.deliver)
     yield bench
     bench.draw(100)
     await bench.bridge.close()
@@ -214,7 +212,7 @@ async def test_a_cancel_that_fails_loses_no_other_command(bench: Bench) -> None:
 
 async def test_closing_stops_the_thread_in_the_middle_of_a_picture() -> None:
     bench = Bench()
-    bench.bridge.start()
+    bench.bridge.start(bench.deliver)
     bench.submit(0)
     bench.draw(1)
     await bench.until(lambda: bool(bench.events))
@@ -237,7 +235,7 @@ def test_an_engine_outlives_its_loop_without_a_word() -> None:
 
     async def draw_and_leave() -> Bench:
         bench = Bench()
-        bench.bridge.start()
+        bench.bridge.start(bench.deliver)
         bench.submit(0)
         return bench
 
@@ -268,7 +266,6 @@ async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(
             return super().step()
 
     engine = Watched()
-    loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
     def deliver(events: list[EngineEvent]) -> None:
@@ -276,10 +273,10 @@ async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(
         if any(isinstance(event, PictureEnded) for event in events):
             ended.set()
 
-    owner = EngineBridge(cast(Engine, engine), deliver, loop, gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), gives_way=True)
     writing = asyncio.create_task(writer())
     engine.may_step.release(4)
-    owner.start()
+    owner.start(deliver)
     owner.submit(0, REQUEST, "client")
     async with asyncio.timeout(10):
         await ended.wait()
@@ -302,10 +299,9 @@ async def test_a_loop_that_is_busy_does_not_hold_up_an_engine_that_gives_way(
             return events
 
     engine = Watched()
-    loop = asyncio.get_running_loop()
-    owner = EngineBridge(cast(Engine, engine), lambda events: None, loop, gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), gives_way=True)
     engine.may_step.release(4)
-    owner.start()
+    owner.start(lambda events: None)
     owner.submit(0, REQUEST, "client")
     assert drawn.wait(10), "waited for, by the loop's own thread"
     await owner.close()

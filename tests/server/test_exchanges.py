@@ -10,7 +10,7 @@ from collections import deque
 import pytest
 from msgspec.structs import replace
 from rowcast.messages import Error, Welcome, decode_server
-from rowcast_server.session import CloseConnection
+from rowcast_server.errors import CloseConnection
 
 from tests import document
 from tests.support.fakes import Line, Studio

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import rowcast
 from rowcast_server.fleet import Fleet
+from rowcast_server.placement import Placement
 
 from tests.support.servers import running_server
 
@@ -44,11 +45,12 @@ def test_a_picture_goes_where_the_fewest_are_and_is_cancelled_there() -> None:
     assert bridges[0].pictures == [6, 7]
 
 
-@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+@pytest.mark.parametrize("engines", [1, 2])
 async def test_pictures_are_the_same_on_one_engine_and_on_two(
-    tiny_folder: Path, devices: tuple[str, ...]
+    tiny_folder: Path, engines: int
 ) -> None:
-    with running_server(tiny_folder, devices=devices, slots=2, threads=1) as server:
+    placements = (Placement(),) * engines
+    with running_server(tiny_folder, placements=placements, slots=2, threads=1) as server:
         async with rowcast.connect(server.ws_url, decode=False) as client:
             alone = [
                 (await client.pictures("a red house", seed=seed))[0].picture.held_bytes

@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 from rowcast.messages import CloseCode, view_key
-from rowcast_server.session import CloseConnection
+from rowcast_server.errors import CloseConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from rowcast.messages import DoneReason, ids_checksum, view_key
-from rowcast_server.admission import Refused
-from rowcast_server.engine.request import Ending, PictureEnded, RowDrawn, Sampling
+from rowcast_server.engine.request import Ending, PictureEnded, RowDrawn
+from rowcast_server.errors import Refused
 from rowcast_server.jobs import Picture
+from rowcast_server.network.facts import Sampling
 
-from tests.support.fakes import KEY, MODEL, Studio, ids_of, order, prefix_of
+from tests.support.fakes import KEY, MODEL, Studio, ids_of, order
 
 VIEW = view_key(KEY)
 OTHER_KEY = bytes(16)
@@ -103,9 +105,9 @@ class TestNames:
         picture = studio.start()
         studio.drawer.draw(picture.number, 2)
         for rows in (1, 2, 3):
-            assert studio.start(prefix=prefix_of(0, rows)) is picture
+            assert studio.start(prefix=ids_of(0, 0, rows)) is picture
         with pytest.raises(Refused) as refused:
-            studio.start(prefix=prefix_of(0, 2) + 1)
+            studio.start(prefix=ids_of(1, 0, 2))
         assert refused.value.code == "conflict"
 
     def test_a_prefix_longer_than_an_ended_picture_is_a_conflict(self) -> None:
@@ -113,15 +115,15 @@ class TestNames:
         picture = studio.start()
         studio.drawer.draw(picture.number, 1)
         studio.book.cancel(picture)
-        assert studio.start(prefix=prefix_of(0, 1)) is picture
+        assert studio.start(prefix=ids_of(0, 0, 1)) is picture
         with pytest.raises(Refused) as refused:
-            studio.start(prefix=prefix_of(0, 2))
+            studio.start(prefix=ids_of(0, 0, 2))
         assert refused.value.code == "conflict"
 
 
 def test_a_prefix_is_in_the_log_before_anything_is_drawn() -> None:
     studio = Studio()
-    picture = studio.start(prefix=prefix_of(0, 2))
+    picture = studio.start(prefix=ids_of(0, 0, 2))
     assert picture.ids == ids_of(0, 0, 2)
     assert studio.drawer.requests[picture.number].prefix_rows == 2
     studio.drawer.draw(picture.number, 2)
@@ -193,7 +195,7 @@ class TestEndings:
         studio = Studio()
         picture = studio.start()
         studio.drawer.draw(picture.number, 1)
-        late = RowDrawn(picture.number, 1, prefix_of(0, 2)[1])
+        late = RowDrawn(picture.number, 1, np.frombuffer(ids_of(0, 1, 2), "<u2").astype(np.int64))
         studio.book.cancel(picture)
         studio.book.deliver([late, PictureEnded(picture.number, Ending.CANCELLED)])
         assert picture.rows == 1
@@ -259,7 +261,7 @@ class TestGraceAndKeep:
         studio.clock.advance(31)
         with pytest.raises(Refused, match="no such picture"):
             studio.book.find(VIEW, 0, 2, ids_checksum(ids_of(0, 0, 2)))
-        again = studio.start(prefix=prefix_of(0, 2))
+        again = studio.start(prefix=ids_of(0, 0, 2))
         assert again is not picture
         assert again.ids == ids_of(0, 0, 2)
 

@@ -112,9 +112,9 @@ def test_what_cannot_be_is_told(device: str, dtype: str | None, words: str) -> N
 
 @pytest.mark.usefixtures("with_cuda")
 def test_several_devices_are_named_or_counted() -> None:
-    both = [Placement("cuda:0", "bfloat16"), Placement("cuda:1", "bfloat16")]
+    both = (Placement("cuda:0", "bfloat16"), Placement("cuda:1", "bfloat16"))
     assert place_all("cuda:all") == place_all("cuda:0,cuda:1") == both
-    assert place_all("cpu,cpu") == [Placement("cpu", "float32")] * 2
+    assert place_all("cpu,cpu") == (Placement("cpu", "float32"),) * 2
 
 
 @pytest.mark.usefixtures("with_cuda")

@@ -13,54 +13,57 @@ from rowcast.errors import RowcastError
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner
-from rowcast_server.models.loading import load, revision_in
-from rowcast_server.network.cache_kind import CacheKind
-from rowcast_server.placement import Placement
+from rowcast_server.models.loading import load
+from rowcast_server.models.revision import revision_in
+from rowcast_server.network.facts import CacheKind
+from rowcast_server.placement import Placement, place
 from rowcast_server.runners import make_runner
 from rowcast_server.server import announce
 
 from tests.support.raw_client import COMPLETE, connected
 from tests.support.servers import running_server
 
+BFLOAT16 = Placement("cpu", "bfloat16")
+
 
 def test_float32_on_the_cpu_is_onnx_runtimes(tiny_folder: Path) -> None:
     assert isinstance(
-        make_runner(load(str(tiny_folder)), ServerConfig(threads=1), "cpu"), OnnxRunner
+        make_runner(load(str(tiny_folder)), ServerConfig(threads=1), Placement()), OnnxRunner
     )
 
 
 @pytest.mark.parametrize(
-    ("dtype", "wanted", "cache"),
+    ("placement", "cache"),
     [
-        ("float32", None, "self_states_0"),
-        ("int8", None, "self_keys_0"),
-        ("float32", CacheKind.KEYS_AND_VALUES, "self_keys_0"),
-        ("int8", CacheKind.STATES, "self_states_0"),
+        (Placement(), "self_keys_0"),
+        (Placement(dtype="int8"), "self_keys_0"),
+        (Placement(cache=CacheKind.STATES), "self_states_0"),
+        (Placement(dtype="int8", cache=CacheKind.STATES), "self_states_0"),
     ],
+    ids=str,
 )
-def test_the_cache_is_the_dtypes_own_unless_another_is_wanted(
-    tiny_folder: Path, dtype: str, wanted: CacheKind | None, cache: str
+def test_the_cache_is_of_keys_and_values_unless_another_is_wanted(
+    tiny_folder: Path, placement: Placement, cache: str
 ) -> None:
-    config = ServerConfig(threads=1, slots=1, dtype=dtype, cache=wanted)
-    runner = make_runner(load(str(tiny_folder)), config, "cpu")
+    runner = make_runner(load(str(tiny_folder)), ServerConfig(threads=1, slots=1), placement)
     assert isinstance(runner, OnnxRunner)
     assert cache in runner._caches
 
 
-def test_a_cache_that_is_not_the_dtypes_own_has_a_revision_of_its_own() -> None:
-    exact, small = Placement("cpu", "float32"), Placement("cpu", "int8")
-    assert exact.variant() == exact.variant(CacheKind.STATES) == "float32"
-    assert small.variant() == small.variant(CacheKind.KEYS_AND_VALUES) == "int8"
-    assert exact.variant(CacheKind.KEYS_AND_VALUES) == "float32, keys-values"
-    assert small.variant(CacheKind.STATES) == "int8, states"
-    assert Placement("cuda", "bfloat16").variant() == "bfloat16"
+def test_a_cache_that_is_not_the_default_has_a_revision_of_its_own() -> None:
+    for dtype in ("float32", "int8"):
+        assert place("cpu", dtype).variant == dtype
+        assert place("cpu", dtype, CacheKind.KEYS_AND_VALUES).variant == dtype
+        assert place("cpu", dtype, CacheKind.STATES).variant == f"{dtype}, states"
+    assert Placement("cuda", "bfloat16").variant == "bfloat16"
+    assert place("cpu", "bfloat16", CacheKind.STATES).variant == "bfloat16"  # is torch's
 
 
 def test_any_other_dtype_is_torchs_with_the_threads_asked_for(tiny_folder: Path) -> None:
     before = torch.get_num_threads()
     try:
-        config = ServerConfig(dtype="bfloat16", slots=2, threads=1)
-        runner = make_runner(load(str(tiny_folder)), config, "cpu")
+        config = ServerConfig(slots=2, threads=1)
+        runner = make_runner(load(str(tiny_folder)), config, BFLOAT16)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -75,9 +78,9 @@ def test_a_model_too_large_for_the_device_says_what_to_change(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("rowcast_server.engine.runner_torch.TorchRunner.__init__", full)
-    config = ServerConfig(dtype="bfloat16", threads=torch.get_num_threads())
+    config = ServerConfig(threads=torch.get_num_threads())
     with pytest.raises(RowcastError, match=r"tiny with 16 slots in bfloat16 .* fewer --slots"):
-        make_runner(load(str(tiny_folder)), config, "cpu")
+        make_runner(load(str(tiny_folder)), config, BFLOAT16)
 
 
 def test_drawing_by_onnx_imports_no_torch(tiny_folder: Path) -> None:
@@ -85,8 +88,9 @@ def test_drawing_by_onnx_imports_no_torch(tiny_folder: Path) -> None:
         "import sys\n"
         "from rowcast_server.config import ServerConfig\n"
         "from rowcast_server.models.loading import load\n"
+        "from rowcast_server.placement import Placement\n"
         "from rowcast_server.runners import make_runner\n"
-        f"make_runner(load({str(tiny_folder)!r}), ServerConfig(threads=1), 'cpu')\n"
+        f"make_runner(load({str(tiny_folder)!r}), ServerConfig(threads=1), Placement())\n"
         "print('torch' in sys.modules)"
     )
     run = subprocess.run(
@@ -108,7 +112,7 @@ async def test_a_server_in_bfloat16_tells_its_revision_and_draws_whole_pictures(
 ) -> None:
     threads = torch.get_num_threads()
     try:
-        with running_server(tiny_folder, dtype="bfloat16") as server:
+        with running_server(tiny_folder, placements=(BFLOAT16,)) as server:
             async with connected(server.ws_url) as client:
                 await client.start(0, images=3)
                 pictures = [await client.picture(stream) for stream in range(3)]

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import random
 import socket
-import threading
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from rowcast.messages import view_key
 from rowcast_server.server import RowcastServer
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.pace import Gate, paced_server
 from tests.support.raw_client import (
     ACCEPTED,
     CANCEL,
@@ -53,38 +52,6 @@ def has_ipv6() -> bool:
 
 
 IPV6 = has_ipv6()
-
-
-class Brake:
-    """Lets the engine draw one token at a time, so that a test is in the middle of a picture."""
-
-    def __init__(self, server: RowcastServer) -> None:
-        (bridge,) = server._fleet.bridges
-        self._engine = bridge._engine
-        self._step = self._engine.step
-        self._may = threading.Semaphore(0)
-        self._engine.step = self._braked  # type: ignore[method-assign]
-
-    def _braked(self) -> Any:
-        assert self._may.acquire(timeout=20)
-        return self._step()
-
-    def tokens(self, count: int) -> None:
-        self._may.release(count)
-
-    def rows(self, count: int) -> None:
-        self._may.release(4 * count)
-
-    def release(self) -> None:
-        self._engine.step = self._step  # type: ignore[method-assign]
-        self._may.release(1_000)
-
-
-@pytest.fixture
-def brake(tiny_server: RowcastServer) -> Iterator[Brake]:
-    brake = Brake(tiny_server)
-    yield brake
-    brake.release()
 
 
 async def draw(server: RowcastServer, **options: Any) -> Received:
@@ -162,12 +129,12 @@ class TestPictures:
         assert fork.ids != (await draw(tiny_server)).ids[ROW:]
 
     async def test_a_picture_that_formed_slowly_comes_row_by_row(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as client:
             await client.start(0)
             for row in range(4):
-                brake.rows(1)
+                gate.allow(1)
                 await client.rows(0, (row + 1) * ROW)
             picture = await client.picture(0)
         assert_whole(picture)
@@ -176,53 +143,53 @@ class TestPictures:
 
 class TestViewers:
     async def test_a_late_viewer_sees_the_rows_so_far_and_then_each(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as owner, connected(tiny_server.ws_url) as late:
             key = await owner.start(0)
-            brake.rows(2)
+            gate.allow(2)
             await owner.rows(0, 2 * ROW)
             await late.watch(7, view_key(key))
             assert (await late.rows(7, 2 * ROW)).frames[0][0] == 0
-            brake.rows(2)
+            gate.allow(2)
             first, second = await owner.picture(0), await late.picture(7)
         assert_whole(first)
         assert (second.ids, second.done) == (first.ids, first.done)
 
     async def test_two_viewers_on_one_connection_and_its_loss_leave_nobody(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as client:
             key = await client.start(0)
-            brake.rows(1)
+            gate.allow(1)
             await client.rows(0, ROW)
             await client.watch(1, view_key(key))
             await client.rows(1, ROW)
-        brake.rows(3)
+        gate.allow(3)
         await assert_nobody_is_left(tiny_server)
 
     async def test_cancel_of_a_watched_picture_only_leaves(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as owner, connected(tiny_server.ws_url) as viewer:
             key = await owner.start(0)
-            brake.rows(1)
+            gate.allow(1)
             await owner.rows(0, ROW)
             await viewer.watch(0, view_key(key))
             await viewer.rows(0, ROW)
             await viewer.send(CANCEL, 0)
             left = await viewer.picture(0)
-            brake.rows(3)
+            gate.allow(3)
             assert_whole(await owner.picture(0))
         assert left.done is not None
         assert (left.done[0], left.reason) == (1, 4)
 
     async def test_the_owners_cancel_ends_it_for_all_and_frees_the_slot(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as owner, connected(tiny_server.ws_url) as viewer:
             key = await owner.start(0)
-            brake.rows(1)
+            gate.allow(1)
             await owner.rows(0, ROW)
             await viewer.watch(0, view_key(key))
             await viewer.rows(0, ROW)
@@ -232,20 +199,19 @@ class TestViewers:
                 assert end.reason == CANCELLED
                 assert end.done is not None
                 assert end.done[:2] == [1, zlib.crc32(end.ids)]
-        brake.tokens(1)  # the step in hand
+        gate.allow_steps(1)  # the step in hand
         await assert_nobody_is_left(tiny_server)
 
     async def test_a_cancelled_picture_is_drawn_on_under_a_new_key(
-        self, tiny_server: RowcastServer
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:  # R-45
-        brake = Brake(tiny_server)
         async with connected(tiny_server.ws_url) as client:
             await client.start(0)
-            brake.rows(2)
+            gate.allow(2)
             await client.rows(0, 2 * ROW)
             await client.send(CANCEL, 0)
             part = await client.picture(0)
-            brake.release()
+            gate.open()
             await client.start(0, prefix=part.ids)
             rest = await client.picture(0)
         assert part.ids + rest.ids == (await draw(tiny_server)).ids
@@ -276,15 +242,14 @@ class TestLinks:
     async def test_a_dropped_link_is_cancelled_after_the_grace_time_and_frees_its_slot(
         self, tiny_folder: Path
     ) -> None:
-        with running_server(tiny_folder, grace=0.2, slots=1) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, grace=0.2, slots=1) as (server, gate):
             async with connected(server.ws_url) as client:
                 key = await client.start(0)
-                brake.rows(1)
+                gate.allow(1)
                 held = (await client.rows(0, ROW)).ids
                 client.connection.transport.abort()
             await until(lambda: len(server._book) == 0)
-            brake.release()
+            gate.open()
             async with connected(server.ws_url) as client:
                 await client.watch(0, view_key(key), held=held, rows=1)
                 assert (await client.picture(0)).code == "gone"
@@ -295,18 +260,18 @@ class TestLinks:
             await assert_nobody_is_left(server)
 
     async def test_a_link_taken_up_gets_the_rest(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as client:
             key = await client.start(0)
-            brake.rows(2)
+            gate.allow(2)
             held = (await client.rows(0, 2 * ROW)).ids
             client.connection.transport.abort()
-        brake.rows(1)
+        gate.allow(1)
         async with connected(tiny_server.ws_url) as client:
             await client.watch(0, view_key(key), held=held, rows=2)
             await client.rows(0, ROW)
-            brake.rows(1)
+            gate.allow(1)
             rest = await client.picture(0)
         assert rest.first_row == 2
         assert rest.done is not None
@@ -336,16 +301,16 @@ class TestLinks:
                 assert (await client.picture(0)).code == "gone"
 
     async def test_a_repeated_start_attaches_and_another_prompt_conflicts(
-        self, tiny_server: RowcastServer, brake: Brake
+        self, tiny_server: RowcastServer, gate: Gate
     ) -> None:
         async with connected(tiny_server.ws_url) as one, connected(tiny_server.ws_url) as two:
             key = await one.start(0)
-            brake.rows(1)
+            gate.allow(1)
             await one.rows(0, ROW)
             await two.start(5, key=key)
             await two.start(6, prompt="a blue boat", key=key)
             assert (await two.picture(6)).code == "conflict"
-            brake.rows(3)
+            gate.allow(3)
             first, second = await one.picture(0), await two.picture(5)
         assert (first.ids, first.done) == (second.ids, second.done)
 
@@ -353,23 +318,22 @@ class TestLinks:
 class TestQueue:
     async def test_a_client_that_floods_does_not_hold_up_another(self, tiny_folder: Path) -> None:
         """They take turns: after the picture in hand, one of the flood's may go first, no more."""
-        with running_server(tiny_folder, slots=1) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, slots=1) as (server, gate):
             async with connected(server.ws_url) as flood, connected(server.ws_url) as one:
                 await flood.start(0, images=20)
-                brake.tokens(2)  # the first step may come before all are there
+                gate.allow_steps(2)  # the first step may come before all are there
                 for _ in range(20):
                     await flood.take()
                 await one.start(0)
                 placed = asyncio.create_task(one.take())
                 while not placed.done():  # it is placed between two steps
-                    brake.tokens(1)
+                    gate.allow_steps(1)
                     await asyncio.sleep(0.01)
-                brake.tokens(3 * 16)
+                gate.allow_steps(3 * 16)
                 picture = await one.picture(0)
                 assert_whole(picture)
                 assert picture.positions[0] <= 2
-                brake.release()
+                gate.open()
                 for stream in range(20):
                     assert_whole(await flood.picture(stream))
 
@@ -377,11 +341,10 @@ class TestQueue:
         self, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:  # R-27
         monkeypatch.setattr("rowcast_server.session.QUEUED_INTERVAL_SECONDS", 0.1)
-        with running_server(tiny_folder, slots=1) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, slots=1) as (server, gate):
             async with connected(server.ws_url) as client:
                 await client.start(0, images=4)
-                brake.tokens(2)  # the first step may come before all are there
+                gate.allow_steps(2)  # the first step may come before all are there
                 for _ in range(4):
                     await client.take()
                 assert [client.streams[stream].positions for stream in range(4)] == [
@@ -391,12 +354,12 @@ class TestQueue:
                     [3],
                 ]
                 told = time.monotonic()
-                brake.tokens(16)  # the first ends, the second begins
+                gate.allow_steps(16)  # the first ends, the second begins
                 assert_whole(await client.picture(0))
                 while client.streams[3].positions != [3, 2]:
                     await client.take()
                 assert time.monotonic() - told > 0.05
-                brake.release()
+                gate.open()
                 rest = [await client.picture(stream) for stream in (1, 2, 3)]
         for received in rest:
             assert received.positions == sorted(received.positions, reverse=True)
@@ -404,14 +367,13 @@ class TestQueue:
     async def test_a_burst_fills_the_slots_and_the_queue_and_not_one_more(
         self, tiny_folder: Path
     ) -> None:  # R-70
-        with running_server(tiny_folder, slots=2, queue_limit=6) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, slots=2, queue_limit=6) as (server, gate):
             async with connected(server.ws_url) as client:
                 await client.start(0, images=12)
                 refused = [await client.picture(stream) for stream in range(8, 12)]
                 assert [received.code for received in refused] == ["busy"] * 4
                 assert all(received.error and received.error[1] > 0 for received in refused)
-                brake.release()
+                gate.open()
                 for stream in range(8):
                     assert_whole(await client.picture(stream))
                 await client.start(0, seed=8, images=8)  # there is room again
@@ -422,26 +384,24 @@ class TestQueue:
     async def test_a_queue_of_none_still_draws_as_many_as_there_are_slots(
         self, tiny_folder: Path
     ) -> None:
-        with running_server(tiny_folder, slots=2, queue_limit=0) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, slots=2, queue_limit=0) as (server, gate):
             async with connected(server.ws_url) as client:
                 await client.start(0, images=3)
                 assert (await client.picture(2)).code == "busy"
-                brake.release()
+                gate.open()
                 for stream in range(2):
                     assert_whole(await client.picture(stream))
 
     async def test_a_cancelled_picture_leaves_the_queue(self, tiny_folder: Path) -> None:
-        with running_server(tiny_folder, slots=1, queue_limit=1) as server:
-            brake = Brake(server)
+        with paced_server(tiny_folder, steps=0, slots=1, queue_limit=1) as (server, gate):
             async with connected(server.ws_url) as client:
                 await client.start(0, images=2)
-                brake.tokens(2)
+                gate.allow_steps(2)
                 await client.take()
                 await client.take()
                 await client.send(CANCEL, 1)
                 assert (await client.picture(1)).reason == CANCELLED
-                brake.release()
+                gate.open()
                 assert_whole(await client.picture(0))
                 await client.start(0, seed=8, images=2)
                 for stream in range(2):
@@ -503,12 +463,14 @@ class TestBadInput:
     async def test_everything_wrong_has_its_own_answer_and_leaves_no_trace(
         self, tiny_folder: Path
     ) -> None:
-        with running_server(tiny_folder, keep=0, grace=0.1, queue_limit=8) as server:
+        settings = {"keep": 0, "grace": 0.1, "queue_limit": 8}
+        with paced_server(tiny_folder, **settings) as (server, gate):
+            gate.open()
             before = await draw(server)
             await self.wrong_starts(server)
             await self.closes(server)
             await self.before_hello(server)
-            await self.floods(server)
+            await self.floods(server, gate)
             await assert_nobody_is_left(server)
             await until(lambda: len(server._book) == 0)
             after = await draw(server)
@@ -543,7 +505,7 @@ class TestBadInput:
                 await client.connection.send(frame)
                 assert await client.close_code() == code
 
-    async def floods(self, server: RowcastServer) -> None:
+    async def floods(self, server: RowcastServer, gate: Gate) -> None:
         def pings_without_reading() -> None:
             with BareSocket(server.ws_url, receive_buffer=4_096) as client:
                 client.send(HELLO, None, "flood")
@@ -557,11 +519,11 @@ class TestBadInput:
 
         await asyncio.to_thread(pings_without_reading)
         async with connected(server.ws_url) as client:
-            brake = Brake(server)
+            gate.shut()
             for stream in range(40):
                 await client.start(stream)
             busy = [await client.picture(stream) for stream in range(12, 40)]
-            brake.release()
+            gate.open()
             assert {received.code for received in busy} == {"busy"}
             assert all(received.error and received.error[1] > 0 for received in busy)
             for stream in range(12):

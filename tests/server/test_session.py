@@ -33,7 +33,8 @@ from rowcast.messages import (
     ids_checksum,
     view_key,
 )
-from rowcast_server.session import MAX_PENDING_REPLIES, CloseConnection
+from rowcast_server.errors import CloseConnection
+from rowcast_server.session import MAX_PENDING_REPLIES
 
 from tests.support.fakes import KEY, LIMITS, MODEL, Line, Studio, ids_of
 

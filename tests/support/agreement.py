@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.network.dalle_bart import DalleBartEncoder
-from rowcast_server.network.encoder_graph import PAD_TOKEN
+from rowcast_server.network.facts import PAD, UNCONDITIONAL, Sampling
 
 from tests.support.peer import START_TOKEN, Peer, Sizes
 from tests.support.requests import text_request
@@ -53,7 +53,7 @@ class Agreement:
 def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> Agreement:
     """Both draw from the files of ``folder``, ours with min-dalle's start token."""
     ours = load_transformer(find_in(folder), start_token=START_TOKEN)
-    text = tuple(ours.tokenizer.encode(PROMPT).ids.tolist())
+    text = ours.text_ids(PROMPT)
     peer = Peer(sizes, folder)
     assert (peer.text_tokens(PROMPT) == [UNCONDITIONAL, text]).all()
     states, _ = peer.encode(PROMPT)
@@ -67,15 +67,7 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
     with torch.no_grad():
         encoder = _relative(reference(torch.tensor([UNCONDITIONAL, text])), states)
     del reference
-    runner = OnnxRunner(
-        ours.encoder,
-        ours.decoder,
-        ours.grid,
-        UNCONDITIONAL,
-        slots=1,
-        threads=threads,
-        digest=ours.digest,
-    )
+    runner = OnnxRunner(ours, slots=1, threads=threads)
     runner.open(0, text_request(text, guidance=GUIDANCE))
     cross_keys = max(
         _cross_keys(mine, theirs, ids)
@@ -113,7 +105,7 @@ def _greedy(
 
 def _cross_keys(ours: NDArray[np.float32], theirs: torch.Tensor, text: tuple[int, ...]) -> float:
     """Ours [1, 1, 1, heads, 64, text] against [text, width]; padding is not computed."""
-    length = sum(token != PAD_TOKEN for token in text)
+    length = sum(token != PAD for token in text)
     mine = torch.from_numpy(ours[0, 0, 0]).flatten(0, 1).T  # [text, width]
     return _relative(mine[:length], theirs[:length])
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.request import PictureRequest, RowDrawn
 from rowcast_server.engine.runner import Runner
+from rowcast_server.network.facts import Sampling
 
 JOBS = 8
 

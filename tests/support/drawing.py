@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn, Sampling
+from rowcast_server.engine.request import PictureRequest, RowDrawn
 from rowcast_server.engine.runner import Runner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import LoadedModel
 from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
+from rowcast_server.network.facts import UNCONDITIONAL, Sampling
 
 JOBS = 8
 
@@ -62,7 +63,7 @@ def requests(model: LoadedModel) -> list[PictureRequest]:
     prompts = ["a red house", "a blue boat at night", "the sun", "moon over the sea"]
     return [
         PictureRequest(
-            text_of(model, prompts[number % 4]),
+            model.text_ids(prompts[number % 4]),
             seed=number * 1_000_003,
             image=number % 3,
             sampling=Sampling(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rowcast.messages import (
     ErrorCode,
     Limits,
@@ -25,7 +24,7 @@ from rowcast.messages import (
     decode_server,
     encode,
 )
-from rowcast_server.admission import Order, Refused, ServedModel
+from rowcast_server.admission import Order, ServedModel
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.request import (
     Ending,
@@ -34,11 +33,12 @@ from rowcast_server.engine.request import (
     PicturePlaced,
     PictureRequest,
     RowDrawn,
-    Sampling,
 )
+from rowcast_server.errors import Refused
 from rowcast_server.gateway import Gateway
 from rowcast_server.jobs import JobBook, Picture
 from rowcast_server.models.text import TextTokenizer
+from rowcast_server.network.facts import Sampling
 from rowcast_server.session import ServerSession
 
 from tests.support.tiny_model import WORDS, vocabulary_of
@@ -77,14 +77,9 @@ def ids_of(image: int, first: int, last: int, cols: int = 4) -> bytes:
     return b"".join(id_at(image, row, col).to_bytes(2, "little") for row, col in rows)
 
 
-def prefix_of(image: int, rows: int) -> NDArray[np.int64]:
-    """The first rows as a prefix, [rows, 4]."""
-    return np.frombuffer(ids_of(image, 0, rows), "<u2").astype(np.int64).reshape(rows, 4)
-
-
 def order(**changes: Any) -> Order:
     """An admitted `start` of one picture."""
-    plain = Order(MODEL, "a red boat", (0, 2), 7, True, 0, 1, Sampling(), 4, None)
+    plain = Order(MODEL, "a red boat", (0, 2), 7, True, 0, 1, Sampling(), 4)
     return replace(plain, **changes)
 
 
@@ -192,12 +187,13 @@ class Studio:
     ) -> None:
         """With a ``loop`` its time is the real one, as behind `open_gateway`."""
         self.clock = FakeClock()
-        self.book = JobBook(loop or self.clock, grace=grace, keep=keep, deadline=deadline)
         self.welcome = welcome or Welcome(LIMITS, [MODEL])
         model = self.welcome.models[0]
-        self.drawer = FakeDrawer(self.book.deliver, model, capacity)
-        self.models = {model.name: ServedModel(model, TOKENIZER)}
-        self.book.add_drawer(model.name, self.drawer)
+        self.served = ServedModel(model, TOKENIZER)
+        self.drawer = FakeDrawer(lambda events: self.book.deliver(events), model, capacity)
+        self.book = JobBook(
+            self.drawer, loop or self.clock, grace=grace, keep=keep, deadline=deadline
+        )
 
     def start(self, key: bytes = KEY, image: int = 0, **changes: Any) -> Picture:
         """A picture that somebody watches."""
@@ -212,7 +208,7 @@ class Studio:
     ) -> ServerSession:
         return ServerSession(
             self.book,
-            self.models,
+            self.served,
             self.welcome,
             lambda token: not tokens or token in tokens,
             client,

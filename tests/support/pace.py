@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
+from rowcast_server.config import ServerConfig
 from rowcast_server.engine.runner_onnx import OnnxRunner
+from rowcast_server.network.facts import Network
+from rowcast_server.placement import Placement
 from rowcast_server.server import RowcastServer
 
 from tests.support.servers import running_server
@@ -20,16 +22,19 @@ COLS = 4  # of the tiny model
 
 
 class Gate:
-    """Shut after the first step; a step of the engine draws one token of every running picture."""
+    """Lets an engine take ``steps`` steps; each draws one token of every running picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
         self._changed = threading.Condition()
-        self._steps = 1  # with it the engine tells who has a slot
+        self._steps = steps
         self._is_open = False
 
     def allow(self, rows: int) -> None:
+        self.allow_steps(rows * COLS)
+
+    def allow_steps(self, count: int) -> None:
         with self._changed:
-            self._steps += rows * COLS
+            self._steps += count
             self._changed.notify()
 
     def open(self) -> None:
@@ -37,24 +42,35 @@ class Gate:
             self._is_open = True
             self._changed.notify()
 
-    def enter(self) -> None:
+    def shut(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_open or self._steps > 0)
+            self._is_open, self._steps = False, 0
+
+    def enter(self) -> None:
+        """Wait for the next step."""
+        with self._changed:
+            may = self._changed.wait_for(lambda: self._is_open or self._steps > 0, timeout=60)
+            assert may, "a test left its engine waiting"
             self._steps -= 1
 
 
 @contextmanager
-def paced_server(model: Path, **settings: Any) -> Iterator[tuple[RowcastServer, Gate]]:
-    gate = Gate()
+def paced_server(
+    model: Path, *, steps: int = 1, **settings: Any
+) -> Iterator[tuple[RowcastServer, Gate]]:
+    """With its first step the engine tells who has a slot."""
+    gate = Gate(steps)
 
     class PacedRunner(OnnxRunner):
         def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
             gate.enter()
             return super().step(positions)
 
-    with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("rowcast_server.runners.OnnxRunner", PacedRunner)
-            server = stack.enter_context(running_server(model, **settings))
-        stack.callback(gate.open)
-        yield server, gate
+    def make_runner(network: Network, config: ServerConfig, placement: Placement) -> OnnxRunner:
+        return PacedRunner(network, config.slots, config.threads, placement.dtype, placement.cache)
+
+    with running_server(model, make_runner, **settings) as server:
+        try:
+            yield server, gate
+        finally:
+            gate.open()

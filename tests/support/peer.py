@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rowcast_bench.min_dalle_modules import TextTokenizer
 from rowcast_bench.engine.random_model import (
     CODES,
     IMAGE_TOKENS,
@@ -26,6 +25,7 @@ from rowcast_bench.engine.random_model import (
     build,
     write_weights,
 )
+from rowcast_bench.min_dalle_modules import TextTokenizer
 from torch import Tensor
 
 __all__ = ["MEGA", "MINI", "Peer", "Sizes", "TextTokenizer", "make_vocabulary", "write_min_dalle"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
+from rowcast_server.network.facts import Sampling
 
 
 def text_request(

@@ -12,15 +12,18 @@ from typing import Any
 
 from rowcast_server.config import ServerConfig
 from rowcast_server.models.loading import load
-from rowcast_server.server import RowcastServer
+from rowcast_server.runners import make_runner
+from rowcast_server.server import RowcastServer, RunnerFactory
 
 TEST_CONFIG = ServerConfig(port=0, http_port=0, slots=4, threads=1, queue_limit=64)
 
 
 @contextmanager
-def running_server(model: Path | str, **settings: Any) -> Iterator[RowcastServer]:
+def running_server(
+    model: Path | str, make_runner: RunnerFactory = make_runner, **settings: Any
+) -> Iterator[RowcastServer]:
     """A server that takes jobs; ``settings`` replace those of TEST_CONFIG."""
-    server = RowcastServer(load(str(model)), replace(TEST_CONFIG, **settings))
+    server = RowcastServer(load(str(model)), replace(TEST_CONFIG, **settings), make_runner)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

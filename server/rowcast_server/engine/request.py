@@ -8,19 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is drawn from the guided logits.
-
-    ``temperature`` > 0; ``top_k`` >= 1 keeps the k best (ties kept), 0 keeps all; ``top_p`` in
-    (0, 1] keeps the smallest set of that probability; ``guidance`` s is u + s (c - u).
-    """
-
-    temperature: float = 1.0
-    top_k: int = 256
-    top_p: float = 1.0
-    guidance: float = 16.0
+from ..network.facts import Sampling
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..network.facts import Grid
 from .request import PictureRequest
 
 # Tokens that `fill` takes at once: with both streams the 32 rows for which ONNX Runtime's MatMul
@@ -21,20 +22,6 @@ WINDOW: Final = 16
 REMEMBERED_TEXTS: Final = 64
 # In place of an id where the model's logits were not finite.
 NOT_DRAWN: Final = -1
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The token grid a model draws: rows x cols ids below ``codebook_size``."""
-
-    rows: int
-    cols: int
-    codebook_size: int
-    start_token: int
-
-    @property
-    def tokens(self) -> int:
-        return self.rows * self.cols
 
 
 class PendingRow(Protocol):

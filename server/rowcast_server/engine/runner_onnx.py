@@ -10,14 +10,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..network.cache_kind import CacheKind, usual_cache
-from ..network.encoder_graph import PAD_TOKEN
-from ..network.graph_builder import MASKED, Weights
+from ..network.facts import DEFAULT_CACHE, PAD, TEXT_POSITIONS, UNCONDITIONAL, CacheKind, Network
+from ..network.graph_builder import MASKED
 from ..network.graph_files import Source, graph_sources
 from ..network.self_attention import updated
 from .drafting import Draft
 from .request import PictureRequest
-from .runner import REMEMBERED_TEXTS, WINDOW, DrawnRow, Grid, PendingRow
+from .runner import REMEMBERED_TEXTS, WINDOW, DrawnRow, PendingRow
 from .sampling import draw
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -69,47 +68,44 @@ class _Pass:
 class OnnxRunner:
     """Draws with network/encoder_graph.py and network/decoder_graph.py.
 
-    ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
-    prompt. ``slots`` pictures are drawn at once; all memory is taken here. With ``digest``, which
-    stands for the weights, those of a large model are mapped from a file (graph_files.py).
-    ``int8`` keeps the decoder's matrices in eight bits. ``cache`` is what is remembered of each
-    token (cache_kind.py), without one what is usual. A ``draft_window`` of
-    2 … 16 draws one picture that is alone in windows of guessed tokens (drafting.py), to the same
-    ids.
+    ``slots`` pictures are drawn at once; all memory is taken here. A large network's weights are
+    mapped from files (graph_files.py). ``dtype`` "int8" keeps the decoder's matrices in eight bits;
+    all else is float32. ``cache`` is what is cached of each token. With a ``draft_window`` of
+    2 … 16, a picture that is alone is drawn by speculative decoding (drafting.py), to the same ids.
     """
 
     def __init__(
         self,
-        encoder: Weights,
-        decoder: Weights,
-        grid: Grid,
-        unconditional: tuple[int, ...],
+        network: Network,
         slots: int,
         threads: int,
-        digest: bytes | None = None,
-        int8: bool = False,
-        cache: CacheKind | None = None,
+        dtype: str = "float32",
+        cache: CacheKind = DEFAULT_CACHE,
         draft_window: int = 1,
     ) -> None:
-        self.grid = grid
-        self.slots = slots
-        encode, step = graph_sources(
-            encoder, decoder, grid.codebook_size, digest, int8, cache or usual_cache(int8)
-        )
-        self._encoder = _session(encode, threads)
-        self._step = _session(step, threads)
-        self._encoder_outputs = [output.name for output in self._encoder.get_outputs()]
+        self.grid, self.slots = network.grid, slots
+        encode, step = graph_sources(network, cache, int8=dtype == "int8")
+        self._encoder, self._step = _session(encode, threads), _session(step, threads)
         self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
+        self._take_memory()
+        self._requests: list[PictureRequest | None] = [None] * slots
+        self._draft_window = draft_window
+        self._drafts = [Draft(self.grid.cols) for _ in range(slots)]
+        self._passes: dict[int, _Pass] = {}
+        for _ in range(2):  # the first runs take their memory: not in somebody's first row
+            self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+    def _take_memory(self) -> None:
+        slots, grid = self.slots, self.grid
         # Of the empty text alone nothing is padding, and all slots share it.
-        no_text = self._encode(unconditional)
+        no_text = self._encode(UNCONDITIONAL)
         self._no_text = {
             name.replace("cross", "no_text"): array
             for name, array in no_text.items()
             if name != "bias"
         }
-        lengths = {"text": len(unconditional)}
         shapes = {
-            entry.name: (slots, *(lengths.get(size, size) for size in entry.shape[1:]))
+            entry.name: (slots, *(TEXT_POSITIONS if n == "text" else n for n in entry.shape[1:]))
             for entry in self._step.get_inputs()
         }
         self._texts = {name: np.zeros(shapes[name], np.float32) for name in no_text}
@@ -119,25 +115,19 @@ class OnnxRunner:
             if name.startswith("self_")
         }
         self._guidance = np.ones(slots, np.float32)
-        # What a step is fed with, and what comes of it: of the first slots, as many as draw.
+        # A step's inputs and its output: of the first slots, as many as draw.
         self._tokens = np.zeros((slots, 1), np.int64)
         self._positions = np.zeros(slots, np.int64)
         self._logits = np.empty((slots, 1, grid.codebook_size), np.float32)
-        self._requests: list[PictureRequest | None] = [None] * slots
-        self._draft_window = draft_window
-        self._drafts = [Draft(grid.cols) for _ in range(slots)]
         # Behind the start token, so that what is fed at a position stands at its index.
         self._ids = np.full((slots, grid.tokens + 1), grid.start_token, np.int64)
-        self._steps: dict[int, _Pass] = {}
-        for _ in range(2):  # the first runs take their memory: not in somebody's first row
-            self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def _encode(self, text_ids: tuple[int, ...]) -> Arrays:
-        """What the decoder attends to, of the text without its padding."""
-        length = max(1, sum(token != PAD_TOKEN for token in text_ids))
+        """Keys and values of the text without its padding, and their bias."""
+        length = max(1, sum(token != PAD for token in text_ids))
         text = np.array([text_ids[:length]], np.int64)
-        outputs = self._encoder.run(self._encoder_outputs, {"text_ids": text})
-        return dict(zip(self._encoder_outputs, outputs, strict=True))
+        names = [output.name for output in self._encoder.get_outputs()]
+        return dict(zip(names, self._encoder.run(names, {"text_ids": text}), strict=True))
 
     def open(self, slot: int, request: PictureRequest) -> None:
         for name, array in self._remembered(request.text_ids).items():
@@ -210,11 +200,11 @@ class OnnxRunner:
         [n, codebook_size] float32, which the next call writes over."""
         pictures = len(tokens)
         self._tokens[:pictures, 0], self._positions[:pictures] = tokens, positions
-        if pictures not in self._steps:
+        if pictures not in self._passes:
             first = slice(pictures)
             fed = self._tokens[first], self._positions[first]
-            self._steps[pictures] = self._pass(first, *fed, self._logits[first])
-        self._steps[pictures].run()
+            self._passes[pictures] = self._pass(first, *fed, self._logits[first])
+        self._passes[pictures].run()
         logits: NDArray[np.float32] = self._logits[:pictures, 0]
         return logits
 

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..network.dalle_bart import PAD, DalleBartEncoder, TransformerShape
+from ..network.dalle_bart import DalleBartEncoder
 from ..network.device_weights import load_module
-from ..network.graph_builder import Weights, layer_count
+from ..network.facts import PAD, UNCONDITIONAL, Network, TransformerShape, Weights
 from ..network.static_decoder import StaticDecoder
-from ..network.tensors import shape_of
 from .devices_torch import Device
 from .request import PictureRequest
-from .runner import REMEMBERED_TEXTS, Grid, PendingRow
+from .runner import REMEMBERED_TEXTS, PendingRow
 from .sampling_torch import TorchSampler
 
 
@@ -33,54 +32,42 @@ def powers_of_two(slots: int) -> tuple[int, ...]:
 
 
 def _encoder(weights: Weights, device: torch.device, dtype: torch.dtype) -> DalleBartEncoder:
-    vocabulary, width = shape_of(weights, "embed_tokens.weight")
-    shape = TransformerShape(
-        vocabulary=vocabulary,
-        positions=shape_of(weights, "embed_positions.weight")[0],
-        width=width,
-        glu_width=shape_of(weights, "layers.0.glu.fc0.weight")[0],
-        layers=layer_count(weights),
-    )
     with torch.device("meta"):
-        module = DalleBartEncoder(shape)
+        module = DalleBartEncoder(TransformerShape.of(weights))
     return load_module(module, weights, device, dtype)
 
 
 class TorchRunner:
     """Draws with network/static_decoder.py.
 
-    ``encoder`` and ``decoder`` are DalleBart's weights; ``unconditional`` the text ids of the empty
-    prompt. ``slots`` pictures are drawn at once; all memory is taken here, all graphs are made
-    here. ``buckets`` are the batch sizes, ascending, the last one ``slots``; with that one alone,
-    all steps are of one shape.
+    ``slots`` pictures are drawn at once; all memory is taken here, all graphs are made here.
+    ``dtype`` is torch's name of one. ``buckets`` are the batch sizes, ascending, the last one
+    ``slots``; with that one alone, all steps are of one shape.
     """
 
     def __init__(
         self,
-        encoder: Weights,
-        decoder: Weights,
-        grid: Grid,
-        unconditional: tuple[int, ...],
+        network: Network,
         slots: int,
         device: Device,
-        dtype: torch.dtype,
+        dtype: str = "float32",
         buckets: Sequence[int] | None = None,
     ) -> None:
-        self.grid = grid
-        self.slots = slots
+        self.grid, self.slots = network.grid, slots
         self._device = device
-        self._encoder = _encoder(encoder, device.torch, dtype)
-        self._decoder = StaticDecoder(decoder, grid.codebook_size, device.torch, dtype)
+        kind: torch.dtype = getattr(torch, dtype)
+        self._encoder = _encoder(network.encoder, device.torch, kind)
+        codes = self.grid.codebook_size
+        self._decoder = StaticDecoder(network.decoder, codes, device.torch, kind)
         self._memory = self._decoder.memory(2 * slots)
         self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
-        self._listen(slice(1, None, 2), unconditional)
-        self._sampler = TorchSampler(slots, grid.codebook_size, device)
+        self._listen(slice(1, None, 2), UNCONDITIONAL)
+        self._sampler = TorchSampler(slots, codes, device)
         self._positions = self._integers(slots)
         # Behind the start token, so that what is fed at a position stands at its index.
         self._ids = self._integers(slots, self._decoder.positions + 1)
-        self._ids[:, 0] = grid.start_token
+        self._ids[:, 0] = self.grid.start_token
         self._given = self._integers(slots)  # tokens of the prefix
-        self._guidance = torch.ones(slots, dtype=torch.float32, device=device.torch)
         self._buckets = tuple(buckets or powers_of_two(slots))
         assert self._buckets[-1] == slots
         self._steps = {
@@ -110,8 +97,6 @@ class TorchRunner:
         self._memory.rows(2 * slot, 2 * slot + 2).forget()
         self._listen(2 * slot, request.text_ids)
         self._sampler.open(slot, request)
-        guidance = np.array(request.sampling.guidance, np.float32)
-        self._device.upload(guidance, self._guidance[slot])
         given = 0
         if request.prefix is not None:
             given = request.prefix.size
@@ -150,7 +135,7 @@ class TorchRunner:
         both = self._positions[:bucket, None].expand(-1, 2).reshape(-1, 1)
         tokens = fed.expand(-1, 2).reshape(-1, 1)
         states = self._decoder.feed(tokens, both, self._memory.rows(0, 2 * bucket))
-        return self._decoder.guided_logits(states[:, 0], self._guidance[:bucket])
+        return self._decoder.guided_logits(states[:, 0], self._sampler.guidance[:bucket])
 
     def logits(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
@@ -179,5 +164,4 @@ class TorchRunner:
         rows[0].copy_from(rows[1])
         self._ids[destination] = self._ids[source]
         self._given[destination] = self._given[source]
-        self._guidance[destination] = self._guidance[source]
         self._sampler.move(source, destination)

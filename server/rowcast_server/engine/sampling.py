@@ -11,13 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..network.facts import Sampling
 from .noise import gumbel, noise_words
-from .request import PictureRequest, Sampling
+from .request import PictureRequest
 from .runner import NOT_DRAWN
-
-# Part of a model's revision: raise it when the ids for the same weights change. 2: guidance is
-# before lm_head, not after it.
-SAMPLER_VERSION = 2
 
 
 def candidates(

@@ -8,7 +8,8 @@ It must not know where logits come from, and never reads a value of the device.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import asdict, fields
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rowcast.errors import RowcastError
 from torch import Tensor
 
+from ..network.facts import Sampling
 from .devices_torch import Device
 from .noise import gumbel, noise_words, philox_torch
 from .request import PictureRequest
@@ -25,6 +27,8 @@ from .runner import NOT_DRAWN
 LARGEST_QUICK_TOP_K: Final = 256
 NEVER: Final = float("-inf")
 WORD_BITS, NOISE_BITS = 32, 23
+DTYPES: Final = {float: torch.float32, int: torch.int64}
+NUMPY: Final = {torch.float32: np.float32, torch.int64: np.int64}
 
 
 def gumbel_table() -> NDArray[np.float32]:
@@ -40,15 +44,6 @@ def gumbel_table() -> NDArray[np.float32]:
     return table
 
 
-class _Parameters(NamedTuple):
-    """Of each slot, one entry a slot."""
-
-    temperature: Tensor
-    top_p: Tensor  # infinite where all are kept
-    top_k: Tensor  # 0 where all are kept
-    key: Tensor  # [slots, 2]: seed, image
-
-
 class TorchSampler:
     """Draws for slots 0 … n-1. ``codes`` is the size of the codebook.
 
@@ -58,13 +53,15 @@ class TorchSampler:
     def __init__(self, slots: int, codes: int, device: Device) -> None:
         self._device, self._codes = device, codes
 
-        def floats() -> Tensor:
-            return torch.ones(slots, dtype=torch.float32, device=device.torch)
-
-        def integers(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.int64, device=device.torch)
-
-        self._parameters = _Parameters(floats(), floats(), integers(slots), integers(slots, 2))
+        # Each parameter of each slot, in places that stay; top_p is infinite and top_k 0 where all
+        # codes are kept.
+        self._parameters = {
+            parameter.name: torch.ones(slots, dtype=DTYPES[type(parameter.default)]).to(
+                device.torch
+            )
+            for parameter in fields(Sampling)
+        }
+        self._key = torch.zeros((slots, 2), dtype=torch.int64, device=device.torch)  # seed, image
         self._to_be_sorted = np.zeros(slots, np.bool_)
         self._all_codes = torch.arange(codes, device=device.torch)
         self._table = torch.empty(1 << NOISE_BITS, dtype=torch.float32, device=device.torch)
@@ -75,23 +72,24 @@ class TorchSampler:
         sampling = request.sampling
         top_k = sampling.top_k if 0 < sampling.top_k < self._codes else 0
         top_p = sampling.top_p if sampling.top_p < 1.0 else np.inf
-        values: tuple[NDArray[np.generic], ...] = (
-            np.array(sampling.temperature, np.float32),
-            np.array(top_p, np.float32),
-            np.array(top_k, np.int64),
-            np.array([request.seed, request.image], np.int64),
-        )
-        for value, tensor in zip(values, self._parameters, strict=True):
-            self._device.upload(value, tensor[slot])
+        for name, value in (asdict(sampling) | {"top_k": top_k, "top_p": top_p}).items():
+            tensor = self._parameters[name]
+            self._device.upload(np.array(value, NUMPY[tensor.dtype]), tensor[slot])
+        self._device.upload(np.array([request.seed, request.image], np.int64), self._key[slot])
         self._to_be_sorted[slot] = top_k > LARGEST_QUICK_TOP_K or sampling.top_p < 1.0
 
+    @property
+    def guidance(self) -> Tensor:
+        """Of each slot, [slots] float32."""
+        return self._parameters["guidance"]
+
     def move(self, source: int, destination: int) -> None:
-        for tensor in self._parameters:
+        for tensor in (*self._parameters.values(), self._key):
             tensor[destination] = tensor[source]
         self._to_be_sorted[destination] = self._to_be_sorted[source]
 
     def must_sort(self, slots: int) -> bool:
-        """Whether one of slots 0 … slots - 1 asks for what `draw` can do with ``sort`` alone."""
+        """True if one of slots 0 … slots - 1 asks for what `draw` can do with ``sort`` alone."""
         return bool(self._to_be_sorted[:slots].any())
 
     def noise(self, positions: Tensor) -> Tensor:
@@ -100,7 +98,7 @@ class TorchSampler:
         place = positions[:, None].expand(rows, self._codes)
         codes = self._all_codes.expand(rows, -1)
         zeros = torch.zeros_like(codes)
-        key = self._parameters.key[:rows].T[:, :, None]  # [2, n, 1]
+        key = self._key[:rows].T[:, :, None]  # [2, n, 1]
         words = philox_torch(torch.stack([codes, place, zeros, zeros]), key)[0]
         return self._table[words >> (WORD_BITS - NOISE_BITS)]
 
@@ -110,10 +108,9 @@ class TorchSampler:
         Guided ``logits`` and ``noise`` are [n, codes] float32. Without ``sort``, `must_sort` must
         be False for all n.
         """
-        of = self._parameters
         kept = logits >= self._threshold(logits, sort)
         best = logits.amax(-1, keepdim=True)
-        scaled = (logits - best) / of.temperature[: len(logits), None]
+        scaled = (logits - best) / self._parameters["temperature"][: len(logits), None]
         if sort:
             kept = kept & self._in_top_p(scaled.masked_fill(~kept, NEVER))
         # Candidates alone compete; of equals the first wins, as in numpy.
@@ -122,7 +119,7 @@ class TorchSampler:
 
     def _threshold(self, logits: Tensor, sort: bool) -> Tensor:
         """The logit of the k-th best code of each slot, [n, 1]; -inf where all are kept."""
-        top_k = self._parameters.top_k[: len(logits), None]
+        top_k = self._parameters["top_k"][: len(logits), None]
         if sort:
             ordered = logits.sort(-1, descending=True).values
         else:
@@ -136,13 +133,13 @@ class TorchSampler:
         probabilities = ordered.exp()
         reached = probabilities.cumsum(-1) / probabilities.sum(-1, keepdim=True)
         kept = torch.ones_like(reached, dtype=torch.bool)
-        kept[:, 1:] = reached[:, :-1] < self._parameters.top_p[: len(scaled), None]
+        kept[:, 1:] = reached[:, :-1] < self._parameters["top_p"][: len(scaled), None]
         return torch.zeros_like(kept).scatter(1, order, kept)
 
     def _check_noise(self) -> None:
         """Against numpy on this very device: a picture's noise is part of its revision."""
         seed, image, position = 0xFFFF_FFFF, 65_535, 4_095
-        self._device.upload(np.array([seed, image], np.int64), self._parameters.key[0])
+        self._device.upload(np.array([seed, image], np.int64), self._key[0])
         place = torch.full((1,), position, dtype=torch.int64, device=self._device.torch)
         expected = gumbel(noise_words(seed, image, position, np.arange(self._codes)))
         if not np.array_equal(self.noise(place)[0].cpu().numpy(), expected):

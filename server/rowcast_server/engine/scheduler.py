@@ -14,11 +14,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..errors import QueueFull
+
 Item = TypeVar("Item")
-
-
-class QueueFull(Exception):
-    """The waiting list is at its bound; try again later."""
 
 
 @dataclass(frozen=True)

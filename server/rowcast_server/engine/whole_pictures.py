@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, RowDrawn
-from rowcast_server.models.loading import Transformer
-from rowcast_server.models.text import unconditional_ids
-
-UNCONDITIONAL: Final = tuple(int(token) for token in unconditional_ids())
-
-
-def text_of(model: Transformer, prompt: str) -> tuple[int, ...]:
-    """The text ids of a prompt, as requests carry them."""
-    return tuple(int(token) for token in model.tokenizer.encode(prompt).ids)
+from .engine import Engine
+from .request import PictureRequest, RowDrawn
 
 
 def draw_together(

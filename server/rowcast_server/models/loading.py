@@ -13,23 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rowcast.messages import REVISION_BYTES
-
-from ..engine.request import Sampling
-from ..engine.runner import Grid
-from ..engine.sampling import SAMPLER_VERSION
 from ..errors import ModelError
+from ..network.facts import Grid, Network, Sampling
 from ..network.tensors import Tensors
 from . import hub
 from .checkpoints import open_checkpoint
-from .client_files import ClientFile, Detokenizer, file_sha256
+from .client_files import ClientFile, Detokenizer
 from .detokenizers import detokenizer_of
 from .flax_names import encoder_and_decoder, is_flax
+from .revision import revision_of
 from .shapes import check_transformer
 from .sources import ModelFiles, find
 from .text import TextTokenizer
 
-__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer", "revision_in"]
+__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer"]
 
 # The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
 # ids beyond are never drawn.
@@ -38,17 +35,20 @@ DALLE_SAMPLING: Final = Sampling(temperature=1.0, top_k=256, top_p=1.0, guidance
 
 
 @dataclass(frozen=True)
-class Transformer:
-    """What tokens are drawn with. Weights become float32 as they are read."""
+class Transformer(Network):
+    """A network with its name, its tokenizer and its defaults; weights become float32 as read."""
 
-    name: str
     encoder: Tensors
     decoder: Tensors
-    tokenizer: TextTokenizer
-    grid: Grid
-    sampling: Sampling
     digest: bytes  # over the weights, whatever files they came from
-    revision: bytes  # 8 bytes over weights, vocabulary, start token and sampler, in float32
+    name: str
+    tokenizer: TextTokenizer
+    sampling: Sampling
+    revision: bytes  # in float32 (revision.py)
+
+    def text_ids(self, prompt: str) -> tuple[int, ...]:
+        """The text ids of a prompt [64], as requests carry them."""
+        return tuple(self.tokenizer.encode(prompt).ids.tolist())
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
         grid=grid,
         sampling=sampling,
         digest=digest,
-        revision=_revision(files, digest, grid),
+        revision=revision_of(digest, files.vocabulary, files.merges, grid.start_token),
     )
 
 
@@ -176,18 +176,3 @@ def _check_detokenizer(transformer: Transformer, detokenizer: Detokenizer) -> No
             f"{detokenizer.path} paints {detokenizer.codebook_size} codes, but "
             f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
         )
-
-
-def _revision(files: ModelFiles, digest: bytes, grid: Grid) -> bytes:
-    revision = hashlib.sha256(f"sampler {SAMPLER_VERSION} start {grid.start_token}".encode())
-    for part in (digest, file_sha256(files.vocabulary), file_sha256(files.merges)):
-        revision.update(part)
-    return revision.digest()[:REVISION_BYTES]
-
-
-def revision_in(variant: str, revision: bytes) -> bytes:
-    """The revision of a model in a variant (see `Placement.variant`) other than float32: with its
-    other logits it draws other pictures."""
-    if variant == "float32":
-        return revision
-    return hashlib.sha256(revision + variant.encode()).digest()[:REVISION_BYTES]

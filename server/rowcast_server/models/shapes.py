@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..errors import ModelError
-from ..network.graph_builder import HEAD_WIDTH
+from ..network.facts import HEAD_WIDTH, TEXT_POSITIONS
 from ..network.tensors import Tensors
-from .text import TEXT_POSITIONS
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ import emoji
 import numpy as np
 import numpy.typing as npt
 
-TEXT_POSITIONS = 64
-START, PAD, END, UNKNOWN = 0, 1, 2, 3
+from ..network.facts import END, PAD, START, TEXT_POSITIONS, UNKNOWN
+
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, in every vocabulary
 WORD_START = "Ġ"
 
@@ -53,13 +53,6 @@ def _emoji_spelled_out(text: str) -> str:
 def normalise(text: str) -> str:
     """Lower-case ASCII with emoji spelled out; other characters are dropped."""
     return _emoji_spelled_out(text).lower().encode("ascii", errors="ignore").decode()
-
-
-def unconditional_ids() -> Ids:
-    """The stream without a prompt, the other half of guidance: `<s> </s>` and padding, [64]."""
-    ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
-    ids[:2] = START, END
-    return ids
 
 
 class TextTokenizer:

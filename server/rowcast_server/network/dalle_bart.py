@@ -11,7 +11,6 @@ It must not know about guidance, sampling, files or requests.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, cast
@@ -20,41 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEAD_WIDTH = 64
-TEXT_POSITIONS = 64
-IMAGE_POSITIONS = 256
-PAD = 1  # text id of padding: masked out of every attention
-
-
-@dataclass(frozen=True)
-class TransformerShape:
-    """The sizes of an encoder or a decoder. `outputs` is the width of `lm_head`, decoder only."""
-
-    vocabulary: int
-    positions: int
-    width: int
-    glu_width: int
-    layers: int
-    outputs: int = 0
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor]) -> TransformerShape:
-        """Read the sizes off the tensors.
-
-        Raises KeyError where a key is missing, ValueError where the width is not whole heads.
-        """
-        vocabulary, width = state["embed_tokens.weight"].shape
-        if width % HEAD_WIDTH:
-            raise ValueError(f"width {width} is not a multiple of the head width {HEAD_WIDTH}")
-        numbers = [re.match(r"layers\.(\d+)\.", key) for key in state]
-        return cls(
-            vocabulary=int(vocabulary),
-            positions=int(state["embed_positions.weight"].shape[0]),
-            width=int(width),
-            glu_width=int(state["layers.0.glu.fc0.weight"].shape[0]),
-            layers=max(int(number.group(1)) + 1 for number in numbers if number),
-            outputs=int(state["lm_head.weight"].shape[0]) if "lm_head.weight" in state else 0,
-        )
+from .facts import HEAD_WIDTH, PAD, TransformerShape
 
 
 class Attention(nn.Module):
@@ -193,7 +158,7 @@ class _Transformer(nn.Module):
 
         Raises KeyError or RuntimeError if other keys are missing, unknown or of unfitting shapes.
         """
-        module = cls(TransformerShape.from_state_dict(state))
+        module = cls(TransformerShape.of(state))
         complete = {key: value.float() for key, value in state.items()}
         for name, part in module.named_modules():
             if isinstance(part, nn.LayerNorm) and f"{name}.bias" in complete:

@@ -13,16 +13,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from .cache_kind import CacheKind
-from .graph_builder import (
-    HEAD_WIDTH,
-    Graph,
-    Store,
-    Weights,
-    floats,
-    layer_count,
-    store_inside,
-)
+from .facts import HEAD_WIDTH, CacheKind, Weights, layer_count
+from .graph_builder import Graph, Store, floats, store_inside
 from .self_attention import ATTENTIONS, STREAMS, Window
 from .tensors import shape_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .graph_builder import Weights
+from .facts import Weights
 from .tensors import (
     Array,
     as_stored,

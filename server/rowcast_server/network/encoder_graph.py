@@ -6,22 +6,11 @@ weights; a head is 64 wide in every checkpoint of the family.
 
 from __future__ import annotations
 
-from typing import Final
-
 import onnx
 from onnx import TensorProto, helper
 
-from .graph_builder import (
-    HEAD_WIDTH,
-    Graph,
-    Store,
-    Weights,
-    floats,
-    layer_count,
-    store_inside,
-)
-
-PAD_TOKEN: Final = 1
+from .facts import HEAD_WIDTH, PAD, Weights, layer_count
+from .graph_builder import Graph, Store, floats, store_inside
 
 
 def encoder_graph(
@@ -36,7 +25,7 @@ def encoder_graph(
     """
     graph = Graph(encoder, store)
     tokens = 0  # in a Reshape: as the input has them
-    not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD_TOKEN)))
+    not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD)))
     bias = graph.masked_bias(graph.op("Unsqueeze", not_pad, graph.integers(1, 2)))
     graph.op("Unsqueeze", bias, graph.integers(1, 2), output="bias")
     x = graph.op("Gather", graph.table("embed_tokens.weight"), "text_ids")

@@ -7,7 +7,7 @@ family. Knows nothing of what the blocks are put together to (encoder_graph.py, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from .facts import HEAD_WIDTH, LAYER_NORM_EPSILON, Weights
 from .int8 import (
     BITS,
     BLOCK,
@@ -23,13 +24,10 @@ from .int8 import (
 )
 from .tensors import Array, as_stored, shape_of
 
-HEAD_WIDTH: Final = 64
-LAYER_NORM_EPSILON: Final = 1e-5
 MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
 OPSET: Final = 24  # the first with TensorScatter
 MICROSOFT: Final = "com.microsoft"  # ONNX Runtime's own operators
 
-Weights = Mapping[str, NDArray[np.floating]]
 # Makes the initializer of this name, dtype and shape from an array that is read when needed.
 Store = Callable[[str, DTypeLike, tuple[int, ...], Callable[[], Array]], TensorProto]
 
@@ -39,10 +37,6 @@ def store_inside(
 ) -> TensorProto:
     """The values inside the model: simple, and all in memory (see graph_files.py for the other)."""
     return numpy_helper.from_array(np.ascontiguousarray(read(), dtype), name)
-
-
-def layer_count(weights: Weights) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
 
 
 class Graph:
@@ -71,7 +65,7 @@ class Graph:
 
     @property
     def width(self) -> int:
-        """Of what layers add to."""
+        """Width of the residual stream."""
         return shape_of(self.weights, "embed_positions.weight")[1]
 
     def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:

@@ -20,10 +20,10 @@ from rowcast.cache import default_cache
 
 from ..errors import ModelError
 from ..kept_folders import cached_folder
-from .cache_kind import CacheKind
 from .decoder_graph import decoder_step_graph
 from .encoder_graph import encoder_graph
-from .graph_builder import Store, Weights, store_inside
+from .facts import CacheKind, Network
+from .graph_builder import Store, store_inside
 from .tensors import Array, blocks, shape_of
 
 LARGE_BYTES: Final = 256 << 20  # of float32 weights; a protobuf ends at 2 GiB
@@ -36,26 +36,19 @@ Graph = Callable[[Store], onnx.ModelProto]
 Source = bytes | str  # what onnxruntime.InferenceSession takes: a model, or the path of one
 
 
-def graph_sources(
-    encoder: Weights,
-    decoder: Weights,
-    codebook_size: int,
-    digest: bytes | None,
-    int8: bool,
-    cache: CacheKind,
-) -> tuple[Source, Source]:
-    """The encoder's graph and the decoder step's, whose matrices may be in eight bits, with caches
-    of a kind.
+def graph_sources(network: Network, cache: CacheKind, int8: bool = False) -> tuple[Source, Source]:
+    """The encoder's graph and the decoder step's, with caches of a kind; with ``int8`` the step's
+    matrices are in eight bits.
 
-    ``digest`` stands for the weights in the cache folder; without one, all is kept in memory.
-    Raises ModelError where that folder cannot be written.
+    Raises ModelError where the folder for a large model's graphs cannot be written.
     """
+    encoder, decoder, digest = network.encoder, network.decoder, network.digest
 
     def encode(store: Store) -> onnx.ModelProto:
         return encoder_graph(encoder, decoder, store)
 
     def step(store: Store) -> onnx.ModelProto:
-        return decoder_step_graph(decoder, codebook_size, cache, store, int8)
+        return decoder_step_graph(decoder, network.grid.codebook_size, cache, store, int8)
 
     if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
         return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()

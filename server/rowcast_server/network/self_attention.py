@@ -18,13 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ValueInfoProto
 
-from .cache_kind import CacheKind
-from .graph_builder import (
-    HEAD_WIDTH,
-    MICROSOFT,
-    Graph,
-    floats,
-)
+from .facts import HEAD_WIDTH, CacheKind
+from .graph_builder import MICROSOFT, Graph, floats
 from .tensors import as_stored
 
 STREAMS: Final = 2  # of a picture: with its text, and without

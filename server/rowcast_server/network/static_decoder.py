@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dalle_bart import HEAD_WIDTH, TEXT_POSITIONS
 from .device_weights import fill_from, read
-from .graph_builder import LAYER_NORM_EPSILON, Weights, layer_count
+from .facts import HEAD_WIDTH, LAYER_NORM_EPSILON, TEXT_POSITIONS, Weights, layer_count
 from .tensors import shape_of
 
 NEVER: Final = float("-inf")

@@ -8,11 +8,11 @@ import numpy as np
 import psutil
 import pytest
 from rowcast_server.engine.engine import Engine
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.facts import DEFAULT_CACHE, CacheKind, Sampling
 
 from tests.support.company import JOBS, jobs, trials
 from tests.support.tiny_model import tiny_model
@@ -28,18 +28,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def make_runner(
-    model: LoadedModel, draft_window: int = 1, cache: CacheKind | None = None
+    model: LoadedModel, draft_window: int = 1, cache: CacheKind = DEFAULT_CACHE
 ) -> OnnxRunner:
-    return OnnxRunner(
-        model.encoder,
-        model.decoder,
-        model.grid,
-        UNCONDITIONAL,
-        slots=JOBS - 2,  # so that some wait
-        threads=1,
-        cache=cache,
-        draft_window=draft_window,
-    )
+    slots = JOBS - 2  # so that some wait
+    return OnnxRunner(model, slots, threads=1, cache=cache, draft_window=draft_window)
 
 
 @pytest.mark.parametrize("cache", CacheKind)
@@ -47,7 +39,7 @@ def make_runner(
 def test_random_company_changes_no_id(
     model: LoadedModel, draft_window: int, cache: CacheKind
 ) -> None:
-    texts = [text_of(model, prompt) for prompt in PROMPTS]
+    texts = [model.text_ids(prompt) for prompt in PROMPTS]
     requests = jobs(texts, model.grid.rows, seed=1)
     plain = Engine(make_runner(model, cache=cache))
     alone = [draw_whole(plain, request) for request in requests]
@@ -57,7 +49,7 @@ def test_random_company_changes_no_id(
 
 
 def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> None:
-    texts = [text_of(model, prompt) for prompt in PROMPTS]
+    texts = [model.text_ids(prompt) for prompt in PROMPTS]
     for window in (1, 6):
         engine = Engine(make_runner(model, window))
         for request in jobs(texts, model.grid.rows, seed=2):
@@ -70,7 +62,7 @@ def test_a_prefix_of_any_number_of_rows_changes_no_id(model: LoadedModel) -> Non
 def test_a_prefix_longer_than_a_window_is_taken_up_by_drafting(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [text_of(model, prompt) for prompt in PROMPTS]
+    texts = [model.text_ids(prompt) for prompt in PROMPTS]
     request = jobs(texts, model.grid.rows, seed=2)[0]
     whole = draw_whole(Engine(make_runner(model)), request)
     for module in ("runner_onnx", "engine"):

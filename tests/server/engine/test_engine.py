@@ -13,10 +13,10 @@ from rowcast_server.engine.request import (
     PicturePlaced,
     PictureRequest,
     RowDrawn,
-    Sampling,
 )
-from rowcast_server.engine.runner import NOT_DRAWN, DrawnRow, Grid, PendingRow
-from rowcast_server.engine.scheduler import QueueFull
+from rowcast_server.engine.runner import NOT_DRAWN, DrawnRow, PendingRow
+from rowcast_server.errors import QueueFull
+from rowcast_server.network.facts import Grid, Sampling
 
 GRID = Grid(rows=3, cols=2, codebook_size=50, start_token=50)
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, guidance=1.0)

@@ -12,9 +12,8 @@ import torch
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import EngineEvent, PictureEnded, PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.network.cache_kind import CacheKind
+from rowcast_server.network.facts import CacheKind
 
 from tests.support.drawing import (
     JOBS,
@@ -49,16 +48,7 @@ def runner(model: LoadedModel, cache: CacheKind) -> OnnxRunner:
 def make_runner(
     model: LoadedModel, cache: CacheKind, slots: int = JOBS, **options: Any
 ) -> OnnxRunner:
-    return OnnxRunner(
-        model.encoder,
-        model.decoder,
-        model.grid,
-        UNCONDITIONAL,
-        slots,
-        threads=2,
-        cache=cache,
-        **options,
-    )
+    return OnnxRunner(model, slots, threads=2, cache=cache, **options)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 16.0])
@@ -69,7 +59,7 @@ def test_every_step_agrees_with_the_torch_reference(
     random = np.random.default_rng(0)
     drawn = random.integers(0, model.grid.codebook_size, model.grid.tokens - 1)
     tokens = np.concatenate([[model.grid.start_token], drawn])
-    prompt = text_of(model, "a red house and a blue boat")
+    prompt = model.text_ids("a red house and a blue boat")
     expected = reference_logits(model, prompt, tokens, guidance)
     runner.open(0, text_request(prompt, guidance=guidance))
     worst = 0.0
@@ -132,10 +122,10 @@ def test_drafting_changes_no_id(
 def test_int8_weights_draw_nearly_the_same_logits_in_any_company(
     model: LoadedModel, cache: CacheKind, runner: OnnxRunner
 ) -> None:
-    small = make_runner(model, cache, int8=True)
+    small = make_runner(model, cache, dtype="int8")
     for each in (runner, small):
         for slot in range(JOBS):
-            each.open(slot, text_request(text_of(model, "a red house"), guidance=1.0))
+            each.open(slot, text_request(model.text_ids("a red house"), guidance=1.0))
     first, start = np.zeros(JOBS, np.int64), np.full(JOBS, model.grid.start_token)
     exact, together = (each.logits(start, first) for each in (runner, small))
     assert np.abs(together - exact).max() < 0.1 * exact.std()
@@ -150,11 +140,11 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
     drawn = np.random.default_rng(3).integers(0, model.grid.codebook_size, 15)
     tokens = np.concatenate([[model.grid.start_token], drawn])
     stepped, filled = make_runner(model, cache, slots=1), make_runner(model, cache, slots=3)
-    stepped.open(0, text_request(text_of(model, "a red house")))
+    stepped.open(0, text_request(model.text_ids("a red house")))
     for position in range(15):
         stepped.logits(tokens[position : position + 1], np.array([position]))
     for slot in range(3):
-        prompt = text_of(model, "a red house" if slot == 1 else "the sea")
+        prompt = model.text_ids("a red house" if slot == 1 else "the sea")
         filled.open(slot, text_request(prompt, drawn))
     first = 0
     for size in sizes:
@@ -167,7 +157,7 @@ def test_a_window_of_given_tokens_leaves_the_bits_of_single_steps(
 
 def test_logits_have_the_same_bits_in_any_company(model: LoadedModel, runner: OnnxRunner) -> None:
     for slot in range(JOBS):
-        prompt = text_of(model, "a red house" if slot == 0 else "the sea at night")
+        prompt = model.text_ids("a red house" if slot == 0 else "the sea at night")
         runner.open(slot, text_request(prompt))
     seen = set()
     for company in range(1, JOBS + 1):
@@ -188,7 +178,7 @@ def test_at_minis_width_too_bits_do_not_depend_on_company(
 ) -> None:
     runner = make_runner(wide, cache, slots=34)
     tokens = np.random.default_rng(4).integers(0, wide.grid.codebook_size, (34, 2))
-    prompts = [text_of(wide, prompt) for prompt in ("a red house", "the sea at night")]
+    prompts = [wide.text_ids(prompt) for prompt in ("a red house", "the sea at night")]
     seen = set()
     for company in (1, 2, 8, 9, 16, 17, 34):
         for slot in range(company):
@@ -206,7 +196,7 @@ def test_at_minis_width_too_a_window_leaves_the_bits_of_steps(
     tokens = np.random.default_rng(5).integers(0, wide.grid.codebook_size, 16)
     stepped, filled = (make_runner(wide, cache, slots=1) for _ in range(2))
     for each in (stepped, filled):
-        each.open(0, text_request(text_of(wide, "a red house"), tokens[1:]))
+        each.open(0, text_request(wide.text_ids("a red house"), tokens[1:]))
     filled._ids[0, 0] = tokens[0]
     filled.fill(0, 0, size)
     for position in range(size):
@@ -217,9 +207,9 @@ def test_at_minis_width_too_a_window_leaves_the_bits_of_steps(
 
 def test_a_moved_slot_draws_on_where_it_was(model: LoadedModel, cache: CacheKind) -> None:
     runner = make_runner(model, cache, slots=2)
-    prompt = text_of(model, "a tree")
+    prompt = model.text_ids("a tree")
     for slot in (0, 1):
-        runner.open(slot, text_request(prompt if slot else text_of(model, "the sea")))
+        runner.open(slot, text_request(prompt if slot else model.text_ids("the sea")))
     first = np.array([model.grid.start_token] * 2)
     runner.logits(first, np.array([0, 0]))
     expected = runner.logits(np.array([5, 6]), np.array([1, 1]))[1].copy()
@@ -232,11 +222,11 @@ def test_more_texts_than_are_remembered_are_encoded_again(
 ) -> None:
     runner = make_runner(model, cache, slots=1)
     first = np.array([model.grid.start_token])
-    runner.open(0, text_request(text_of(model, "a red house")))
+    runner.open(0, text_request(model.text_ids("a red house")))
     expected = runner.logits(first, np.array([0])).copy()
     for number in range(70):
         runner.open(0, text_request((0, number % 9 + 4, number // 9 + 4, 2, *[1] * 60)))
-    runner.open(0, text_request(text_of(model, "a red house")))
+    runner.open(0, text_request(model.text_ids("a red house")))
     assert (runner.logits(first, np.array([0])) == expected).all()
 
 

@@ -15,9 +15,8 @@ from rowcast_server.engine.request import Ending, PictureEnded, PictureRequest, 
 from rowcast_server.engine.runner import NOT_DRAWN, Runner
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
-from rowcast_server.engine.whole_pictures import UNCONDITIONAL, text_of
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.network.graph_builder import Weights
+from rowcast_server.network.facts import Network, Weights
 
 from tests.support.drawing import (
     draw_all,
@@ -43,23 +42,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 def make_runner(
     model: LoadedModel,
     slots: int = SLOTS,
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
     *,
     device: Device | None = None,
     buckets: Sequence[int] | None = None,
-    encoder: Weights | None = None,
-    decoder: Weights | None = None,
+    **weights: Weights,
 ) -> TorchRunner:
-    return TorchRunner(
-        encoder or model.encoder,
-        decoder or model.decoder,
-        model.grid,
-        UNCONDITIONAL,
-        slots,
-        device or Device("cpu"),
-        dtype,
-        buckets,
-    )
+    parts = {"encoder": model.encoder, "decoder": model.decoder, **weights}
+    network = Network(**parts, grid=model.grid, digest=None)
+    return TorchRunner(network, slots, device or Device("cpu"), dtype, buckets)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +66,7 @@ def one_shape(model: LoadedModel) -> TorchRunner:
 
 @pytest.fixture(scope="module")
 def by_onnx(model: LoadedModel) -> OnnxRunner:
-    return OnnxRunner(model.encoder, model.decoder, model.grid, UNCONDITIONAL, SLOTS, threads=1)
+    return OnnxRunner(model, SLOTS, threads=1)
 
 
 def random_tokens(model: LoadedModel) -> NDArray[np.int64]:
@@ -88,7 +79,7 @@ def random_tokens(model: LoadedModel) -> NDArray[np.int64]:
 def test_every_step_agrees_with_the_slow_reference(
     model: LoadedModel, runner: TorchRunner, guidance: float
 ) -> None:
-    tokens, prompt = random_tokens(model), text_of(model, "a red house and a blue boat")
+    tokens, prompt = random_tokens(model), model.text_ids("a red house and a blue boat")
     expected = reference_logits(model, prompt, tokens, guidance)
     runner.open(0, text_request(prompt, guidance=guidance))
     for position, token in enumerate(tokens):
@@ -130,7 +121,7 @@ def test_in_one_bucket_ids_are_the_same_alone_and_in_company(
 def test_in_one_bucket_logits_have_the_same_bits_in_any_slot_and_company(
     model: LoadedModel, one_shape: TorchRunner
 ) -> None:
-    prompts = {True: text_of(model, "a red house"), False: text_of(model, "the sea at night")}
+    prompts = {True: model.text_ids("a red house"), False: model.text_ids("the sea at night")}
     seen = set()
     for mine in range(SLOTS):
         for company in (mine + 1, SLOTS):
@@ -146,7 +137,7 @@ def test_between_buckets_logits_differ_by_rounding_alone(
     model: LoadedModel, runner: TorchRunner
 ) -> None:
     for slot in range(SLOTS):
-        runner.open(slot, text_request(text_of(model, "a red house" if slot == 0 else "the sea")))
+        runner.open(slot, text_request(model.text_ids("a red house" if slot == 0 else "the sea")))
     alone, *together = (
         runner.logits(np.full(n, 3), np.zeros(n, np.int64))[0] for n in range(1, SLOTS + 1)
     )
@@ -189,13 +180,13 @@ def test_at_given_positions_a_step_draws_nothing(model: LoadedModel, runner: Tor
 def test_a_window_of_given_tokens_leaves_what_single_steps_do_up_to_rounding(
     model: LoadedModel, sizes: tuple[int, ...]
 ) -> None:
-    tokens, prompt = random_tokens(model), text_of(model, "a red house")
+    tokens, prompt = random_tokens(model), model.text_ids("a red house")
     stepped, filled = make_runner(model, slots=1), make_runner(model, slots=3)
     stepped.open(0, text_request(prompt))
     for position in range(15):
         stepped.logits(tokens[position : position + 1], np.array([position]))
     for slot in range(3):
-        ours = prompt if slot == 1 else text_of(model, "the sea")
+        ours = prompt if slot == 1 else model.text_ids("the sea")
         filled.open(slot, text_request(ours, tokens[1:]))
     first = 0
     for size in sizes:
@@ -256,7 +247,7 @@ def poisoned(model: LoadedModel) -> tuple[TorchRunner, PictureRequest]:
     embedding[model.tokenizer.vocab["g"]] = np.nan
     encoder["embed_tokens.weight"] = embedding
     broken = make_runner(model, slots=2, buckets=(2,), encoder=encoder)
-    return broken, replace(requests(model)[1], text_ids=text_of(model, "night"))
+    return broken, replace(requests(model)[1], text_ids=model.text_ids("night"))
 
 
 def test_a_picture_of_nan_spoils_no_neighbour(
@@ -285,21 +276,19 @@ def test_a_picture_of_nan_leaves_nothing_in_its_slot(
     assert (ids_alone(runner, job) == before).all()
 
 
-@pytest.mark.parametrize(
-    ("dtype", "least"), [(torch.bfloat16, 0.9), (torch.float16, 0.97)], ids=["bfloat16", "float16"]
-)
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.9), ("float16", 0.97)])
 def test_half_the_bytes_and_mostly_the_same_best_code(
-    model: LoadedModel, runner: TorchRunner, dtype: torch.dtype, least: float
+    model: LoadedModel, runner: TorchRunner, dtype: str, least: float
 ) -> None:
     half = make_runner(model, dtype=dtype)
     memory = half._memory
-    assert {memory.keys.dtype, memory.values.dtype, memory.cross.dtype} == {dtype}
+    assert {memory.keys.dtype, memory.values.dtype, memory.cross.dtype} == {getattr(torch, dtype)}
     assert memory.keys.nbytes * 2 == runner._memory.keys.nbytes
     tokens = random_tokens(model)
     prompts = ["a red house", "a blue boat", "the sun", "moon over the sea"] * 2
     for each in (runner, half):
         for slot, prompt in enumerate(prompts):
-            each.open(slot, text_request(text_of(model, prompt)))
+            each.open(slot, text_request(model.text_ids(prompt)))
     same = 0
     for position, token in enumerate(tokens):
         fed = (np.full(SLOTS, token) + 11 * np.arange(SLOTS)) % model.grid.codebook_size
@@ -312,13 +301,13 @@ def test_half_the_bytes_and_mostly_the_same_best_code(
 
 
 def test_a_picture_in_bfloat16_is_whole(model: LoadedModel) -> None:
-    ids = ids_alone(make_runner(model, slots=2, dtype=torch.bfloat16), requests(model)[1])
+    ids = ids_alone(make_runner(model, slots=2, dtype="bfloat16"), requests(model)[1])
     assert ids.shape == (4, 4)
     assert ((ids >= 0) & (ids < model.grid.codebook_size)).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_prepared_steps_draw_by_their_tensors_alone(model: LoadedModel, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_prepared_steps_draw_by_their_tensors_alone(model: LoadedModel, dtype: str) -> None:
     """As a CUDA graph does: of a step, nothing in Python runs again, and nothing waits."""
     eager: Runner = make_runner(model, slots=4, dtype=dtype)
     replayed: Runner = make_runner(model, slots=4, dtype=dtype, device=ReplayedDevice("cpu"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner import NOT_DRAWN
 from rowcast_server.engine.sampling import candidates, draw
+from rowcast_server.network.facts import Sampling
 
 LOGITS = np.array([0.0, 3.0, 1.0, 3.0, 2.0, -1.0], np.float32)
 OPEN = Sampling(temperature=1.0, top_k=0, top_p=1.0)

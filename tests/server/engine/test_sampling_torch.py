@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rowcast.errors import RowcastError
 from rowcast_server.engine.devices_torch import Device
 from rowcast_server.engine.noise import gumbel, noise_words
-from rowcast_server.engine.request import PictureRequest, Sampling
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner import NOT_DRAWN
 from rowcast_server.engine.sampling import draw
 from rowcast_server.engine.sampling_torch import (
@@ -17,6 +17,7 @@ from rowcast_server.engine.sampling_torch import (
     TorchSampler,
     gumbel_table,
 )
+from rowcast_server.network.facts import Sampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from rowcast_server.engine.scheduler import Move, QueueFull, Scheduler
+from rowcast_server.engine.scheduler import Move, Scheduler
+from rowcast_server.errors import QueueFull
 
 
 def test_items_of_one_client_go_in_their_order() -> None:

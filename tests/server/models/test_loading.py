@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from rowcast_server.models.loading import ModelError, load
+from rowcast_server.errors import ModelError
+from rowcast_server.models.loading import load
 
 from tests.support.checkpoints import (
     CODES,

@@ -9,15 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rowcast_server.models.text import (
-    END,
-    PAD,
-    SPECIAL_TOKENS,
-    START,
-    UNKNOWN,
-    TextTokenizer,
-    unconditional_ids,
-)
+from rowcast_server.models.text import SPECIAL_TOKENS, TextTokenizer
+from rowcast_server.network.facts import END, PAD, START, UNCONDITIONAL, UNKNOWN
 
 MERGES = [("Ġ", "s"), ("e", "a"), ("Ġs", "ea"), ("r", "e"), ("re", "d"), ("Ġ", "red")]
 PIECES = [*SPECIAL_TOKENS, "Ġ", "s", "e", "a", "r", "d", *("".join(pair) for pair in MERGES)]
@@ -74,7 +67,7 @@ def test_long_text_is_cut_and_says_so(tokenizer: TextTokenizer) -> None:
 
 
 def test_the_unconditional_stream_is_the_empty_prompt(tokenizer: TextTokenizer) -> None:
-    assert np.array_equal(unconditional_ids(), tokenizer.encode("").ids)
+    assert tokenizer.encode("").ids.tolist() == list(UNCONDITIONAL)
 
 
 def test_files_are_read_with_and_without_a_version_line(tmp_path: Path) -> None:

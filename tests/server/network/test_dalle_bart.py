@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rowcast_server.network.dalle_bart import (
-    DalleBartDecoder,
-    DalleBartEncoder,
-    TransformerShape,
-    text_mask,
-)
+from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder, text_mask
+from rowcast_server.network.facts import TransformerShape
 from torch import Tensor
 
 ENCODER = TransformerShape(vocabulary=50, positions=64, width=128, glu_width=96, layers=2)
@@ -38,8 +34,8 @@ def text() -> Tensor:
 def test_sizes_follow_from_the_state_dict(
     modules: tuple[DalleBartEncoder, DalleBartDecoder],
 ) -> None:
-    assert TransformerShape.from_state_dict(modules[0].state_dict()) == ENCODER
-    assert TransformerShape.from_state_dict(modules[1].state_dict()) == DECODER
+    assert TransformerShape.of(modules[0].state_dict()) == ENCODER
+    assert TransformerShape.of(modules[1].state_dict()) == DECODER
 
 
 @torch.no_grad()
@@ -107,4 +103,4 @@ def test_absent_norm_scales_are_one(modules: tuple[DalleBartEncoder, DalleBartDe
 def test_a_width_of_broken_heads_is_refused() -> None:
     shape = TransformerShape(vocabulary=9, positions=8, width=96, glu_width=8, layers=1)
     with pytest.raises(ValueError, match="96"):
-        TransformerShape.from_state_dict(DalleBartEncoder(shape).state_dict())
+        TransformerShape.of(DalleBartEncoder(shape).state_dict())

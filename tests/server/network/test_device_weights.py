@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rowcast_server.network.dalle_bart import DalleBartEncoder, TransformerShape
+from rowcast_server.network.dalle_bart import DalleBartEncoder
 from rowcast_server.network.device_weights import fill_from, load_module, read
+from rowcast_server.network.facts import TransformerShape
 from rowcast_server.network.tensors import BLOCK_BYTES, StoredTensor, Tensors
 
 CPU = torch.device("cpu")

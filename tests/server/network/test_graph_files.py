@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,10 @@ import pytest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import LoadedModel, load
-from rowcast_server.models.text import unconditional_ids
 from rowcast_server.network import graph_files
 
 from tests.support.checkpoints import write_min_dalle_folder, write_safetensors_folder
 from tests.support.requests import text_request
-
-UNCONDITIONAL = tuple(unconditional_ids().tolist())
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +26,9 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def logits(model: LoadedModel, digest: bytes | None) -> bytes:
     """Eight steps of two pictures, bit by bit."""
-    runner = OnnxRunner(
-        model.encoder, model.decoder, model.grid, UNCONDITIONAL, slots=2, threads=1, digest=digest
-    )
+    runner = OnnxRunner(replace(model, digest=digest), slots=2, threads=1)
     for slot, prompt in enumerate(("a red house", "the moon at night")):
-        runner.open(slot, text_request(tuple(model.tokenizer.encode(prompt).ids.tolist())))
+        runner.open(slot, text_request(model.text_ids(prompt)))
     drawn = [
         runner.logits(np.array([token, 90 - token]), np.array([token, token])).copy()
         for token in range(8)

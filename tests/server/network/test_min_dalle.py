@@ -15,7 +15,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from rowcast_server.models.text import END, TextTokenizer
+from rowcast_server.models.text import TextTokenizer
+from rowcast_server.network.facts import END
 
 from tests.support.agreement import measure
 from tests.support.peer import MINI, TEXT_TOKENS, Sizes, make_vocabulary, write_min_dalle
