@@ -1,5 +1,6 @@
-"""Detokenizers for clients: a VQGAN decoder out of a checkpoint file, into a verified ONNX file.
+"""Exporter of VQGAN decoders: from a checkpoint file to verified ONNX files for clients.
 
-The exporter imports nothing else of ours. It meets the client only in the ONNX file and in the
-metadata inside that file, which ``export.py`` describes.
+Of the client it imports the base of the errors and the writer of whole files, nothing that computes
+a pixel: the two meet only in the ONNX file and in its metadata (``detokenizer_file.py``), so each
+checks the other.
 """

@@ -1,4 +1,4 @@
-"""``rowcast export``: a checkpoint in, verified detokenizer files, a palette and a manifest out.
+"""The command ``rowcast export``: a checkpoint in, verified files and a manifest out.
 
 Torch and onnx are imported only after the command line has been understood, so that ``--help`` is
 instant and a missing extra gets a sentence instead of a traceback.
@@ -20,9 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .distill_command import (
     EXAMPLES,
+    Teaching,
     add_distill_options,
     check_distill_options,
-    run_folder,
+    read_teaching,
     teach,
 )
 from .errors import ExportError, TooCoarse, VerificationFailed
@@ -76,13 +77,14 @@ def export(arguments: list[str]) -> int:
     """Turn a VQGAN's decoder into verified ONNX files.
 
     Takes the words after ``rowcast export``; returns 0 when done, 130 after Ctrl-C. Raises
-    RowcastError, whose text says that nothing was written, and SystemExit as argparse does.
+    RowcastError, having written nothing, and SystemExit as argparse does.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     check_distill_options(parser, options)
+    teaching = read_teaching(options)
     try:
-        exported = _run(options)
+        exported = _run(options, teaching)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
@@ -91,9 +93,9 @@ def export(arguments: list[str]) -> int:
         ) from error
     except KeyboardInterrupt:
         print("rowcast export: stopped; nothing was written", file=sys.stderr)
-        if options.distill is not None:
-            run = run_folder(options)
-            print(f"the training is kept in {run}: the same command goes on", file=sys.stderr)
+        if teaching is not None:
+            kept = f"the training is kept in {teaching.run}: the same command goes on"
+            print(kept, file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -109,8 +111,8 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> list[Exported]:
-    """Read, settle, export. Raises RowcastError, ImportError or OSError."""
+def _run(options: argparse.Namespace, teaching: Teaching | None) -> list[Exported]:
+    """Read the checkpoint, export it. Raises RowcastError, ImportError or OSError."""
     import torch
 
     from . import formats
@@ -131,8 +133,8 @@ def _run(options: argparse.Namespace) -> list[Exported]:
     )
     with _progress() as show:
         taught = None
-        if options.distill is not None:
-            taught = teach(checkpoint, settings, options, show)
+        if teaching is not None:
+            taught = teach(checkpoint, settings, teaching, show)
         return export_detokenizer(
             checkpoint,
             options.output,
@@ -147,7 +149,7 @@ def _run(options: argparse.Namespace) -> list[Exported]:
 
 
 def _find_postcard() -> Path:
-    """The embedded model's decoder, where the server package lies; the package is not imported."""
+    """Path of the embedded model's checkpoint inside the server package, which is not imported."""
     spec = importlib.util.find_spec("rowcast_server")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
@@ -237,7 +239,7 @@ def _parse_threads(text: str) -> int:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Report]:
-    """A bar on stderr while it is a terminal; it is gone when the work is done.
+    """Progress bar on stderr if that is a terminal; it is gone when the work is done.
 
     Elsewhere a line a minute, so that a log of a long training shows how it goes.
     """
@@ -266,7 +268,7 @@ def _progress() -> Iterator[Report]:
 
 
 def _report(exported: list[Exported]) -> None:
-    """What was written and what was measured, on stdout."""
+    """Print what was written and what was measured."""
     from .agreements import Agreement, Imitation, PreviewAgreement
 
     for file in exported:

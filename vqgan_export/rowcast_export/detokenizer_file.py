@@ -84,7 +84,7 @@ def describe(
 
 
 def with_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
-    """The bytes of the file."""
+    """Serialise the graph with its metadata: the bytes of the file."""
     onnx.helper.set_model_props(model, metadata)
     data: bytes = model.SerializeToString(deterministic=True)
     return data

@@ -1,4 +1,4 @@
-"""What ``rowcast export --distill`` adds to the command line, and to what it does.
+"""The options of ``rowcast export --distill``, and the training that they ask for.
 
 Torch is imported only after the command line has been understood. This module must not know how
 files are written.
@@ -7,11 +7,12 @@ files are written.
 from __future__ import annotations
 
 import argparse
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .distill.grids import read_grids
+from .distill.options import DistillOptions
 from .errors import DistillError
 from .settings import PRECISIONS, Settings, parse_precisions, reading
 
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from .formats import Checkpoint
     from .progress import Progress
 
-STEPS: Final = 20_000
-BATCH: Final = 8
-LEARNING_RATE: Final = 2e-3
-
+DEFAULTS: Final = DistillOptions()
 OPTIONS: Final = (
     "run",
     "preview_precision",
@@ -71,32 +69,34 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
         "--steps",
         metavar="N",
         type=reading(_parse_count),
-        default=STEPS,
-        help=f"steps of training (default: {STEPS}); given more later, a training goes on",
+        default=DEFAULTS.steps,
+        help=f"steps of training (default: {DEFAULTS.steps}); given more later, a training goes on",
     )
     group.add_argument(
         "--minutes",
         metavar="M",
         type=reading(_parse_positive),
-        default=math.inf,
+        default=DEFAULTS.minutes,
         help="minutes of training, if they end before the steps do (default: no limit)",
     )
     group.add_argument(
         "--batch",
         metavar="N",
         type=reading(_parse_count),
-        default=BATCH,
-        help=f"grids a step (default: {BATCH})",
+        default=DEFAULTS.batch,
+        help=f"grids a step (default: {DEFAULTS.batch})",
     )
     group.add_argument(
         "--learning-rate",
         metavar="R",
         type=reading(_parse_positive),
-        default=LEARNING_RATE,
-        help=f"at its highest (default: {LEARNING_RATE:g})",
+        default=DEFAULTS.learning_rate,
+        help=f"at its highest (default: {DEFAULTS.learning_rate:g})",
     )
     group.add_argument(
-        "--device", default="cpu", help="where to train: cpu (the default), cuda, cuda:1, mps"
+        "--device",
+        default=DEFAULTS.device,
+        help="where to train: cpu (the default), cuda, cuda:1, mps",
     )
 
 
@@ -107,38 +107,25 @@ def check_distill_options(parser: argparse.ArgumentParser, options: argparse.Nam
             parser.error(f"--{name.replace('_', '-')} goes with --distill")
 
 
-def run_folder(options: argparse.Namespace) -> Path:
-    """Where the training is kept."""
+@dataclass(frozen=True)
+class Teaching:
+    """The training that a command line asks for, kept in the folder ``run``."""
+
+    grids: Path
+    run: Path
+    precisions: tuple[str, ...]  # of the small decoder's files
+    options: DistillOptions
+
+
+def read_teaching(options: argparse.Namespace) -> Teaching | None:
+    """The training; None without --distill."""
+    if options.distill is None:
+        return None
     output: Path = options.output.resolve()
-    run: Path = options.run or output.with_name(f"{output.name}.distill")
-    return run
-
-
-def teach(
-    checkpoint: Checkpoint, settings: Settings, options: argparse.Namespace, on_progress: Progress
-) -> Taught:
-    """Train, or go on training, as the command line says.
-
-    Raises GridsError, DistillError, CheckpointError, OSError or KeyboardInterrupt.
-    """
-    import torch
-
-    from .building import build
-    from .distill.training import Distillation, DistillOptions
-    from .export import Taught
-    from .palette import make_palette
-
-    try:
-        torch.zeros(1, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
-        reason = str(error).partition("\n")[0]
-        raise DistillError(f"--device {options.device} cannot be used: {reason}") from error
-    module = build(checkpoint, settings)
-    distillation = Distillation(
-        module,
-        read_grids(options.distill, module.shape.codebook_size),
-        run_folder(options),
-        checkpoint.sha256,
+    return Teaching(
+        options.distill,
+        options.run or output.with_name(f"{output.name}.distill"),
+        options.preview_precision or options.precision,
         DistillOptions(
             steps=options.steps,
             minutes=options.minutes,
@@ -147,11 +134,36 @@ def teach(
             device=options.device,
         ),
     )
+
+
+def teach(
+    checkpoint: Checkpoint, settings: Settings, teaching: Teaching, on_progress: Progress
+) -> Taught:
+    """Train, or resume training, a small decoder and a palette.
+
+    Raises GridsError, DistillError, CheckpointError, OSError or KeyboardInterrupt.
+    """
+    import torch
+
+    from .building import build
+    from .distill.training import Distillation
+    from .export import Taught
+    from .palette import make_palette
+
+    device = teaching.options.device
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        reason = str(error).partition("\n")[0]
+        raise DistillError(f"--device {device} cannot be used: {reason}") from error
+    module = build(checkpoint, settings)
+    grids = read_grids(teaching.grids, module.shape.codebook_size)
+    distillation = Distillation(module, grids, teaching.run, checkpoint.sha256, teaching.options)
     imitation = distillation.run(on_progress)
     on_progress("mixing the palette", 0, 0)
     plane, _ = make_palette(module)
-    precisions = options.preview_precision or options.precision
-    return Taught(distillation.preview, imitation, *distillation.teach_palette(plane), precisions)
+    palette, palette_imitation = distillation.teach_palette(plane)
+    return Taught(distillation.preview, imitation, palette, palette_imitation, teaching.precisions)
 
 
 def _parse_count(text: str) -> int:

@@ -45,7 +45,7 @@ def check_interface(
     outputs: Sequence[Signature],
     metadata: Mapping[str, str],
 ) -> None:
-    """Inputs, outputs and metadata are those wanted. Raises VerificationFailed."""
+    """Raise VerificationFailed unless inputs, outputs and metadata are those wanted."""
     agree("inputs", [_signature(value) for value in model.graph.input], list(inputs))
     agree("outputs", [_signature(value) for value in model.graph.output], list(outputs))
     agree("metadata", {item.key: item.value for item in model.metadata_props}, dict(metadata))

@@ -1,4 +1,4 @@
-"""``manifest.json``: what an export wrote, with sizes, sha256, metadata and measured agreement.
+"""The manifest of an export: its files with sizes, sha256, metadata and measured agreement.
 
 This module must not know how files are made.
 """
@@ -44,8 +44,10 @@ def manifest(exported: Sequence[Exported], kept: Sequence[Mapping[str, Any]] = (
 
 
 def kept_entries(folder: Path, written: Sequence[str], source_sha256: str) -> list[dict[str, Any]]:
-    """The entries of the folder's manifest whose files are there, unchanged, of this checkpoint,
-    and not about to be written. A manifest that cannot be read has none."""
+    """Entries of the folder's manifest that stay: this checkpoint's, unchanged, not ``written``.
+
+    A manifest that cannot be read has none.
+    """
     try:
         entries = json.loads((folder / FILE_NAME).read_text("utf-8"))["files"]
         return [

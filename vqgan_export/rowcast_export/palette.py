@@ -1,4 +1,4 @@
-"""What each code looks like on its own: one colour for each, so that a row can be painted at once.
+"""The palette: one colour for each code, so that a row can be painted at once by looking it up.
 
 The colour is that of an endless plane of the code. Nothing in a decoder tells one position of such
 a plane from another (nearest-neighbour upsampling, convolutions and norms keep a constant field
@@ -128,7 +128,7 @@ def read_palette(path: Path, shape: tuple[int, ...]) -> Palette:
 
 
 class _FrozenNorm(nn.Module):
-    """A group norm whose statistics are given."""
+    """Group norm with given statistics instead of its input's own."""
 
     def __init__(self, norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def _summed(conv: nn.Conv2d) -> nn.Conv2d:
 
 @contextlib.contextmanager
 def _endless(module: VQGANDecoder, statistics: Statistics) -> Iterator[None]:
-    """The decoder itself, with edges that wrap around and the same frozen norms."""
+    """Let the decoder itself wrap around at its edges, with the same frozen norms."""
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     norms = _norms(module)
     try:

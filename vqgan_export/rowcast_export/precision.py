@@ -1,4 +1,4 @@
-"""The fp32 graph with smaller numbers in it: half precision, or eight bits for the weights.
+"""Quantisation of the fp32 graph: half precision, or eight bits for the weights.
 
 fp16: convolutions and the table of codes are half precision. Norms, activations, the products of
 attention and the sums of residual blocks stay fp32, because variances and sums overflow half
@@ -39,11 +39,11 @@ def convert(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
 
 def _keep(graph: onnx.GraphProto) -> None:
-    """fp32 is what the graph comes in."""
+    """Leave the graph in fp32, as it comes."""
 
 
 def _to_half(graph: onnx.GraphProto) -> None:
-    """Casts go where the type changes; a value is cast once, however many want it."""
+    """Convert to half precision. A value whose type changes is cast once for all its users."""
     weights = _weights(graph)
     half: set[str] = set()  # values that are half precision
     casts: dict[tuple[str, int], str] = {}
@@ -86,7 +86,7 @@ def _half(tensor: TensorProto) -> TensorProto:
 
 
 def _to_int8(graph: onnx.GraphProto) -> None:
-    """Each large weight becomes int8 and a scale, multiplied where it is used."""
+    """Quantise each large weight to int8 and a scale, multiplied where it is used."""
     weights = _weights(graph)
     nodes: list[NodeProto] = []
     done: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _to_int8(graph: onnx.GraphProto) -> None:
 def _int8_lookup(
     graph: onnx.GraphProto, node: NodeProto, table: TensorProto
 ) -> Iterable[NodeProto]:
-    """Codes and their scales are looked up apart: the table is never unpacked as a whole."""
+    """Look codes and their scales up apart: the table is never dequantised as a whole."""
     codes, ids = node.input
     [output] = node.output
     _quantise(graph, table)

@@ -1,4 +1,4 @@
-"""The small decoder: a grid of token ids in, the full decoder's pixels out, nearly.
+"""The preview: a small convolutional decoder that imitates the full one's pixels.
 
 Each id is looked up in a narrow table; then come residual blocks of 3x3 convolutions, most of them
 where a token is one pixel, and sub-pixel upsampling (Shi et al. 2016, arXiv:1609.05158) up to a
@@ -40,7 +40,7 @@ class PreviewShape:
 
     @classmethod
     def of(cls, full: DecoderShape) -> PreviewShape:
-        """What imitates a decoder of this shape."""
+        """The shape of the small decoder that imitates one of this shape."""
         doublings = full.pixels_per_token.bit_length() - 1
         widths = [WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(doublings + 1)]
         blocks = [BLOCKS[min(level, len(BLOCKS) - 1)] for level in range(doublings)]
@@ -54,7 +54,7 @@ class PreviewShape:
 
 
 class Residual(nn.Module):
-    """ReLU, 3x3 convolution, twice, added to what came in."""
+    """Residual block: ReLU and a 3x3 convolution, twice, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class PreviewDecoder(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """The table's included."""
+        """Number of weights, the table's included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ class PreviewDecoder(nn.Module):
         self.table.weight[:, :used] = (components / components.std().clamp_min(1e-12)).float()
 
     def unclipped(self, ids: Tensor) -> Tensor:
-        """As ``forward``, before black and white end it."""
+        """As ``forward``, before it is clipped to 0..1."""
         hidden = self.conv_in(self.table(ids).permute(0, 3, 1, 2))
         for level, blocks in enumerate(self.levels):
             hidden = blocks(hidden)

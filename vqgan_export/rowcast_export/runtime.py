@@ -1,4 +1,4 @@
-"""A detokenizer file as ONNX Runtime runs it on the CPU: the client's side of the bargain."""
+"""ONNX Runtime on the CPU: a detokenizer file as a client runs it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ERRORS_ONLY = 3
 
 
 class OnnxDetokenizer:
-    """One session. ``model`` is a path or the bytes of a file; ``threads`` 0 means all cores.
+    """A session. ``model`` is a path or the bytes of a file; ``threads`` 0 means all cores.
 
-    Raises what ONNX Runtime raises where the file is no model that it can run.
+    Raises whatever ONNX Runtime raises for a file that it cannot run.
     """
 
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:

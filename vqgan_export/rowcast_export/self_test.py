@@ -1,4 +1,4 @@
-"""The self-test that travels in the file: a grid of ids and what its picture must look like.
+"""The self-test inside a file: a grid of ids, and a thumbnail of the picture it must give.
 
 A client decodes the grid once when it loads the file, and so learns whether its runtime gets this
 graph right. Machines differ in the last bit, so the client compares a thumbnail within a tolerance;
@@ -26,8 +26,8 @@ TOLERANCE: Final = 2  # of 255
 class SelfTest:
     """The JSON under ``rowcast.self_test``.
 
-    ``ids`` has rows * cols entries, row by row. ``thumbnail`` has side * side * 3 integers 0..255: for
-    each block of the picture, row by row, its mean red, green and blue, rounded to nearest.
+    ``ids`` has rows * cols entries, row by row. ``thumbnail`` has side * side * 3 integers 0..255:
+    for each block of the picture, row by row, its mean red, green and blue, rounded to nearest.
     ``pixels_sha256`` is over the bytes of the picture, floor(x * 255), [height, width, 3].
     """
 
@@ -40,12 +40,12 @@ class SelfTest:
     pixels_sha256: str
 
     def to_json(self) -> str:
-        """One line, the same bytes each time."""
+        """The record as one line, the same bytes each time."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> SelfTest:
-        """Raises ValueError or TypeError where the text is not such a record."""
+        """Parse a record. Raises ValueError or TypeError where the text is another thing."""
         return cls(**json.loads(text))
 
     def thumbnail_difference(self, detokenizer: OnnxDetokenizer) -> int:

@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Settings:
-    """``value_range`` is what the network calls black and white; its file gives 0..1 regardless."""
+    """Settings of one decoder. ``value_range`` is the network's own; files give 0..1 anyway."""
 
     name: str
     group_norm_epsilon: float = DEFAULT_EPSILON
@@ -47,7 +47,7 @@ def settle(
     group_norm_epsilon: float | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> Settings:
-    """What the checkpoint's notes say, else what the caller says (None: nothing), else ``defaults``.
+    """Settings from the checkpoint's notes, else the caller (None: unsaid), else ``defaults``.
 
     A name given by the caller always wins. Raises SettingsError where checkpoint and caller
     disagree on the rest, or where the notes make no sense.
@@ -67,7 +67,7 @@ def settle(
 
 
 def parse_epsilon(text: str) -> float:
-    """A small positive number such as "1e-6". Raises ValueError."""
+    """Epsilon of the norms, such as "1e-6". Raises ValueError."""
     epsilon = float(text)
     if not 0 < epsilon < 1:
         raise ValueError(f"an epsilon lies between 0 and 1, not {text}")
@@ -86,7 +86,7 @@ def parse_range(text: str) -> tuple[float, float]:
 
 
 def parse_groups(text: str) -> int:
-    """How many groups the channels of a norm fall into. Raises ValueError."""
+    """Number of groups of a group norm. Raises ValueError."""
     groups = int(text)
     if groups < 1:
         raise ValueError(f"at least one group, not {text}")
@@ -103,7 +103,7 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 
 
 def reading(parse: Callable[[str], Value]) -> Callable[[str], Value]:
-    """The same parser, whose own words argparse shows instead of its name."""
+    """The same parser for argparse, which then shows its words instead of its name."""
 
     def read(text: str) -> Value:
         try:

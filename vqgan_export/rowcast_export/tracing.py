@@ -1,6 +1,7 @@
-"""A torch module as an ONNX graph with nothing in it that tells when, where or by whom it was made.
+"""Reproducible tracing of a torch module to an ONNX graph.
 
-The same module gives the same bytes each time. This module must not know what a graph computes.
+Nothing in the graph tells when, where or by whom it was made: the same module gives the same bytes
+each time. This module must not know what a graph computes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def trace(
     opset: int,
     graph_name: str,
 ) -> onnx.ModelProto:
-    """The graph; ``dynamic_shapes`` is torch.export's: which axes of which input are free."""
+    """The graph of a module. ``dynamic_shapes``, torch.export's, name the axes that are free."""
     with _silence():
         program = torch.onnx.export(
             module,
@@ -67,7 +68,7 @@ def _strip(model: onnx.ModelProto, graph_name: str) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's banners, log lines and deprecations to itself; errors still raise."""
+    """Suppress torch's banners, log lines and deprecations; errors still raise."""
     loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     with open(os.devnull, "w") as nowhere, warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Does a written ONNX file do what the torch module does? It says yes, or it raises.
+"""Verification: a written ONNX file must give the torch module's pictures, or this raises.
 
 Reads the file as a client would, compares names, axes, types, metadata, then pictures at several
 grid sizes, batches and seeds against the torch module in float32. This module must not know how the
@@ -36,7 +36,7 @@ LARGEST_PSNR: Final = 150.0  # dB; two pictures without a difference would have 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a file may be from torch in float32. What is not limited has its widest value."""
+    """Largest allowed distance from torch in float32. What is not limited has its widest value."""
 
     value_difference: float  # of the range 0..1
     byte_difference: int  # of 255
@@ -76,7 +76,7 @@ class Reference:
         return drawn
 
     def pixels(self, shape: tuple[int, int, int], seed: int) -> Pixels:
-        """What they decode to."""
+        """The picture of those ids, [batch, 3, height, width]."""
         if (shape, seed) not in self._decoded:
             with torch.inference_mode(), self._watched():
                 decoded = self.module(torch.from_numpy(self.ids(shape, seed)))
@@ -85,7 +85,7 @@ class Reference:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Keep ``largest`` while the module runs."""
+        """Update ``largest`` while the module runs."""
 
         def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen = max(float(value.abs().max()) for value in (*inputs, output))
@@ -156,7 +156,7 @@ def _psnr(mean_square: float) -> float:
 
 
 def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
-    """((batch, rows, cols), seed) in the order in which they are decoded: cheap ones first."""
+    """Test cases ((batch, rows, cols), seed) in the order of decoding: cheap ones first."""
     for batch, rows, cols in GRIDS:
         small = batch * rows * cols <= SEVERAL_SEEDS_UP_TO
         for seed in SEEDS if small else SEEDS[:1]:
@@ -164,7 +164,7 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
 
 
 def _check_graph(path: Path, module: AnyDecoder, metadata: Mapping[str, str]) -> None:
-    """Operators, names, types, axes and metadata, as written in the file."""
+    """Check operators, names, types, axes and metadata, as written in the file."""
     norms = sum(isinstance(part, nn.GroupNorm) for part in module.modules())
     model = check_operators(path, metadata["rowcast.opset"], norms)
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -234,7 +234,7 @@ def _compare_grid(
 
 
 def _check_self_test(detokenizer: OnnxDetokenizer) -> None:
-    """What the client will do when it loads the file."""
+    """Run the self-test as a client does when it loads the file."""
     test = SelfTest.from_json(detokenizer.metadata["rowcast.self_test"])
     difference = test.thumbnail_difference(detokenizer)
     if difference > test.tolerance:

@@ -4,10 +4,11 @@ One graph serves the whole family (DALL-E Mini, taming f16, LlamaGen, Chameleon,
 is looked up, then come a 1x1 convolution, residual blocks, attention and nearest-neighbour
 upsampling. Every size, the number of levels, of blocks and of attention layers follows from the
 names and shapes of a state dict: no configuration to get wrong. Keys are as in taming-transformers
-(https://github.com/CompVis/taming-transformers, ``Decoder``) with the table under ``embedding.weight``.
+(https://github.com/CompVis/taming-transformers, ``Decoder``; Esser et al. 2020, arXiv:2012.09841)
+with the table under ``embedding.weight``.
 
-This module must not know where a state dict came from (``formats`` does) nor what becomes of the
-module (``export.py`` does). It imports torch and nothing else.
+This module must not know where a state dict came from (``formats`` does) nor what becomes of
+the module (``export.py`` does). It imports torch and nothing else.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _shape(state: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, 3x3 conv, twice, around a shortcut (1x1 conv where the channels change)."""
+    """Residual block: norm, SiLU and 3x3 conv, twice; a 1x1 conv as shortcut if channels change."""
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """One head of attention over all positions; the grid need not be square."""
+    """Self-attention with one head over all positions; the grid need not be square."""
 
     def __init__(self, channels: int, norm_epsilon: float, norm_groups: int = NORM_GROUPS) -> None:
         super().__init__()
@@ -246,7 +247,7 @@ class Decoder(nn.Module):
 class VQGANDecoder(nn.Module):
     """Token ids to pixels in 0..1.
 
-    ``value_range`` is what the network calls black and white: (0, 1) or (-1, 1). It and the epsilon
+    ``value_range`` is the network's own black and white: (0, 1) or (-1, 1). It and the epsilon
     differ by family (``formats/families.py`` has the table). Families that normalise their codes
     (LlamaGen) are brought to a plain table before they come here.
     """
@@ -286,7 +287,7 @@ class VQGANDecoder(nn.Module):
         return module.eval()
 
     def decode_vectors(self, vectors: Tensor) -> Tensor:
-        """Code vectors [batch, code channels, rows, cols] -> unclipped values in ``value_range``."""
+        """Vectors [batch, code channels, rows, cols] -> pixels in ``value_range``, unclipped."""
         values: Tensor = self.decoder(self.post_quant_conv(vectors))
         return values
 

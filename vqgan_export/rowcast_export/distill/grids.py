@@ -1,8 +1,8 @@
-"""Grids of token ids that a model drew, as ``rowcast generate --grids`` keeps them.
+"""Training data: grids of token ids that a model drew, as ``rowcast generate --grids`` keeps them.
 
-A ``.npz`` with ``ids``, unsigned [pictures, rows, cols], and ``about``, JSON that tells the codebook's
-size; or a ``.npy`` with such ids alone. This module must not know torch, nor what is learnt from
-grids.
+A ``.npz`` with ``ids``, unsigned [pictures, rows, cols], and ``about``, JSON with the size of the
+codebook; or a ``.npy`` with such ids alone. This module must not know torch, nor what is learnt
+from grids.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ FEWEST: Final = 8  # some of them are held out
 
 @dataclass(frozen=True)
 class Grids:
-    """All of one size; ``sha256`` is over that size and the ids, however the file holds them."""
+    """Grids of one size; ``sha256`` is over that size and the ids, however the file holds them."""
 
     ids: Ids
     sha256: str
 
 
 def read_grids(path: Path, codebook_size: int) -> Grids:
-    """Raises OSError, or GridsError for no grids, too few, or those of another codebook."""
+    """Read a file. Raises OSError, or GridsError for no grids, too few, or another codebook's."""
     try:
         with path.open("rb") as file:  # NumPy leaves one open that it opened and cannot read
             stored = np.load(file, allow_pickle=False)
@@ -70,7 +70,7 @@ def read_grids(path: Path, codebook_size: int) -> Grids:
 
 
 def _codebook_size(about: bytes) -> int:
-    """Raises ValueError, of which JSON's and Unicode's errors are kinds, or KeyError."""
+    """Size of the codebook in ``about``. Raises KeyError or ValueError (JSON, Unicode)."""
     told = json.loads(about)
     if not isinstance(told, dict):
         raise ValueError("its description is no map")

@@ -1,7 +1,7 @@
-"""The palette as pictures have it: of each code the mean of what it looked like in them.
+"""The taught palette: for each code the mean of its pixels over pictures that a model drew.
 
-For what stands around a code in pictures that a model draws is not chance, and a mean over places
-is the nearest that a table can come to them, in squares. Codes that no grid has keep the colour of
+The neighbours of a code in such pictures are not chance, and the mean over its places is the
+least-squares fit of a table to them. Codes that no grid has keep the colour of
 their endless plane (``palette.py``), which counts as much as one place. postcard, 1,200 grids, held
 out prompts: 19.0 dB from the full decoder by planes, 21.3 by means of one colour, 23.4 of 2x2
 pixels, 24.7 of 4x4, 25.5 of 8x8, which would be four times the bytes. This module must not know

@@ -1,4 +1,4 @@
-"""What the full decoder makes of many grids, decoded once and kept in a file.
+"""Reference pictures: the full decoder's pixels of many grids, decoded once and kept in a file.
 
 The pictures of grid 0, 1, …, one after the other, each uint8 [3, rows * p, cols * p]: floor(x *
 255), and nothing else. What is there is not decoded again: a file that was cut short goes on after
@@ -34,7 +34,7 @@ class References:
 
     @property
     def bytes(self) -> int:
-        """What the whole file takes."""
+        """Size of the whole file."""
         return math.prod(self._shape)
 
     def complete(self, full: VQGANDecoder, device: torch.device, on_progress: Progress) -> None:
@@ -53,6 +53,6 @@ class References:
 
     @property
     def pictures(self) -> Planes:
-        """All of them, uint8 [grids, 3, height, width], once ``complete``; mapped, not read."""
+        """All pictures, uint8 [grids, 3, height, width], once ``complete``; mapped, not read."""
         assert self._pictures is not None
         return self._pictures

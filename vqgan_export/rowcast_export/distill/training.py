@@ -1,14 +1,15 @@
-"""Teaches a small decoder to paint what the full one paints, on grids that the model drew.
+"""Knowledge distillation: a small decoder is trained to paint what the full one paints.
 
-No image data: the full decoder's pictures are the truth. In a share of the steps the grids are cut
-after some row, because that is what previews are shown of, and compared with those rows of the
-whole picture: what is coming, not what the full decoder would make of the rows alone. The last
+No image data: the full decoder's pictures of grids that the model drew are the truth (Hinton et al.
+2015, arXiv:1503.02531, with pixels for logits). In a share of the steps the grids are cut after
+some row, because previews are shown of such, and compared with those rows of the whole picture:
+what is coming, not what the full decoder would make of the rows alone. The last
 grids of the file are held out. Everything random follows from the seed and the number of the step,
 so a training that was stopped and taken up again ends with the same bits as one that was not (on
 one machine, if it is bounded by steps).
 
-In the folder of a training: ``checkpoint.pt``, and ``references-….bin``, see ``references.py``. This
-module must not know ONNX, nor the command line.
+In the folder of a training: ``checkpoint.pt``, and ``references-….bin``, see ``references.py``.
+This module must not know ONNX, nor the command line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from ..preview import PreviewDecoder, PreviewShape
 from ..progress import Progress, unreported
 from ..vqgan import VQGANDecoder
 from .grids import Grids, Ids
+from .options import DistillOptions
 from .palette_teaching import paint, teach_palette
 from .references import Planes, References
 
@@ -52,20 +53,8 @@ EDGE_WEIGHT: Final = 0.5
 SAVE_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True)
-class DistillOptions:
-    """How to train. It ends after ``steps`` or ``minutes``, whichever comes first."""
-
-    steps: int = 20_000
-    minutes: float = math.inf  # of training, over all times it was taken up
-    batch: int = 8
-    learning_rate: float = 2e-3  # at its highest
-    seed: int = 0
-    device: str = "cpu"
-
-
 class Distillation:
-    """One training, in ``folder``. ``source_sha256`` names the full decoder's checkpoint.
+    """A training run, kept in ``folder``. ``source_sha256`` names the full decoder's checkpoint.
 
     Raises DistillError where the folder's checkpoint is damaged, or of another training.
     """
@@ -133,7 +122,7 @@ class Distillation:
         return found
 
     def teach_palette(self, plane: Palette) -> tuple[Palette, Imitation]:
-        """After ``run``: a palette taught on the same grids, and how near its pictures come.
+        """A palette taught on the same grids, and how near its pictures come; after ``run``.
 
         ``plane`` [codes, 1, 1, 3] is for the codes that none of them has.
         """
@@ -164,12 +153,12 @@ class Distillation:
                 raise KeyboardInterrupt
 
     def _share(self) -> float:
-        """Of the training, 0 at its start."""
+        """Share of the training that is done: 0 at its start, 1 or more at its end."""
         by_time = self._seconds / 60 / self.options.minutes
         return max(self.step / self.options.steps, by_time)
 
     def _take_step(self, share: float) -> float:
-        """One batch; returns its loss. Raises DistillError where that is no number."""
+        """Train on one batch; returns its loss. Raises DistillError where that is not finite."""
         warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
         cosine = SLOWEST + (1 - SLOWEST) * (1 + math.cos(math.pi * share)) / 2
         for group in self._optimizer.param_groups:
@@ -192,7 +181,7 @@ class Distillation:
         return value
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """Grids cut after the same row, or not at all, and those rows of their pictures."""
+        """Ids [batch, rows, cols], perhaps cut after some row, and the pixels of those rows."""
         generator = np.random.default_rng((self.options.seed, self.step))
         rows = rows_shown(self._ids.shape[1], generator)
         chosen = generator.integers(self._taught, size=self.options.batch)
@@ -203,7 +192,7 @@ class Distillation:
 
     @torch.inference_mode()
     def _compare(self, count: int) -> Imitation:
-        """The small decoder on the first so many of the grids held out."""
+        """Compare the small decoder with the full one on the first ``count`` grids held out."""
 
         def decode(ids: Ids) -> Planes:
             pixels = self.preview(torch.from_numpy(ids[None]).to(self._device))[0]
@@ -231,7 +220,7 @@ class Distillation:
             torch.save(state, pending)
 
     def _load(self) -> None:
-        """Go on from the folder's checkpoint."""
+        """Resume from the folder's checkpoint."""
         try:
             state: Mapping[str, Any] = torch.load(
                 self._path, map_location=self._device, weights_only=True
@@ -258,17 +247,17 @@ class Distillation:
 
 
 def rows_shown(rows: int, generator: np.random.Generator) -> int:
-    """Of how many rows a step's grids are shown: all, but in a share of the steps."""
+    """Number of rows that a step shows of its grids: all, but in ``CUT_SHARE`` of the steps."""
     if rows > 1 and generator.random() < CUT_SHARE:
         return int(generator.integers(1, rows))
     return rows
 
 
 def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square of the differences of pixels, and of the steps from pixel to pixel.
+    """Mean squared error of pixels, and of the gradients from pixel to pixel.
 
-    ``pixels`` float [batch, 3, height, width], 1 is white; ``wanted`` uint8. The steps keep edges
-    sharp where the colours are not right yet.
+    ``pixels`` float [batch, 3, height, width], 1 is white; ``wanted`` uint8. The gradients keep
+    edges sharp where the colours are not right yet.
     """
     # The middle of what is cut to this uint8: floor(x * 255) is then right on both sides.
     truth = (wanted.float() + 0.5) / 255
@@ -281,7 +270,7 @@ def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _stop_asked() -> Iterator[Any]:
-    """Whether Ctrl-C has been pressed; the second time it raises KeyboardInterrupt as ever."""
+    """Yield a function: True once Ctrl-C was pressed. A second one raises KeyboardInterrupt."""
     asked = False
 
     def ask(number: int, frame: object) -> None:

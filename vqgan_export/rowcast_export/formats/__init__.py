@@ -1,12 +1,12 @@
-"""Foreign checkpoint files: what is in them, and the VQGAN decoders among it.
+"""Readers of foreign checkpoint files, and of the VQGAN decoders in them.
 
 The one place that reads a file which somebody else wrote: the exporter's and the server's. It loads
 weights only: nothing in a file is ever executed. A file is recognised by its content, never by its
 name: its container by the first bytes (``containers.py``), its family by the names of its tensors
 (``families.py``). Nothing is read whole: tensors are views of the mapped file, in numpy.
 
-This package must not know what becomes of the tensors. It imports numpy and the file libraries,
-nothing of ours, and torch only once a file of torch's is opened, so that the server may use it
+This package must not know what becomes of the tensors. It imports numpy, the file libraries and the
+base of our errors, and torch only once a file of torch's is opened, so that the server may use it
 alone and without torch.
 """
 

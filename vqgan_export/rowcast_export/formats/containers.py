@@ -1,4 +1,4 @@
-"""The kinds of files that can be opened, each recognised by its first bytes.
+"""Container formats of checkpoints, each recognised by its first bytes.
 
 torch is imported where a file of torch's is opened, and nowhere else in this package.
 """
@@ -35,7 +35,7 @@ KNOWN_HEADS: Final = (
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of file: how its first bytes look, and how it is opened."""
+    """A kind of file: a test of its first bytes, and its reader."""
 
     name: str
     recognises: Callable[[bytes], bool]
@@ -58,7 +58,7 @@ def open_checkpoint(path: Path) -> StoredCheckpoint:
 
 
 def container_of(head: bytes) -> Container | None:
-    """None where nobody recognises the first ``HEAD_BYTES`` of a file."""
+    """The container whose files begin so (``HEAD_BYTES`` bytes); None if no known one does."""
     return next((known for known in CONTAINERS if known.recognises(head)), None)
 
 
@@ -76,7 +76,7 @@ def _open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
 
 
 def _describe(head: bytes) -> str:
-    """What a file that nobody recognises seems to be."""
+    """Description of an unrecognised file, for an error message."""
     if not head:
         return "an empty file"
     for start, description in KNOWN_HEADS:

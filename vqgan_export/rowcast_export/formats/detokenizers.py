@@ -33,8 +33,8 @@ Values = NDArray[np.float32]
 class Checkpoint:
     """A decoder: its tensors, the file's own free-form notes, the sha256 of the file's bytes.
 
-    The tensors are under min-dalle's names, whatever their ``family`` calls them. Those that the file
-    holds in float32 are views of it, and not to be written to.
+    The tensors are under min-dalle's names, whatever their ``family`` calls them. Those that the
+    file holds in float32 are views of it, and not to be written to.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Checkpoint:
 def read_detokenizer(path: Path) -> Checkpoint:
     """The VQGAN decoder in a file, or in the one checkpoint of a folder.
 
-    Encoders, losses and optimizers beside it are not read. Raises as ``open_checkpoint``, and
+    Encoders, losses and optimisers beside it are not read. Raises as ``open_checkpoint``, and
     CheckpointError if there is no decoder of a known family, or one with NaN or infinity in it.
     """
     stored = open_checkpoint(_checkpoint_in(path) if path.is_dir() else path)
@@ -110,7 +110,7 @@ def _checkpoint_in(folder: Path) -> Path:
 
 
 def _finite(path: Path, name: str, tensor: StoredTensor) -> Values:
-    """As float32. Raises CheckpointError at NaN and infinity."""
+    """The values as float32. Raises CheckpointError at NaN and infinity."""
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is told
         value = np.asarray(tensor.read(), np.float32)
     if not np.isfinite(value).all():
@@ -119,7 +119,7 @@ def _finite(path: Path, name: str, tensor: StoredTensor) -> Values:
 
 
 def _oriented(family: Family, name: str, value: Values) -> Values:
-    """As our decoder wants it: kernels [out, in, height, width], a plain table of codes."""
+    """The values in our layout: kernels [out, in, height, width], a plain table of codes."""
     if name == PLAIN.codebook:
         if not family.unit_codes:
             return value

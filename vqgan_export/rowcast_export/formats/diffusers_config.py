@@ -1,4 +1,4 @@
-"""The ``config.json`` beside a diffusers ``VQModel``: what its tensors do not say, and what they must.
+"""The ``config.json`` of a diffusers ``VQModel``: settings that its tensors do not tell.
 
 Sizes follow from the tensors all the same; where the two disagree, the error names the tensor. What
 this decoder cannot do (spatial norms, another activation) is refused by name.
@@ -22,7 +22,7 @@ NORM_GROUPS: Final = 32  # diffusers' own default
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The file, as far as it is a VQModel's. Raises CheckpointError."""
+    """Read the configuration of a VQModel. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
             f"{path}: not there; a diffusers VQModel needs its {FILE_NAME} beside the tensors"
@@ -50,7 +50,7 @@ def _refuse(path: Path, config: Mapping[str, Any], key: str, known: tuple[str, .
 
 
 def notes_of(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """What only the configuration knows. Raises CheckpointError."""
+    """The settings that only the configuration knows, as notes. Raises CheckpointError."""
     groups = config.get("norm_num_groups", NORM_GROUPS)
     if not isinstance(groups, int) or not 0 < groups <= 4096:
         raise CheckpointError(f"{path}: norm_num_groups is {groups!r:.80}")
@@ -58,7 +58,7 @@ def notes_of(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_tensors(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-    """Do the configuration and the tensors (under our names) agree? Raises CheckpointError."""
+    """Raise CheckpointError unless the configuration fits the tensors (under our names)."""
     widths = config.get("block_out_channels") or [None]
     latent = config.get("latent_channels")
     codes = config.get("vq_embed_dim") or latent

@@ -1,7 +1,7 @@
-"""The families of VQGAN decoders that are known: how each is recognised, and how it differs.
+"""Families of VQGAN decoders: the signature of each, its constants and its names of tensors.
 
-All are one decoder (``vqgan.py``). Sizes, levels and attention follow from the tensors; what tensors
-do not say stands in ``FAMILIES``, and how they are called in ``renamed``. This module must not know
+All are one decoder (``vqgan.py``). Sizes, levels and attention follow from the tensors; what
+tensors do not say stands in ``FAMILIES``, and their names in ``renamed``. This module must not know
 files: it sees names only.
 
 ========== =================================================== ==================================
@@ -28,7 +28,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Family:
-    """One row of the table. ``value_range`` is what the network calls black and white."""
+    """One row of the table. ``value_range`` is the network's own black and white."""
 
     name: str
     codebook: str  # name of the table of code vectors
@@ -71,7 +71,7 @@ FAMILIES: Final = (
     ),
 )
 
-# Names under min-dalle's, each family's substitutions in order. ``up.~i`` counts from the other end.
+# Substitutions that give min-dalle's names, in order. ``up.~i`` counts from the other end.
 DIFFUSERS_ATTENTION: Final = (
     (r"\.group_norm\.", ".norm."),
     (r"\.(?:to_q|query)\.", ".q."),
@@ -111,15 +111,15 @@ AVERAGED: Final = "ema."
 
 
 def signatures() -> str:
-    """What is known, for an error message."""
+    """Names and signatures of the known families, for an error message."""
     return "; ".join(f"{family.name} ({family.codebook}, {family.levels}*)" for family in FAMILIES)
 
 
 def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
-    """(prefix, families whose levels lie there) for each decoder, whatever wraps it.
+    """Decoders among the names: (prefix, families whose levels lie there) for each.
 
-    ``state_dict.``, ``model.``, ``first_stage_model.`` and the like are all prefixes. Where a training
-    checkpoint holds the weights and their running average, the average is meant.
+    ``state_dict.``, ``model.``, ``first_stage_model.`` and the like are all prefixes. Where a
+    training checkpoint holds the weights and their running average, the average is meant.
     """
     found: dict[str, dict[str, Family]] = {}
     for name in names:
@@ -132,10 +132,10 @@ def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
 
 
 def renamed(family: Family, names: Iterable[str]) -> dict[str, str]:
-    """Their name -> ours, for all tensors of the decoder; encoders, losses and others are left out.
+    """Map from their name to ours of all tensors of the decoder; others are left out.
 
-    ``names`` are without the prefix. What is unknown inside the decoder keeps its name, so that it is
-    complained of rather than ignored.
+    ``names`` are without the prefix. What is unknown inside the decoder keeps its name, so that it
+    is complained of rather than ignored.
     """
     chosen = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Flax's ``flax_model.msgpack``: nested maps whose leaves are arrays, read without being unpacked.
+"""Flax checkpoints (``flax_model.msgpack``): nested maps of arrays, read in place.
 
 Only what flax writes is understood, and it is walked in place on the mapped file: a claimed length
 that the file does not have is an error before anything is allocated, and a map of a million empty
@@ -46,7 +46,7 @@ Found = TypeVar("Found")
 
 
 def is_flax(head: bytes) -> bool:
-    """A map that is not empty, and then a string."""
+    """True if the file begins with a map that is not empty, and then a string."""
     if len(head) < 6:
         return False
     start = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
@@ -63,7 +63,7 @@ def open_flax(path: Path) -> StoredCheckpoint:
 
 
 class _Reader:
-    """A position in the file and the name of the tensor that it belongs to."""
+    """Recursive parser of the mapped file: a position, and the name of the tensor it belongs to."""
 
     def __init__(self, path: Path, data: memoryview) -> None:
         self.path = path
@@ -74,13 +74,13 @@ class _Reader:
         self.tensors: dict[str, StoredTensor] = {}
 
     def walk(self) -> None:
-        """The whole file."""
+        """Parse the whole file into ``tensors``."""
         self._value("", 0)
         if self.position != len(self.data):
             raise self._error(f"{len(self.data) - self.position} bytes are left over at its end")
 
     def _value(self, name: str, depth: int) -> None:
-        """One value: a map is entered, an array noted, anything else passed by."""
+        """Parse one value: a map is entered, an array noted, anything else skipped."""
         self.name = name
         tag = self._number(1)
         match tag:
@@ -119,7 +119,7 @@ class _Reader:
             self._value(f"{name}.{key}" if name else key, depth + 1)
 
     def _entries(self, tag: int) -> int:
-        """How many a map has; those of all maps are counted."""
+        """Number of a map's entries; those of all maps together are limited."""
         if 0x80 <= tag <= 0x8F:
             count = tag & 0x0F
         elif tag in (0xDE, 0xDF):
@@ -137,7 +137,7 @@ class _Reader:
         self.tensors[name] = tensor
 
     def _pieces(self) -> StoredTensor:
-        """An array over 1 GiB: its shape, and itself flattened and cut."""
+        """An array over 1 GiB, which flax flattens and cuts: its shape, then its pieces."""
         self._take(1)  # yes
         shape = self._numbered("shape", MOST_AXES, self._length)
         pieces = self._numbered("chunks", MOST_ENTRIES, self._piece)
@@ -151,7 +151,7 @@ class _Reader:
         return StoredTensor(tuple(shape), dtypes.pop(), partial(_joined, pieces, shape))
 
     def _numbered(self, key: str, most: int, read: Callable[[], Found]) -> list[Found]:
-        """A map from "0", "1", ... under its key."""
+        """The values of a map from "0", "1", ... that stands under ``key``."""
         if self._string() != key:
             raise self._error(f"an array in pieces without its {key}")
         count = self._entries(self._number(1))
@@ -170,7 +170,7 @@ class _Reader:
         raise self._error("a piece that is not an array")
 
     def _extension(self, tag: int) -> StoredTensor | None:
-        """None where it is not an array."""
+        """A msgpack extension: an array, or None where it is another."""
         if 0xC7 <= tag <= 0xC9:
             length = self._number(1 << tag - 0xC7)
         elif 0xD4 <= tag <= 0xD8:
@@ -188,7 +188,7 @@ class _Reader:
         return array
 
     def _array(self) -> StoredTensor:
-        """(shape, dtype name, bytes): a view, to be read when somebody wants it."""
+        """An array from (shape, dtype name, bytes): a view, read when it is used."""
         if self._number(1) != 0x93:
             raise self._error("not an array of flax")
         shape = self._shape()
@@ -211,7 +211,7 @@ class _Reader:
         return [self._length() for _ in range(tag - 0x90)]
 
     def _length(self) -> int:
-        """An unsigned integer."""
+        """Parse an unsigned integer."""
         tag = self._number(1)
         if tag <= 0x7F:
             return tag
@@ -252,5 +252,5 @@ class _Reader:
 
 
 def _joined(pieces: list[StoredTensor], shape: list[int]) -> Array:
-    """A copy: the pieces do not lie side by side."""
+    """The array, copied: its pieces do not lie side by side."""
     return np.concatenate([piece.read() for piece in pieces]).reshape(shape)

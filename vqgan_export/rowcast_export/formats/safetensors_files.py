@@ -1,4 +1,4 @@
-"""safetensors: the library checks the file, then each tensor is a view of the mapped file.
+"""safetensors files: checked by the library, then each tensor is a view of the mapped file.
 
 The library's own reading copies a tensor whole. Format:
 https://github.com/huggingface/safetensors#format
@@ -40,12 +40,12 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Eight bytes of little-endian header length, then a JSON object."""
+    """True if eight bytes of little-endian header length come first, then a JSON object."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
 
 
 def open_safetensors(path: Path) -> StoredCheckpoint:
-    """Raises CheckpointError unless the tensors cover the file exactly: a cut one is seen."""
+    """Open a file. Raises CheckpointError unless its tensors cover it exactly (is it cut?)."""
     try:
         with safe_open(path, framework="np"):
             pass

@@ -1,6 +1,7 @@
-"""What the readers of this package give: an opened file, its tensors not read yet.
+"""Stored tensors: an opened checkpoint file, its tensors not read yet.
 
-One exception for all that cannot be read: ``CheckpointError``. This module must not know files.
+All readers of this package give these, and raise ``CheckpointError`` for what cannot be read. This
+module must not know files.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class CheckpointError(RowcastError):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file: what is known beforehand, and how it is read.
+    """One tensor of a file: its shape and dtype, and the function that reads it.
 
-    ``read`` gives it as the file holds it: wherever possible a view of the mapped file, in any memory
-    order and alignment, not to be written to. Of dtype ``UNREADABLE``, it raises CheckpointError.
+    ``read`` gives it as the file holds it: wherever possible a view of the mapped file, in any
+    memory order and alignment, not to be written to. Of dtype ``UNREADABLE``, it raises
+    CheckpointError.
     """
 
     shape: tuple[int, ...]
@@ -53,7 +55,7 @@ class StoredCheckpoint:
 def mapped(
     what: str, data: memoryview, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> StoredTensor:
-    """A view of ``data``; ``what`` names file and tensor for the error where numpy has no such array.
+    """A view of ``data``. ``what`` names file and tensor, in case numpy has no such array.
 
     Numbers in files are larger than numpy's: 65 axes of length 1, or 0 rows of 2^63 columns.
     """
@@ -65,7 +67,7 @@ def mapped(
 
 
 def unreadable(why: str) -> StoredTensor:
-    """A tensor that is refused once it is wanted: it may be one that nobody reads."""
+    """A tensor that raises CheckpointError when it is read: nobody may want it."""
 
     def read() -> Array:
         raise CheckpointError(why)

@@ -1,4 +1,4 @@
-"""Files written by ``torch.save``: the zip archive of torch 1.6 and later, the pickle before it.
+"""Checkpoints of ``torch.save``: the zip archive of torch 1.6 and later, the pickle before it.
 
 Weights only: a pickle that names a function is refused, not run. What trainers leave beside the
 weights (a Lightning callback, the command line) is put down as an inert ``Leftover``. An archive is
@@ -60,7 +60,7 @@ LEFTOVERS: Final = (
 
 
 class Leftover:
-    """Stands for an object that is not a weight. It takes anything and does nothing."""
+    """Inert stand-in for an object that is not a weight: it takes anything and does nothing."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -70,18 +70,21 @@ class Leftover:
 
 
 def open_archive(path: Path) -> StoredCheckpoint:
-    """The zip archive, mapped. Raises CheckpointError."""
+    """Open a zip archive, mapped. Raises CheckpointError."""
     _check_archive(path)
     return _stored(path, "torch zip archive", _load(path, mapped=True))
 
 
 def open_pickle(path: Path) -> StoredCheckpoint:
-    """The older format: it cannot be mapped, so it is read whole. Raises CheckpointError."""
+    """Open the older format, which cannot be mapped and is read whole. Raises CheckpointError."""
     return _stored(path, "torch pickle", _load(path, mapped=False))
 
 
 def _check_archive(path: Path) -> None:
-    """A directory at the end, members as they are, one pickle: then mapping it costs no memory."""
+    """Raise CheckpointError unless members are stored as they are, one pickle among them.
+
+    Then mapping the archive costs no memory.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -105,7 +108,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _load(path: Path, *, mapped: bool) -> object:
-    """What the pickle holds, weights only. Raises CheckpointError."""
+    """Unpickle, weights only. Raises CheckpointError."""
     leftovers: list[Callable[..., Any] | tuple[Callable[..., Any], str]]
     leftovers = [(Leftover, name) for name in LEFTOVERS]
     try:
@@ -127,7 +130,7 @@ def _load(path: Path, *, mapped: bool) -> object:
 
 
 def _sentence(error: Exception) -> str:
-    """Out of torch's long advice what was found."""
+    """The finding, without the long advice that torch wraps it in."""
     told = " ".join(str(error).split()) or type(error).__name__
     found = re.search(r"unsupported .*|(?<=WeightsUnpickler error: ).*", told, re.IGNORECASE)
     return re.split(r" Please | Check the ", found[0] if found else told)[0][:160].strip()
@@ -147,7 +150,7 @@ def _stored(path: Path, container: str, root: object) -> StoredCheckpoint:
 def _leaves(
     tree: Mapping[object, object], prefix: str, seen: set[int], depth: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Tensors under dotted names. A dict met before, as in a pickle that holds itself, is left."""
+    """Tensors under dotted names. A dict met before is skipped: a pickle may hold itself."""
     for key, value in tree.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value
