@@ -14,21 +14,12 @@ from rowcast_export.formats import read_detokenizer
 from rowcast_export.manifest import Exported
 from rowcast_export.settings import Settings, settle
 from rowcast_export.verify import Reference
-from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
+from rowcast_export.vqgan import VQGANDecoder
 from safetensors.torch import save_file
 from torch import Tensor
 
-TINY = DecoderShape(
-    codebook_size=50,
-    code_channels=4,
-    latent_channels=32,
-    mid_channels=32,
-    mid_attention=True,
-    levels=(
-        LevelShape(32, (32,), attention=False, upsample=False),
-        LevelShape(32, (32,), attention=True, upsample=True),
-    ),
-)
+from tests.support.decoders import TINY
+
 NOTES = {"name": "tiny", "group_norm_epsilon": "1e-06", "value_range": "0..1"}
 
 

@@ -17,7 +17,8 @@ from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.client_files import read_detokenizer
 
-from tests.vqgan_export.conftest import TINY, run_export
+from tests.support.decoders import TINY
+from tests.vqgan_export.conftest import run_export
 
 Run = Callable[..., int]
 WRITTEN = [

@@ -19,7 +19,7 @@ import torch
 from min_dalle.models import VQGanDetokenizer
 from rowcast_export.runtime import OnnxDetokenizer, to_bytes
 
-from tests.vqgan_export.references import lively
+from tests.support.decoders import lively
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(1_800)]
 

@@ -9,7 +9,7 @@ import torch
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 
-from tests.vqgan_export.conftest import TINY
+from tests.support.decoders import TINY
 
 REACH = 8  # tokens
 MOST_PARAMETERS = 2_500_000

@@ -9,8 +9,7 @@ from rowcast_export.detokenizer_file import describe, to_onnx, with_metadata
 from rowcast_export.palette import npy_bytes
 from rowcast_export.vqgan import VQGANDecoder
 
-from tests.vqgan_export.conftest import TINY
-from tests.vqgan_export.references import lively
+from tests.support.decoders import TINY, lively
 
 
 @pytest.fixture(scope="session")

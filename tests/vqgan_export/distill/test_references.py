@@ -10,7 +10,7 @@ import torch
 from rowcast_export.distill.references import References
 from rowcast_export.vqgan import VQGANDecoder
 
-from tests.vqgan_export.conftest import TINY
+from tests.support.decoders import TINY
 
 IDS = np.random.default_rng(0).integers(0, TINY.codebook_size, (5, 4, 6))
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from rowcast_export.formats import (
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.vqgan_export.files import (
+from tests.support.decoders import (
     State,
     write_chunked_flax,
     write_flax,

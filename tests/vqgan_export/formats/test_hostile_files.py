@@ -23,13 +23,17 @@ from rowcast_export.formats import CheckpointError, read_detokenizer
 from rowcast_export.settings import Settings
 from torch import Tensor
 
-from tests.vqgan_export.files import (
+from tests.support.decoders import (
+    FLAX,
+    LLAMAGEN,
+    TAMING,
+    State,
+    make_state,
     write_flax,
     write_old_torch,
     write_safetensors,
     write_torch_zip,
 )
-from tests.vqgan_export.references import FLAX, LLAMAGEN, TAMING, State, make_state
 
 WRITERS = [
     (TAMING, write_torch_zip),

@@ -26,8 +26,7 @@ from rowcast_export.settings import Settings, settle
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.vqgan_export.files import write_flax
-from tests.vqgan_export.references import (
+from tests.support.decoders import (
     CODES,
     FLAX,
     LLAMAGEN,
@@ -37,6 +36,7 @@ from tests.vqgan_export.references import (
     decode,
     lively,
     make_state,
+    write_flax,
 )
 
 pytestmark = pytest.mark.timeout(400)  # each export is seconds of work, and cores are shared

@@ -25,7 +25,7 @@ from rowcast_export.errors import DistillError
 from rowcast_export.progress import Progress
 from rowcast_export.vqgan import VQGANDecoder
 
-from tests.vqgan_export.conftest import TINY
+from tests.support.decoders import TINY
 
 IDS = np.random.default_rng(0).integers(0, TINY.codebook_size, (40, 6, 6))
 GRIDS = Grids(IDS, "grids")
