@@ -14,9 +14,9 @@ import ml_dtypes
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rowcast.whole_files import whole_folder
 
 from .errors import ModelError
-from .kept_folders import new_folder
 from .models import hub
 from .models.checkpoints import open_checkpoint
 from .models.client_files import read_detokenizer
@@ -101,7 +101,8 @@ def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) 
         (temporary / "model.json").write_text(settings + "\n", "utf-8")
 
     try:
-        new_folder(folder, make)
+        with whole_folder(folder) as unfinished:
+            make(unfinished)
     except OSError as error:
         raise ModelError(
             f"{folder} could not be written ({error.strerror or error}; it needs "

@@ -1,16 +1,16 @@
-"""The folder where what can be made again is kept, under the hash of what it was made from."""
+"""A cache of folders on disk, each under the hash of what it was made from."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rowcast.cache import default_cache
+from rowcast.whole_files import whole_folder
 
 DAY = 86_400  # seconds
 UNFINISHED = DAY  # then its process was killed
@@ -21,13 +21,15 @@ def cached_folder(kind: str, digest: bytes, make: Callable[[Path], None]) -> Pat
     """The folder ``kind``/``digest`` of the cache; if it is not there, ``make`` fills a new one.
 
     It gets its name when it is whole. Of two that make it at once, the first wins. A folder that
-    was not asked for in thirty days is removed when another of its kind is made.
+    was not asked for in thirty days is removed when another of its kind is made. Raises OSError
+    where it cannot be written, and what ``make`` raises.
     """
     folder = default_cache() / kind / digest.hex()[:32]
     if not folder.is_dir():
         _sweep(folder.parent)
         try:
-            new_folder(folder, make)
+            with whole_folder(folder) as unfinished:
+                make(unfinished)
         except OSError:
             if not folder.is_dir():
                 raise
@@ -49,22 +51,3 @@ def _sweep(kind: Path) -> None:
             if age > (UNUSED if finished else UNFINISHED):
                 doomed = left.rename(left.with_name(f".{left.name}.unused")) if finished else left
                 shutil.rmtree(doomed, ignore_errors=True)
-
-
-def new_folder(folder: Path, make: Callable[[Path], None]) -> None:
-    """Have ``make`` fill a folder beside ``folder``, then give it that name: whole or not at all.
-
-    An empty ``folder`` is replaced. Raises OSError if it has been filled meanwhile or the disk is
-    full, and what ``make`` raises, having removed what it wrote.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)  # mkdtemp's are private; the finished folder need not be
-        make(temporary)
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
