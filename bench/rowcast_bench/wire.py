@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rowcast.messages import Rows, decode_server, encode
-from rowcast.rows_file import time_lapse
+from rowcast.pixels.time_lapse import time_lapse
 from rowcast_server.config import ServerConfig
 from rowcast_server.models.loading import load
 from rowcast_server.server import RowcastServer

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import Transformer
-from rowcast_server.network.cache_kind import usual_cache
-from rowcast_server.network.facts import UNCONDITIONAL
 
 
 @dataclass(frozen=True)
@@ -33,23 +31,11 @@ def int8_agreement(
     advance: Callable[[], object] = lambda: None,
 ) -> Int8Agreement:
     """Draws the prompts in float32 and feeds what was drawn to both; ``advance`` once a prompt."""
-    exact, small = (
-        OnnxRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            UNCONDITIONAL,
-            1,
-            threads,
-            int8=int8,
-            cache=usual_cache(int8=True),  # of both, so that nothing else differs
-        )
-        for int8 in (False, True)
-    )
+    exact, small = (OnnxRunner(model, 1, threads, dtype) for dtype in ("float32", "int8"))
     same: list[bool] = []
     divergence: list[float] = []
     for seed, prompt in enumerate(prompts):
-        request = PictureRequest(text_of(model, prompt), seed, 0, model.sampling, model.grid.rows)
+        request = PictureRequest(model.text_ids(prompt), seed, 0, model.sampling, model.grid.rows)
         ids = np.concatenate(
             [[model.grid.start_token], draw_whole(Engine(exact), request).ravel()[:-1]]
         )

@@ -18,17 +18,16 @@ import numpy as np
 import rowcast
 from numpy.typing import NDArray
 from rowcast.messages import Rows, decode_server
-from rowcast_server import gateway, watchdog
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner import PendingRow
 from rowcast_server.engine.runner_onnx import OnnxRunner
-from rowcast_server.engine.whole_pictures import draw_together, text_of
+from rowcast_server.engine.whole_pictures import draw_together
 from rowcast_server.models.loading import load
-from rowcast_server.network.facts import UNCONDITIONAL, Sampling
+from rowcast_server.network.facts import Network, Sampling
+from rowcast_server.placement import Placement
 from rowcast_server.server import RowcastServer
-from websockets.asyncio.server import ServerConnection
 
 from .sides import PROMPT
 
@@ -77,33 +76,20 @@ class StampedServer:
         server = RowcastServer(
             self._model,
             ServerConfig(port=0, http_port=0, threads=self._threads, slots=JOBS, deadline=86_400),
+            make_runner=self._make_runner,
+            on_frame_sent=lambda frame: self._note(frame, time.perf_counter()),
         )
-        server._make_engines = self._make_engines  # type: ignore[method-assign]
-        original = watchdog.send_within
-
-        async def timed(connection: ServerConnection, frame: bytes, timeout: float) -> None:
-            await original(connection, frame, timeout)
-            self._note(frame, time.perf_counter())
-
-        setattr(gateway, "send_within", timed)  # noqa: B010 (the type of a module is not ours)
         self._loop.run_until_complete(server.start())
         self.url = server.ws_url
         ready.set()
         self._loop.run_forever()
 
-    def _make_engines(self) -> list[Engine]:
-        model = self._model
-        self._runner = _StampedRunner(
-            model.encoder,
-            model.decoder,
-            model.grid,
-            UNCONDITIONAL,
-            JOBS,
-            self._threads,
-            digest=model.digest,
-        )
+    def _make_runner(
+        self, network: Network, config: ServerConfig, placement: Placement
+    ) -> _StampedRunner:
+        self._runner = _StampedRunner(network, config.slots, config.threads, placement.dtype)
         self._runner.stamp()
-        return [Engine(self._runner)]
+        return self._runner
 
     def _note(self, frame: bytes, written: float) -> None:
         message = decode_server(frame)
@@ -127,7 +113,7 @@ class StampedServer:
         """Seconds that the same engine takes for the jobs of `viewers`, without a socket."""
         assert self._runner is not None
         engine = Engine(self._runner)
-        text = text_of(self._model, PROMPT)
+        text = self._model.text_ids(PROMPT)
         begun = time.perf_counter()
         draw_together(
             engine,

@@ -1,29 +1,15 @@
-"""How fast this machine reads memory, and how much of it a process takes."""
+"""Memory that a process takes, as its operating system counts it."""
 
 from __future__ import annotations
 
 import resource
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 
-READ_BYTES = 1 << 30
-
-
-def read_gigabytes_per_second(threads: int, repeats: int = 5) -> float:
-    """The best rate of ``threads`` threads that sum a gibibyte of float32, far over any cache."""
-    values = np.ones(READ_BYTES // 4, np.float32)
-    parts = np.array_split(values, threads)
-    best = 0.0
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            list(pool.map(np.sum, parts))
-            best = max(best, READ_BYTES / (time.perf_counter() - begun) / 1e9)
-    return best
+def anonymous_bytes() -> int:
+    """Resident memory of this process that no file backs; 0 where /proc is missing."""
+    return _status("RssAnon")
 
 
 def resident_bytes() -> int:
@@ -36,8 +22,17 @@ def peak_bytes() -> int:
 
     From /proc where there is one: getrusage counts what the process was before it was this program.
     """
-    counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
-    return _status("VmHWM") or (counted if sys.platform == "darwin" else 1024 * counted)
+    return _status("VmHWM") or _counted(resource.RUSAGE_SELF)
+
+
+def children_peak_bytes() -> int:
+    """The most that was ever resident in one of the processes that this one has waited for."""
+    return _counted(resource.RUSAGE_CHILDREN)
+
+
+def _counted(who: int) -> int:
+    most = resource.getrusage(who).ru_maxrss  # KiB, but bytes on macOS
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _status(field: str) -> int:

@@ -14,11 +14,11 @@ import numpy as np
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn
-from rowcast_server.engine.whole_pictures import draw_whole, text_of
+from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.memory import slot_bytes
 from rowcast_server.models.loading import Transformer, load_transformer
 from rowcast_server.models.sources import find_in
-from rowcast_server.network.facts import UNCONDITIONAL, CacheKind, Sampling
+from rowcast_server.network.facts import DEFAULT_CACHE, UNCONDITIONAL, CacheKind, Sampling
 from rowcast_server.placement import Placement
 from rowcast_server.runners import make_runner
 
@@ -131,16 +131,14 @@ class Ours:
         slots: int,
         device: str = "cpu",
         dtype: str = "float32",
-        cache: CacheKind | None = None,
+        cache: CacheKind = DEFAULT_CACHE,
     ) -> None:
         self._model = load_transformer(find_in(folder), START_TOKEN)
-        config = ServerConfig(
-            threads=threads, slots=slots, devices=(device,), dtype=dtype, cache=cache
-        )
-        self._runner = make_runner(self._model, config, device)
-        kind = Placement(device, dtype).cache(cache)
-        self._slot = slot_bytes(self._model.decoder, dtype, kind)
-        self._text = text_of(self._model, PROMPT)
+        placement = Placement(device, dtype, cache)
+        config = ServerConfig(placements=(placement,), threads=threads, slots=slots)
+        self._runner = make_runner(self._model, config, placement)
+        self._slot = slot_bytes(self._model.decoder, placement)
+        self._text = self._model.text_ids(PROMPT)
 
     def _request(self, seed: int, stop_row: int, sampling: Sampling) -> PictureRequest:
         return PictureRequest(self._text, seed, 0, sampling, stop_row)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rowcast.errors import RowcastError
-from rowcast_bench.engine import gpu, memory
+from rowcast_bench.engine import gpu
 from rowcast_bench.engine import run as engine
 from rowcast_bench.engine.worker import Worker
 
+TINY = engine.Effort(
+    rounds=1, steps=4, job_rows=1, prompts=1, rows=32, read_bytes=1 << 24, product_size=256
+)
 KEYS = {
     "ours_ms_per_step",
     "min_dalle_ms_per_step",
@@ -25,14 +28,10 @@ KEYS = {
 
 @pytest.mark.timeout(300)
 def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
-    monkeypatch: pytest.MonkeyPatch, own_cache: Path
+    own_cache: Path,
 ) -> None:
-    for name, value in (("ROUNDS", 1), ("STEPS", 4), ("JOB_ROWS", 1)):
-        monkeypatch.setattr(engine, name, value)
-    monkeypatch.setattr(engine, "PROMPTS", engine.PROMPTS[:1])
-    monkeypatch.setattr(memory, "READ_BYTES", 1 << 24)
     text = io.StringIO()
-    figures = engine.run("small", 1, rows=32, console=Console(file=text, width=500))
+    figures = engine.run("small", 1, TINY, Console(file=text, width=500))
     assert set(figures) >= KEYS
     assert figures["greedy_tokens_identical"] is True
     assert figures["row_emit_rows"] >= 32
