@@ -18,7 +18,7 @@ from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.client_files import read_detokenizer
 
 from tests.support.decoders import TINY
-from tests.vqgan_export.conftest import run_export
+from tests.vqgan_export.conftest import Trace, run_export
 
 Run = Callable[..., int]
 WRITTEN = [
@@ -31,9 +31,10 @@ WRITTEN = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _narrow() -> Any:
-    """A small decoder that is smaller still."""
+def _quick(tracing_but_once: Trace) -> Any:
+    """A small decoder that is smaller still; the full one is not traced each time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rowcast_export.export.to_onnx", tracing_but_once)
         patch.setattr("rowcast_export.preview.WIDTHS", (16, 8))
         patch.setattr("rowcast_export.preview.BLOCKS", (1, 0))
         yield

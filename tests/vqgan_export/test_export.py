@@ -23,6 +23,8 @@ from rowcast_export.settings import PRECISIONS, Settings
 from rowcast_export.verify import TOLERANCES
 from rowcast_export.vqgan import VQGANDecoder
 
+from tests.vqgan_export.conftest import Trace
+
 FILES = ["detokenizer.onnx", "manifest.json", "palette.npy"]
 SETTINGS = Settings("tiny", 1e-6, (0.0, 1.0))
 
@@ -115,16 +117,16 @@ def test_another_opset_and_another_range(checkpoint: Checkpoint, tmp_path: Path)
     assert result.metadata["rowcast.value_range"] == "0..1"
 
 
-def _reuse(monkeypatch: pytest.MonkeyPatch, exported: Exported) -> None:
-    """Skip the tracing, which takes seconds: the graph is that of the exported file."""
-    model = onnx.load(exported.path)
-    monkeypatch.setattr(export_module, "to_onnx", lambda module, opset: model)
+@pytest.fixture
+def _known(monkeypatch: pytest.MonkeyPatch, tracing_but_once: Trace) -> None:
+    """Skip the tracing, which takes seconds."""
+    monkeypatch.setattr(export_module, "to_onnx", tracing_but_once)
 
 
+@pytest.mark.usefixtures("_known")
 def test_all_precisions_come_together_or_not_at_all(
     checkpoint: Checkpoint, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _reuse(monkeypatch, exported)
     files = export_detokenizer(
         checkpoint, tmp_path / "out", SETTINGS, threads=1, precisions=PRECISIONS
     )
@@ -157,21 +159,17 @@ def test_all_precisions_come_together_or_not_at_all(
     assert sorted(os.listdir(again)) == ["detokenizer.int8.onnx", "manifest.json", "palette.npy"]
 
 
-def test_a_file_that_disagrees_is_never_written(
-    checkpoint: Checkpoint, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_known")
+def test_a_file_that_disagrees_is_never_written(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """The graph was made with another epsilon: a picture that is only slightly wrong."""
-    _reuse(monkeypatch, exported)
     other = dataclasses.replace(SETTINGS, group_norm_epsilon=0.1)
     with pytest.raises(VerificationFailed, match="values differ by"):
         export_detokenizer(checkpoint, tmp_path / "new", other, threads=1)
     assert os.listdir(tmp_path) == []
 
 
-def test_ctrl_c_leaves_nothing_behind(
-    checkpoint: Checkpoint, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _reuse(monkeypatch, exported)
+@pytest.mark.usefixtures("_known")
+def test_ctrl_c_leaves_nothing_behind(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "detokenizer.onnx").write_text("old")
     seen: list[list[str]] = []
 
@@ -187,10 +185,10 @@ def test_ctrl_c_leaves_nothing_behind(
     assert (tmp_path / "detokenizer.onnx").read_text() == "old"
 
 
+@pytest.mark.usefixtures("_known")
 def test_a_full_disk_leaves_nothing_behind(
-    checkpoint: Checkpoint, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, exported: Exported, tmp_path: Path
 ) -> None:
-    _reuse(monkeypatch, exported)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (exported.bytes // 2, hard))
     try:

@@ -26,7 +26,6 @@ def small_shape(mid_attention: bool = True, low_attention: bool = True) -> Decod
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     return dict(VQGANDecoder(small_shape()).state_dict())
 
