@@ -170,7 +170,10 @@ def test_what_a_module_must_not_know(prefix: str) -> None:
             {"torch", "onnx", "rowcast_server"},
         ),
         ("rowcast_server.server, rowcast_server.cli", {"torch", "onnxscript"}),
+        ("rowcast_server.engine.runner_torch, rowcast_server.memory", {"onnx", "onnxruntime"}),
+        ("rowcast.whole_files", {"numpy", "msgspec", "websockets", "rowcast_server"}),
         ("rowcast_export.cli", {"torch", "onnx", "onnxruntime", "websockets", "rowcast_server"}),
+        ("rowcast_export.manifest", {"torch", "onnx", "onnxruntime", "websockets"}),
         (
             "rowcast_export.formats",
             {"torch", "onnx", "onnxruntime", "websockets", "rowcast_server"},

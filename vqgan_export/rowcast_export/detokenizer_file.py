@@ -30,14 +30,11 @@ from typing import Final
 import onnx
 import torch
 
-from .preview import PreviewDecoder
+from .preview import AnyDecoder
 from .runtime import OnnxDetokenizer
 from .self_test import make_self_test
 from .settings import FORMAT_VERSION, OPSETS, PRECISIONS
 from .tracing import trace
-from .vqgan import VQGANDecoder
-
-AnyDecoder = VQGANDecoder | PreviewDecoder
 
 STEMS: Final = {"full": "detokenizer", "preview": "preview"}  # of the file's name, by kind
 

@@ -22,7 +22,7 @@ from rowcast.whole_files import whole_files
 
 from .agreements import AnyAgreement, Imitation, PreviewAgreement
 from .building import build
-from .detokenizer_file import AnyDecoder, describe, file_name, to_onnx, with_metadata
+from .detokenizer_file import describe, file_name, to_onnx, with_metadata
 from .formats import Checkpoint
 from .manifest import FILE_NAME as MANIFEST_NAME
 from .manifest import Exported, kept_entries, manifest
@@ -36,7 +36,7 @@ from .palette import (
     verify_palette,
 )
 from .precision import convert
-from .preview import PreviewDecoder
+from .preview import AnyDecoder, PreviewDecoder
 from .progress import Progress, unreported
 from .settings import OPSETS, PRECISIONS, Settings
 from .verify import TOLERANCES, Reference, verify

@@ -120,3 +120,6 @@ class PreviewDecoder(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """int64 ids [batch, rows, cols] -> float pixels [batch, 3, rows*p, cols*p] in 0..1."""
         return self.unclipped(ids).clamp(0.0, 1.0)
+
+
+AnyDecoder = VQGANDecoder | PreviewDecoder

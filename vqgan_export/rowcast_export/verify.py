@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from .agreements import Agreement
-from .detokenizer_file import AnyDecoder
 from .errors import TooCoarse, VerificationFailed
 from .graph_checks import agree, check_interface, check_operators
+from .preview import AnyDecoder
 from .progress import Progress, unreported
 from .runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
 from .self_test import SelfTest
@@ -32,6 +32,8 @@ SEEDS: Final = (0, 1, 2)
 SEVERAL_SEEDS_UP_TO: Final = 32  # tokens in a batch; larger ones run with the first seed only
 
 LARGEST_PSNR: Final = 150.0  # dB; two pictures without a difference would have an infinite one
+LARGEST_HALF: Final = 65504.0
+HALF_MARGIN: Final = 2.0  # other grids may reach a little further
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,6 @@ TOLERANCES: Final = {
     "fp16": Tolerance(5e-2, 13, 0.95, psnr=50.0),
     "int8": Tolerance(1.0, 255, 0.0, psnr=35.0),
 }
-
-
-LARGEST_HALF: Final = 65504.0
-HALF_MARGIN: Final = 2.0  # other grids may reach a little further
 
 
 class Reference:

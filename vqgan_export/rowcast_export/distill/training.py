@@ -3,10 +3,10 @@
 No image data: the full decoder's pictures of grids that the model drew are the truth (Hinton et al.
 2015, arXiv:1503.02531, with pixels for logits). In a share of the steps the grids are cut after
 some row, because previews are shown of such, and compared with those rows of the whole picture:
-what is coming, not what the full decoder would make of the rows alone. The last
-grids of the file are held out. Everything random follows from the seed and the number of the step,
-so a training that was stopped and taken up again ends with the same bits as one that was not (on
-one machine, if it is bounded by steps).
+what is coming, not what the full decoder would make of the rows alone. The last grids of the file
+are held out. Everything random follows from the seed and the number of the step, so a training that
+was stopped and resumed ends with the same bits as one that was not (on one machine, if it is
+bounded by steps).
 
 In the folder of a training: ``checkpoint.pt``, and ``references-….bin``, see ``references.py``.
 This module must not know ONNX, nor the command line.
