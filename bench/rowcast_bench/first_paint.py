@@ -34,7 +34,7 @@ from rowcast.messages import (
 )
 from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.easel import Easel
-from rowcast.pixels.loader import Painter
+from rowcast.pixels.loader import TierLoader
 from rowcast.requests import Request
 from rowcast.session import ClientSession
 
@@ -103,7 +103,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         file = _kept(palette, Path(folder))
         model = _model(file, codes, pixels_per_token)
-        painter = Painter(NOWHERE, Path(folder), quality="palette")
+        painter = TierLoader(NOWHERE, Path(folder), quality="palette")
         painter.load(model)
         session = ClientSession()
         session.hello()
@@ -121,7 +121,7 @@ def measure(
     return FirstPaint(p50, p99, ROWS * pixels_per_token)
 
 
-def _paint(session: ClientSession, painter: Painter, model: Model, ids: bytes) -> list[float]:
+def _paint(session: ClientSession, painter: TierLoader, model: Model, ids: bytes) -> list[float]:
     """One picture from its start to its end: seconds of each row."""
     generation, _ = session.start(Request("random"))
     easel = Easel(generation, painter, False, lambda: None)

@@ -1,6 +1,6 @@
 """Make docs/forming.gif: four pictures as they form, drawn by the embedded model.
 
-python docs/make_pictures.py
+python tools/make_pictures.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 import rowcast
 from PIL import Image
 from rowcast.notebook import contact_sheet
-from rowcast.rows_file import save_gif, time_lapse
+from rowcast.pixels.images import save_gif
+from rowcast.pixels.time_lapse import time_lapse
 from rowcast.sync import SyncClient
 from rowcast.terminal.demo import local_server
 
@@ -34,7 +35,7 @@ def forming(client: SyncClient, prompt: str) -> list[Image.Image]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("forming.gif"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/forming.gif")
     options = parser.parse_args()
     with local_server("postcard") as url, rowcast.connect_sync(url) as client:
         lapses = [forming(client, prompt) for prompt in PROMPTS]

@@ -1,8 +1,12 @@
-"""Write the figures of the README: each block stands between comments and comes from a command.
+"""The figures in the documents: each block stands between comments and comes from a command.
 
-python docs/make_figures.py                 # all of them, about 20 minutes on two cores
-python docs/make_figures.py wire model      # some
+python tools/make_figures.py                 # all of them, about 20 minutes on two cores
+python tools/make_figures.py wire model      # some
+
+A block NAME stands between the lines <!-- figures: NAME --> and <!-- end --> of README.md or of a
+page in docs/.
 """
+# ruff: noqa: E501 (paragraphs and tables as they will stand in the documents)
 
 from __future__ import annotations
 
@@ -12,12 +16,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"(?<=^<!-- figures: )(\w+) -->\n(.*?)(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE
+)
 RESULTS = ROOT / "training/results.json"
 SHEET = ROOT / "docs/decode-sheet.png"
 DEMO_RUNS = 7
@@ -26,7 +33,7 @@ Figures = dict[str, Any]
 
 
 def last_line_of(*arguments: str) -> Figures:
-    """Run a `rowcast` command; what its last line of output says."""
+    """Run a `rowcast` command; its last line of output, which is JSON."""
     command = [sys.executable, "-m", "rowcast", *arguments]
     print("running: rowcast", *arguments, file=sys.stderr)
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -34,54 +41,36 @@ def last_line_of(*arguments: str) -> Figures:
     return figures
 
 
-def printed(test: str, pattern: str) -> list[tuple[str, ...]]:
-    """Run a proof of `make parity`; what its printed lines say, by the groups of a pattern."""
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "parity", *test.split()]
-    print("running: pytest -m parity", test, file=sys.stderr)
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    found = [match.groups() for match in re.finditer(pattern, run.stdout)]
-    if not found:
-        raise SystemExit(f"{test} printed nothing like {pattern}")
-    return found
-
-
 def viewer() -> str:
-    ((median, late, size),) = printed(
-        "tests/parity/test_first_paint.py",
-        r"pixels: ([\d.]+) ms, 99 % within ([\d.]+) ms; the palette has (\d+) bytes",
-    )
-    grown = printed("tests/parity/test_slow_viewer.py", r"first \d+: (-?[\d.]+) MiB grown")
+    figures = last_line_of("bench", "first-paint")
+    side = figures["side"]
     return f"""\
-From the bytes of a row to an image of 256x256 pixels that shows it: {median} ms (99 % within {late} ms), with a
-palette of 16,384 codes of 4x4 pixels, {int(size):,} bytes. A viewer that decodes three times a second grows by
-{max(float(each) for (each,) in grown)} MiB over 200 pictures (`make parity`)."""
+`rowcast bench first-paint` ({figures["machine"]}): from the bytes of a row to an image of {side}x{side} pixels that shows it: \
+{figures["first_paint_ms_p50"]} ms (99 % within {figures["first_paint_ms_p99"]} ms), with a
+palette of {figures["codes"]:,} codes of 4x4 pixels, {figures["palette_bytes"]:,} bytes."""
 
 
 def sizes() -> str:
-    ((line,),) = printed("tests/vqgan_export/test_full_size.py", r'(\{"seconds".*\})')
-    figures = json.loads(line)
+    figures = last_line_of("bench", "export")
     megabytes = {name: size / 1e6 for name, size in figures["bytes"].items()}
     return f"""\
-A decoder of DALL·E Mini's size has {megabytes["detokenizer.onnx"]:.0f} MB, in fp16 {megabytes["detokenizer.fp16.onnx"]:.0f}, in int8 \
-{megabytes["detokenizer.int8.onnx"]:.0f}; its palette {megabytes["palette.npy"] * 1000:.0f} KB, its incremental graph \
-{megabytes["incremental.onnx"] * 1000:.0f} KB. Exporting
-all of them, each verified, takes {figures["seconds"]:.0f} s (`make parity`)."""
+`rowcast bench export` ({figures["machine"]}): a decoder of DALL·E Mini's size has {megabytes["detokenizer.onnx"]:.0f} MB, in fp16 \
+{megabytes["detokenizer.fp16.onnx"]:.0f}, in int8 {megabytes["detokenizer.int8.onnx"]:.0f}; its palette {megabytes["palette.npy"] * 1000:.0f} KB. Exporting
+all of them, each verified, takes {figures["seconds"]:.0f} s."""
 
 
 def loading() -> str:
-    times = printed(
-        "tests/parity/test_min_dalle.py -k loading_mini",
-        r"float32 ([\d.]+) GB; anonymous memory at most ([\d.]+) x",
-    )
+    figures = last_line_of("bench", "loading")
+    most = max(figures[f"{each}_memory_by_weights"] for each in ("written", "found"))
     return f"""\
-In float32 on the CPU weights over 256 MB are written once into the cache folder ({times[0][0]} GB for Mini) and
-mapped from there, so loading takes at most {max(each[1] for each in times)} times their size in memory (`make parity`)."""
+In float32 on the CPU weights over 256 MB are written once into the cache folder ({figures["weights_gb"]} GB for Mini) and
+mapped from there, so loading takes at most {most} times their size in memory (`rowcast bench loading`)."""
 
 
 def wire() -> str:
     figures = last_line_of("bench", "wire")
     return f"""\
-`rowcast bench wire` (2 cores, 8 pictures of 128x128):
+`rowcast bench wire` ({figures["machine"]}; {figures["pictures"]} pictures of 128x128):
 
 | a picture | bytes |
 |---|---|
@@ -91,7 +80,7 @@ def wire() -> str:
 | one JPEG at the end, no preview | {figures["final_jpeg_bytes"]} |
 
 A row is a frame of {figures["row_frame_bytes"]} bytes. TCP/IP adds 40-52 a packet and TLS 22: a lone row is
-at most {figures["lone_row_on_the_network_bytes"]} on the network."""
+at most {figures["lone_row_on_the_network_bytes"]} on the network. Ids alone, at the codebook's bits each, would be {figures["ids_share"]:.0%} of a picture's bytes."""
 
 
 def demo() -> str:
@@ -114,7 +103,7 @@ bytes are received."""
 def engine() -> str:
     figures = last_line_of("bench", "engine")
     return f"""\
-`rowcast bench engine` (DALL·E Mini's size, random weights, {figures["threads"]} cores, min-dalle 0.4.11 \
+`rowcast bench engine` ({figures["machine"]}; DALL·E Mini's size, random weights, {figures["threads"]} threads, min-dalle 0.4.11 \
 from PyPI and
 ours in turn, in one run):
 
@@ -124,11 +113,14 @@ ours in turn, in one run):
 | {figures["states_ms_per_step"]} ms | {figures["int8_ms_per_step"]} ms |
 | times as fast | 1 | **{figures["single_ratio"]}** | {figures["states_ratio"]} \
 | **{figures["int8_ratio"]}** |
+| of what memory can be read at | {figures["min_dalle_memory_ceiling_share"]:.0%} | {figures["memory_ceiling_share"]:.0%} \
+| {figures["states_memory_ceiling_share"]:.0%} | {figures["int8_memory_ceiling_share"]:.0%} |
 | 4 pictures together, times as fast | 1 | {figures["four_ratio"]} | | |
 | tokens a second of 8 jobs, over its one | 1 | **{figures["batch8_ratio"]}** \
 | {figures["states_batch8_ratio"]} | {figures["int8_batch8_ratio"]} |
 | tokens a second of 16 jobs, over its one | 1 | {figures["batch16_ratio"]} \
 | {figures["states_batch16_ratio"]} | {figures["int8_batch16_ratio"]} |
+| the same, of what the cores can multiply | | {figures["batch16_compute_share"]:.0%} | {figures["states_batch16_compute_share"]:.0%} | |
 | pictures a minute, 16 jobs (min-dalle: one) | {figures["min_dalle_pictures_per_minute"]} \
 | {figures["ours_pictures_per_minute_16_jobs"]} | | |
 | a picture's cache | {figures["min_dalle_cache_mb"]} MB | **{figures["ours_cache_mb"]}** MB \
@@ -139,14 +131,14 @@ ours in turn, in one run):
 A picture's text takes {figures["text_mb"]} MB more of ours, its keys and values, which min-dalle computes anew in \
 each step.
 
-Weights are read at {figures["memory_read_gb_s"]} GB/s, {figures["memory_ceiling_share"]:.0%} of what these \
-cores can read. Greedy tokens
+Weights are read at {figures["memory_read_gb_s"]} of the {figures["memory_ceiling_gb_s"]} GB/s that these \
+cores can read; they can multiply at {figures["compute_ceiling_gflops"]:,.0f} GFLOP/s. Greedy tokens
 {"are the same" if figures["greedy_tokens_identical"] else "DIFFER"}; int8 keeps \
 {figures["int8_same_greedy"]:.1%} of postcard's, KL {figures["int8_mean_kl"]} nats. From the sampling of a \
 row's last
 token to its bytes written, 16 jobs, {figures["row_emit_rows"]} rows: {figures["row_emit_p50_ms"]} ms \
 (median), {figures["row_emit_p99_ms"]} ms (p99); with viewers
-the jobs take {figures["streaming_ratio"]} times as long as without. No GPU was at hand: the same for one is
+the jobs take {figures["streaming_ratio"]} times as long as without. On a GPU:
 `rowcast bench engine --size mega --device cuda`."""
 
 
@@ -162,14 +154,30 @@ picture, of the worst kind ({results["worst_kind"]}) {results["worst"]:.1%}; the
 {results["vqgan_psnr"]:.1f} dB."""
 
 
+def fillers() -> str:
+    figures = last_line_of("bench", "decode", "--fillers")
+    rows = [
+        f"| {name} | {values['median_db']} | {values['mean_db']} |"
+        for name, values in figures["fillers"].items()
+    ]
+    table = "\n".join(rows)
+    return f"""\
+`rowcast bench decode --fillers` ({figures["pictures"]} held-out pictures of postcard; full decodes after each row, against the same \
+rows of the final picture):
+
+| guessed below the rows held | dB, median | mean |
+|---|---|---|
+{table}"""
+
+
 def decode() -> str:
-    """And the contact sheet."""
+    """Tiers of pixels; writes the contact sheet too."""
     figures = last_line_of("bench", "decode", "--sheet", str(SHEET))
 
     def cell(value: float | None) -> str:
         return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
-    names = "update_ms_median update_ms_worst update_gflop_worst total_full_decodes psnr_db ssim psnr_db_of_final"
+    names = "update_ms_median update_ms_worst update_gflop_worst compute_share total_full_decodes psnr_db ssim psnr_db_of_final"
     rows = [
         f"| {scheme['label']} | {' | '.join(cell(scheme.get(name)) for name in names.split())} "
         f"| {', '.join(f'{size / 1e6:.3g}' for size in scheme.get('bytes', {}).values())} |"
@@ -182,20 +190,21 @@ def decode() -> str:
     peer = schemes["min_dalle"]["total_full_decodes"] / total
     last = "is the full decode in every value" if figures["final_equal"] else "IS ANOTHER"
     return f"""\
-`rowcast bench decode` ({figures["threads"]} threads, medians of {figures["rounds"]} rounds in turn; costs at \
+`rowcast bench decode` ({figures["machine"]}; {figures["threads"]} threads, medians of {figures["rounds"]} rounds in turn; costs at \
 DALL·E Mini's size with random weights, where a
-full decode takes {figures["full_ms"]:,.0f} ms and {figures["full_gflop"]:.0f} GFLOP; quality on postcard, \
+full decode takes {figures["full_ms"]:,.0f} ms and {figures["full_gflop"]:.0f} GFLOP, {figures["full_compute_share"]:.0%} of what \
+these cores can multiply; quality on postcard, \
 {figures["pictures"]} held-out pictures; min-dalle {figures["min_dalle"]}):
 
-| | ms an update | the worst | GFLOP, the worst | a picture, in full decodes | dB, rows so far (120: exact) | SSIM \
+| | ms an update | the worst | GFLOP, the worst | of what the cores can multiply | a picture, in full decodes | dB, rows so far (120: exact) | SSIM \
 | dB, final picture | MB: fp32, fp16, int8 |
-|---|---|---|---|---|---|---|---|---|
+|---|---|---|---|---|---|---|---|---|---|
 {table}
 
 What a client shows while a picture forms is the {figures["client_forms_by"]}'s: {near["psnr_db_of_final"]:.1f} dB \
-from the same rows of the final picture, where a
-full decode of the rows so far has {schemes["rows_so_far"]["psnr_db_of_final"]:.1f}, since its norms know nothing of what is \
-still to come. All updates and the exact last
+from the same rows of the final picture. The full
+decoder, whose norms span the whole picture, has {schemes["rows_so_far"]["psnr_db_of_final"]:.1f} on the rows so far alone, \
+and {schemes["full"]["psnr_db_of_final"]:.1f} with guessed rows below them. All updates and the exact last
 picture cost {total:.2f} full decodes: {dearer:.0f} times less than decoding the whole grid after each row, {peer:.0f} times less \
 than min-dalle's eight
 pictures; an update at most {figures["client_update_full_decodes_max"]:.3f} of one. The palette has a row's bytes on the canvas in {figures["palette_ms_p50"]:.2f} ms ({figures["palette_ms"]:.2f} at \
@@ -211,8 +220,26 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "demo": demo,
     "engine": engine,
     "decode": decode,
+    "fillers": fillers,
     "model": model,
 }
+
+
+def names_in(document: Path) -> list[str]:
+    """The names of the blocks of a document, in order."""
+    return [match[1] for match in BLOCK.finditer(document.read_text("utf-8"))]
+
+
+def write(name: str, content: str, documents: Iterable[Path] = DOCUMENTS) -> list[Path]:
+    """Put ``content`` into every block of that name; the documents that have one."""
+
+    def written(match: re.Match[str]) -> str:
+        return f"{name} -->\n{content}\n" if match[1] == name else match[0]
+
+    found = [document for document in documents if name in names_in(document)]
+    for document in found:
+        document.write_text(BLOCK.sub(written, document.read_text("utf-8")), "utf-8")
+    return found
 
 
 def main() -> None:
@@ -222,13 +249,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*BLOCKS, []], help="default: all")
     options = parser.parse_args()
     for name in options.names or BLOCKS:
-        written = BLOCKS[name]()
-        text = README.read_text("utf-8")
-        block = re.search(rf"(?<=<!-- figures: {name} -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
-        if block is None:
-            raise SystemExit(f"README.md has no block of the name {name}")
-        README.write_text(f"{text[: block.start()]}{written}\n{text[block.end() :]}", "utf-8")
-        print(f"{name}: written", file=sys.stderr)
+        found = write(name, BLOCKS[name]())
+        if not found:
+            raise SystemExit(f"no document has a block of the name {name}")
+        paths = ", ".join(str(path.relative_to(ROOT)) for path in found)
+        print(f"{name}: written into {paths}", file=sys.stderr)
 
 
 if __name__ == "__main__":
