@@ -19,12 +19,13 @@ from websockets.exceptions import ConnectionClosed
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
+from .files import PRECISIONS
 from .generation import Generation
 from .messages import CloseCode
 from .picture import Picture
 from .pixels.artifacts import Progress
 from .pixels.easel import Easel
-from .pixels.loader import Painter, make_session
+from .pixels.loader import TierLoader
 from .pixels.tiers import Decoder
 from .requests import Request, RequestOptions
 from .session import ClientSession
@@ -71,11 +72,11 @@ def connect(
 
     Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
     """
-    painter = None
+    loader = None
     if decode:
-        painter = Painter(url, cache, allowed_hosts, progress, threads, quality, providers)
-    session = make_session(token, painter)
-    return AsyncClient(url, session, painter, open_timeout, reconnect)
+        loader = TierLoader(url, cache, allowed_hosts, progress, threads, quality, providers)
+    session = ClientSession(token, precisions=loader.precisions if loader else PRECISIONS)
+    return AsyncClient(url, session, loader, open_timeout, reconnect)
 
 
 class AsyncClient:
@@ -85,14 +86,14 @@ class AsyncClient:
         self,
         url: str,
         session: ClientSession,
-        painter: Painter | None,
+        loader: TierLoader | None,
         open_timeout: float,
         reconnect: float,
     ) -> None:
         self.url = url
         self.session = session
         self.bytes_received = 0
-        self._painter = painter
+        self._loader = loader
         self._open_timeout = open_timeout
         self._patience = Patience(reconnect)
         self._socket: ClientConnection | None = None
@@ -102,8 +103,8 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         try:
             self._socket = await self._open()
-            if self._painter is not None:
-                await asyncio.to_thread(self._painter.load, self.session.model())
+            if self._loader is not None:
+                await asyncio.to_thread(self._loader.load, self.session.model())
         except BaseException:
             await self._shut()
             raise
@@ -120,14 +121,14 @@ class AsyncClient:
 
     @property
     def detokenizer(self) -> Decoder | None:
-        """What finished pictures are painted with: None until it is there, as it is at the end of
-        the first picture, and with ``decode=False``."""
-        return None if self._painter is None else self._painter.detokenizer
+        """The decoder of finished pictures. None until its file is loaded (at the latest with the
+        first `PictureDone`), and with ``decode=False``."""
+        return None if self._loader is None else self._loader.detokenizer
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """What there is to paint with by now, the best last: ``full fp32 on cpu``."""
-        return () if self._painter is None else self._painter.descriptions
+        """The tiers that are loaded by now, the best last: ``full fp32 on cpu``."""
+        return () if self._loader is None else self._loader.descriptions
 
     def generate(
         self,
@@ -203,7 +204,7 @@ class AsyncClient:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(news.set)
 
-        easel = Easel(generation, self._painter, seamless, wake)
+        easel = Easel(generation, self._loader, seamless, wake)
         try:
             if self._reader is not None and self._reader.done():
                 # Lost while nothing was forming, or given up: recovering sends the frames too.
@@ -226,7 +227,7 @@ class AsyncClient:
         finally:
             easel.close()
             cancels = self.session.cancel(generation)
-            self.session.abandon(generation)
+            generation.abandon()
             with contextlib.suppress(RowcastError):
                 await self._send(cancels)
 
@@ -298,8 +299,8 @@ class AsyncClient:
         return self.session.receive(frame)
 
     async def _shut(self) -> None:
-        if self._painter is not None:
-            self._painter.stop()  # first: who waits for pixels is not to wait any longer
+        if self._loader is not None:
+            self._loader.stop()  # first: who waits for pixels is not to wait any longer
         cancels = self.session.close()
         with contextlib.suppress(RowcastError):
             await self._send(cancels)
@@ -312,5 +313,5 @@ class AsyncClient:
             await self._socket.close()
             self._socket = None
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        if self._painter is not None:
-            await asyncio.to_thread(self._painter.close)
+        if self._loader is not None:
+            await asyncio.to_thread(self._loader.close)

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 from .errors import RowcastError
 
 GROUP = "rowcast.commands"
-ORDER = ("demo", "serve", "generate", "replay", "export", "convert", "bench")
+ORDER = ("demo", "serve", "generate", "replay", "grids", "export", "convert", "bench")
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 Command = Callable[[list[str]], int]

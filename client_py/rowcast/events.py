@@ -1,15 +1,21 @@
-"""What a caller sees while pictures form."""
+"""Events of pictures that form, as a caller of `generate` receives them.
+
+The session tells them without pixels; `pixels.easel` fills ``image`` and ``tier`` in.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from .messages import DoneReason
 from .picture import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -18,18 +24,19 @@ class Event:
 
     ``picture`` holds its ids and recipe, ``image`` the picture so far (None before its first row,
     or where the client was opened with ``decode=False``). Of a ``seamless`` request it is all the
-    request's pictures so far, joined as one. ``tier`` says what painted the newest rows of it:
+    request's pictures so far, joined as one. ``tier`` names the decoder of its newest rows:
     ``palette``, ``preview`` or ``full``.
     """
 
     index: int
     picture: Picture
-    image: Image | None
+    image: Image | None = field(default=None, kw_only=True)
     seamless: bool = field(default=False, kw_only=True)
     tier: str | None = field(default=None, kw_only=True)
 
     @property
     def seed(self) -> int:
+        """The picture's seed, also where the server chose it."""
         return self.picture.recipe.seed
 
 
@@ -57,16 +64,17 @@ class RowsArrived(Event):
 
 @dataclass(frozen=True)
 class PictureRepainted(Event):
-    """Rows that were told before, painted better: ``image`` shows what there is by now."""
+    """Rows that were told before, painted better: ``image`` shows all there is by now."""
 
 
 @dataclass(frozen=True)
 class PictureDone(Event):
-    """The end of a picture. ``image`` equals a decode of all its rows at once, by the best that
-    the client's ``quality`` allows: ``full`` waits for the full detokenizer. Of a picture that
-    ended early it is `Decoder.paint` of the rows held.
+    """The end of a picture.
 
-    Of a ``seamless`` request the last event's does: of the whole mosaic.
+    Of a complete picture ``image`` equals one decode of all its rows, by the best that the client's
+    ``quality`` allows: ``full`` waits for the full detokenizer. Of one that ended early it shows
+    the rows held, as that decoder paints pictures that form. Of a ``seamless`` request this holds
+    for the last event, and the whole mosaic.
     """
 
     reason: DoneReason | int

@@ -15,8 +15,6 @@ no two share their noise. This module must not know where grids come from.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import time
 import zipfile
 from dataclasses import asdict, dataclass
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 from .errors import InvalidRequest, ReplayError
 from .messages import MAX_STREAM
+from .whole_files import whole_file
 
 Grid = NDArray[np.uint32]  # [rows, cols]
 
@@ -103,18 +102,13 @@ class GridFile:
         for index, number in enumerate(numbers):
             ids[index] = self.grids[number]
         about = json.dumps({"format": FORMAT, **asdict(self.origin)}, ensure_ascii=False)
-        partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    ids=ids,
-                    numbers=np.array(numbers, np.uint32),
-                    about=np.frombuffer(about.encode(), np.uint8),
-                )
-            os.replace(partial, self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(self.path) as partial, partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                ids=ids,
+                numbers=np.array(numbers, np.uint32),
+                about=np.frombuffer(about.encode(), np.uint8),
+            )
         self._saved = time.monotonic()
 
     def _check(self, found: Origin) -> None:

@@ -1,25 +1,59 @@
-"""The grid of tokens that a picture grows from. Knows neither sockets nor pixels."""
+"""A picture as a grid of token ids that grows row by row, and the recipe that determines it.
+
+Knows neither sockets nor pixels. `Sampling` is the one list of sampling parameters: requests, the
+command line, .rows and PNG files derive theirs from it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, TypedDict, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProtocolError
-from .messages import DoneReason, ids_checksum
+from .messages import (
+    Digest,
+    DoneReason,
+    ModelName,
+    Revision,
+    Side,
+    Unsigned16,
+    Unsigned32,
+    ids_checksum,
+)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the tokens were drawn; together with seed and image it makes the picture repeatable."""
+    """Sampling parameters; with seed and image number they make a picture repeatable.
 
-    temperature: float
-    top_k: int
-    top_p: float
-    guidance: float
+    Each field's ``help`` is its line in the help of the commands.
+    """
+
+    temperature: float = field(metadata={"help": "higher is more varied"})
+    top_k: Unsigned32 = field(metadata={"help": "keep the K best tokens; 0 keeps all"})
+    top_p: float = field(metadata={"help": "keep tokens of this probability"})
+    guidance: float = field(metadata={"help": "how closely to follow the text"})
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `Sampling` as keyword options; None leaves one to the server."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    guidance: float | None
+
+
+# The sampling parameters' names and types: int, or float.
+SAMPLING: Final[dict[str, type[int] | type[float]]] = get_type_hints(Sampling)
+
+
+def sampling_options(source: object) -> SamplingOptions:
+    """The sampling parameters among an object's attributes: a `Sampling`'s, a command line's."""
+    return cast(SamplingOptions, {name: getattr(source, name) for name in SAMPLING})
 
 
 @dataclass(frozen=True)
@@ -27,18 +61,19 @@ class Recipe:
     """Everything that determines a picture's ids, and the file that turns them into pixels.
 
     ``rows`` x ``cols`` is the whole grid. ``detokenizer_sha256`` is None where none was announced.
+    These are the fields of a .rows file, in this order (protocol.md section 9).
     """
 
-    model: str
-    revision: bytes
+    model: ModelName
+    revision: Revision
     prompt: str
-    seed: int
-    image: int
+    seed: Unsigned32
+    image: Unsigned16
     sampling: Sampling
-    rows: int
-    cols: int
+    rows: Side
+    cols: Side
     id_bytes: Literal[2, 4]
-    detokenizer_sha256: bytes | None
+    detokenizer_sha256: Digest | None
 
 
 @dataclass(eq=False)
@@ -68,15 +103,17 @@ class Picture:
 
     @property
     def complete(self) -> bool:
+        """True if all rows are held."""
         return self.rows_held == self.recipe.rows
 
     @property
     def held_bytes(self) -> bytes:
-        """The ids held, little-endian: what `prefix` carries and checksums are made over."""
+        """The ids held, little-endian: the bytes of a `prefix`, and of checksums."""
         return self.ids[: self.rows_held].astype(f"<u{self.recipe.id_bytes}").tobytes()
 
     @property
     def checksum(self) -> int:
+        """CRC-32 of the ids held (R-24)."""
         return ids_checksum(self.held_bytes)
 
     def add_rows(self, first_row: int, ids: bytes) -> None:

@@ -1,21 +1,20 @@
-"""What is asked of a server, and whether it can be: checked here, before anything is sent.
+"""Requests for pictures, checked here before anything is sent.
 
 The server checks again (its answers are `error` frames); a mistake found here costs no round trip.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Final, TypedDict
+from typing import Final, Unpack
 
 from .errors import InvalidRequest
-from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Range
-from .picture import Picture, Sampling
+from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Options, Range
+from .picture import SAMPLING, Picture, Sampling, SamplingOptions, sampling_options
 
 MAX_TOP_K: Final = 2**32 - 1  # what a .rows file can hold
 
 
-class RequestOptions(TypedDict, total=False):
+class RequestOptions(SamplingOptions, total=False):
     """The keyword options of `generate`; what is left out is the server's choice.
 
     ``seed`` 0 … 2³²−1. ``first_image`` numbers the first picture. ``temperature``, ``top_k`` (0
@@ -27,31 +26,18 @@ class RequestOptions(TypedDict, total=False):
     model: str | None
     seed: int | None
     first_image: int
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    guidance: float | None
     stop_row: int | None
     prefix: bytes | None
     revision: bytes | None
 
 
-@dataclass(frozen=True)
 class Request:
-    """``images`` pictures of a prompt, and the options of `RequestOptions`."""
+    """``images`` pictures of a prompt; ``options`` are `RequestOptions`, as `start` sends them."""
 
-    prompt: str
-    images: int = 1
-    model: str | None = None
-    seed: int | None = None
-    first_image: int = 0
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    guidance: float | None = None
-    stop_row: int | None = None
-    prefix: bytes | None = None
-    revision: bytes | None = None
+    def __init__(self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]) -> None:
+        self.prompt = prompt
+        self.images = images
+        self.options = Options(**options)
 
     @classmethod
     def continuing(cls, picture: Picture, row: int | None, seed: int | None) -> Request:
@@ -71,12 +57,13 @@ class Request:
             first_image=recipe.image,
             prefix=picture.held_bytes[: rows * recipe.cols * recipe.id_bytes] or None,
             revision=recipe.revision,
-            **asdict(recipe.sampling),
+            **sampling_options(recipe.sampling),
         )
 
 
 def check_request(request: Request, model: Model, limits: Limits) -> None:
-    """Raises InvalidRequest for what a server with these limits cannot accept."""
+    """Raise InvalidRequest for what a server with these limits cannot accept."""
+    options = request.options
     if not request.prompt.strip():
         raise InvalidRequest("the prompt is empty")
     size = len(encode_text("prompt", request.prompt))
@@ -85,40 +72,32 @@ def check_request(request: Request, model: Model, limits: Limits) -> None:
             f"the prompt has {size} bytes; the server takes at most {limits.prompt_bytes}"
         )
     check_whole("images", request.images, 1, limits.images)
-    check_whole("first_image", request.first_image, 0, MAX_STREAM - request.images + 1)
-    if request.seed is not None:
-        check_whole("seed", request.seed, 0, MAX_SEED)
-    if request.stop_row is not None:
-        check_whole("stop_row", request.stop_row, 1, model.rows)
-    if request.top_k is not None:
-        check_whole("top_k", request.top_k, 0, MAX_TOP_K)
-    for name in ("temperature", "top_k", "top_p", "guidance"):
-        value, allowed = getattr(request, name), getattr(model.sampling, name)
+    check_whole("first_image", options.first_image, 0, MAX_STREAM - request.images + 1)
+    if options.seed is not None:
+        check_whole("seed", options.seed, 0, MAX_SEED)
+    if options.stop_row is not None:
+        check_whole("stop_row", options.stop_row, 1, model.rows)
+    for name, kind in SAMPLING.items():
+        value = getattr(options, name)
         if value is not None:
-            _in_range(name, value, allowed)
-    if request.revision is not None and len(request.revision) != REVISION_BYTES:
-        raise InvalidRequest(f"a revision has {REVISION_BYTES} bytes, not {len(request.revision)}")
+            if kind is int:
+                check_whole(name, value, 0, MAX_TOP_K)
+            _check_range(name, value, getattr(model.sampling, name))
+    if options.revision is not None and len(options.revision) != REVISION_BYTES:
+        raise InvalidRequest(f"a revision has {REVISION_BYTES} bytes, not {len(options.revision)}")
 
 
 def resolve_sampling(request: Request, model: Model) -> Sampling:
-    """The sampling that a server with these defaults uses for a request."""
-
-    def resolve(name: str) -> float:
-        value: float | None = getattr(request, name)
-        if value is not None:
-            return value
-        default: float = getattr(model.sampling, name).default
-        return default
-
-    return Sampling(
-        temperature=float(resolve("temperature")),
-        top_k=int(resolve("top_k")),
-        top_p=float(resolve("top_p")),
-        guidance=float(resolve("guidance")),
-    )
+    """The sampling of a request's pictures: the model's defaults where nothing is asked for."""
+    values = {}
+    for name, kind in SAMPLING.items():
+        asked = getattr(request.options, name)
+        values[name] = kind(getattr(model.sampling, name).default if asked is None else asked)
+    return Sampling(**values)  # type: ignore[arg-type]  # each of its own kind
 
 
 def encode_text(name: str, text: str) -> bytes:
+    """UTF-8. Raises InvalidRequest for a lone surrogate; ``name`` is the argument's."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -126,11 +105,12 @@ def encode_text(name: str, text: str) -> bytes:
 
 
 def check_whole(name: str, value: int, low: int, high: int) -> None:
+    """Raise InvalidRequest unless ``value`` is a whole number from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
 
 
-def _in_range(name: str, value: float, allowed: Range) -> None:
+def _check_range(name: str, value: float, allowed: Range) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not allowed.low <= value <= allowed.high:  # NaN is in no range
         raise InvalidRequest(

@@ -1,6 +1,6 @@
-"""The client's side of the protocol, without a socket: frames in, notices and frames out.
+"""The client's side of the protocol, without a socket: frames in, events and frames out.
 
-Both shells (aio.py, sync.py) drive this one session; what it tells of pictures comes out of each
+Both shells (aio.py, sync.py) drive this one session; the events of pictures come out of each
 request's `Generation`.
 """
 
@@ -10,8 +10,8 @@ import copy
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Final
+
+import msgspec
 
 from .errors import (
     ConnectionFailed,
@@ -22,6 +22,7 @@ from .errors import (
     RequestRefused,
     RowcastError,
 )
+from .files import PRECISIONS, detokenizer_file
 from .generation import Generation, Slot
 from .messages import (
     KEY_BYTES,
@@ -29,8 +30,6 @@ from .messages import (
     MAX_TOKEN_CHARACTERS,
     Accepted,
     Cancel,
-    CloseCode,
-    DetokenizerFile,
     Done,
     DoneReason,
     Error,
@@ -38,7 +37,6 @@ from .messages import (
     GoAway,
     Hello,
     Model,
-    Options,
     Ping,
     Pong,
     Queued,
@@ -51,18 +49,15 @@ from .messages import (
     encode,
     view_key,
 )
-from .picture import Picture, Recipe
+from .picture import SAMPLING, Picture, Recipe, sampling_options
 from .requests import (
     MAX_TOP_K,
     Request,
-    RequestOptions,
     check_request,
     check_whole,
     encode_text,
     resolve_sampling,
 )
-
-PRECISIONS: Final = ("fp32", "fp16", "int8")  # of detokenizer files, the most exact first
 
 
 class ClientSession:
@@ -120,11 +115,11 @@ class ClientSession:
 
     def start(self, request: Request) -> tuple[Generation, list[bytes]]:
         """Ask for pictures. Raises InvalidRequest for what this server cannot accept."""
-        check_request(request, self.model(request.model), self.welcome.limits)
+        check_request(request, self.model(request.options.model), self.welcome.limits)
         generation = Generation(
             request, secrets.token_bytes(KEY_BYTES), self._free_streams(request.images), None
         )
-        frame = self._start_frame(generation, request, None)
+        frame = _start_frame(generation)
         limit = self.welcome.limits.client_frame_bytes
         if len(frame) > limit:
             raise InvalidRequest(f"the request takes {len(frame)} bytes; the limit is {limit}")
@@ -141,17 +136,11 @@ class ClientSession:
         request = Request("", images=images, first_image=first_image)
         generation = Generation(request, b"", self._free_streams(images), key)
         self._open(generation)
-        return generation, [self._watch_frame(slot) for slot in generation.slots]
+        return generation, [_watch_frame(slot) for slot in generation.slots]
 
     def cancel(self, generation: Generation) -> list[bytes]:
         """End what has not ended of a generation: cancels own pictures, leaves watched ones."""
         return [encode(Cancel(slot.stream)) for slot in generation.slots if not slot.ended]
-
-    def abandon(self, generation: Generation) -> None:
-        """Tell nobody any more of a generation; late frames for its streams are dropped."""
-        generation.abandoned = True
-        generation.wake = lambda: None
-        generation.turn.clear()
 
     def resume(self) -> list[bytes]:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
@@ -161,9 +150,9 @@ class ClientSession:
         for generation in self.active:
             if generation.watched is None and not generation.pictures:
                 # Nobody knows whether it arrived: the same again, with the same key (R-41).
-                frames.append(self._start_frame(generation, generation.request, None))
+                frames.append(_start_frame(generation))
             else:
-                frames += [self._resume_frame(slot) for slot in generation.slots if not slot.ended]
+                frames += [_resume_frame(slot) for slot in generation.slots if not slot.ended]
         return frames
 
     def close(self) -> list[bytes]:
@@ -210,15 +199,13 @@ class ClientSession:
                 self._accepted(slot, message)
             case Error():
                 self._error(slot, message)
-            case _ if slot.picture is None:
+            case _ if slot.begun is None:
                 raise ProtocolError(f"stream {slot.stream} was not accepted yet")
             case Queued():
-                slot.position = message.position
-                slot.note("queued")
+                slot.queue(message.position)
             case Rows():
-                slot.picture.add_rows(message.first_row, message.ids)
+                slot.add_rows(message.first_row, message.ids)
                 self.progress += 1
-                slot.note("rows")
             case Done():
                 picture = slot.picture
                 if (message.rows, message.crc32) != (picture.rows_held, picture.checksum):
@@ -226,22 +213,19 @@ class ClientSession:
                         f"the picture ended with {message.rows} rows and crc32 {message.crc32:08x};"
                         f" {picture.rows_held} rows, {picture.checksum:08x} arrived"
                     )
-                picture.reason = done_reason(message.reason)
                 picture.milliseconds = message.milliseconds
                 self._end(slot)
-                slot.note("done")
+                slot.finish(done_reason(message.reason))
 
     def _accepted(self, slot: Slot, accepted: Accepted) -> None:
-        picture = slot.picture
+        picture = slot.begun
         if picture is None:
-            slot.picture = self._new_picture(slot, accepted)
-            slot.told_rows = accepted.first_row
+            slot.begin(self._new_picture(slot, accepted))
         elif accepted.revision != picture.recipe.revision:
             raise ProtocolError("the server went on with another revision")
         elif accepted.first_row != picture.rows_held:
             raise ProtocolError(f"row {accepted.first_row} follows; {picture.rows_held} are held")
-        slot.position = accepted.position
-        slot.note("accepted")
+        slot.accept(accepted.position)
 
     def _new_picture(self, slot: Slot, accepted: Accepted) -> Picture:
         request = slot.generation.request
@@ -268,18 +252,17 @@ class ClientSession:
             text_cut=accepted.text_cut,
         )
         if accepted.first_row:
-            held = (request.prefix or b"")[: accepted.first_row * accepted.cols * accepted.id_bytes]
-            picture.add_rows(0, held)
+            prefix = request.options.prefix or b""
+            picture.add_rows(0, prefix[: accepted.first_row * accepted.cols * accepted.id_bytes])
         if picture.rows_held != accepted.first_row:
             raise ProtocolError(f"rows from {accepted.first_row} on, but the first are not held")
         return picture
 
     def _error(self, slot: Slot, error: Error) -> None:
-        if error.code == ErrorCode.GONE and slot.picture is not None and self._holds_all(slot):
+        if error.code == ErrorCode.GONE and _holds_all(slot):
             # Only the end itself was lost: there is nothing to recover (R-43).
             complete = slot.picture.complete
-            slot.picture.reason = DoneReason.COMPLETE if complete else DoneReason.STOP_ROW
-            slot.note("done")
+            slot.finish(DoneReason.COMPLETE if complete else DoneReason.STOP_ROW)
         else:
             kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
             slot.generation.fail(kind(error.code, error.text, error.retry_ms))
@@ -289,10 +272,6 @@ class ClientSession:
         self.progress += 1
         slot.ended = True
         self._slots.pop(slot.stream, None)
-
-    def _holds_all(self, slot: Slot) -> bool:
-        picture, stop_row = slot.picture, slot.generation.request.stop_row
-        return picture is not None and picture.rows_held >= (stop_row or picture.recipe.rows)
 
     def _open(self, generation: Generation) -> None:
         self._slots |= {slot.stream: slot for slot in generation.slots}
@@ -306,78 +285,59 @@ class ClientSession:
             raise InvalidRequest("no free streams; end some pictures first")
         return range(first, first + count)
 
-    def _start_frame(self, generation: Generation, request: Request, slot: Slot | None) -> bytes:
-        """A `start` of one picture of a generation, or of all."""
-        stream = (slot or generation.slots[0]).stream
-        chosen = {name: getattr(request, name) for name in RequestOptions.__annotations__}
-        options = Options(**chosen)
-        return encode(Start(stream, generation.key, request.prompt, request.images, options))
 
-    def _resume_frame(self, slot: Slot) -> bytes:
-        if slot.generation.watched is None and not self._holds_all(slot):
-            # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
-            return self._restart_frame(slot)
-        return self._watch_frame(slot)
-
-    def _restart_frame(self, slot: Slot) -> bytes:
-        """A `start` of one picture of a generation, with the rows it holds as prefix (R-43)."""
-        asked, picture = slot.generation.request, slot.picture
-        if picture is None:  # but others of its request were accepted: the seed is theirs (R-20)
-            seed = slot.generation.pictures[0].recipe.seed
-            request = replace(asked, images=1, first_image=slot.image, seed=seed)
-        else:
-            request = replace(
-                asked,
-                images=1,
-                first_image=slot.image,
-                model=picture.recipe.model,
-                seed=picture.recipe.seed,
-                prefix=picture.held_bytes or None,
-                revision=picture.recipe.revision,
-                **asdict(picture.recipe.sampling),
-            )
-        return self._start_frame(slot.generation, request, slot)
-
-    def _watch_frame(self, slot: Slot) -> bytes:
-        generation, picture = slot.generation, slot.picture
-        key = generation.watched or view_key(generation.key)
-        held, checksum = (0, 0) if picture is None else (picture.rows_held, picture.checksum)
-        return encode(Watch(slot.stream, key, slot.image, held, checksum))
+def _start_frame(generation: Generation) -> bytes:
+    """The `start` of all pictures of a generation."""
+    request, stream = generation.request, generation.slots[0].stream
+    start = Start(stream, generation.key, request.prompt, request.images, request.options)
+    return encode(start)
 
 
-def detokenizer_file(
-    model: Model, kind: str = "full", precisions: Sequence[str] = PRECISIONS
-) -> DetokenizerFile | None:
-    """The announced file of a kind, in the first of these precisions that there is; else None."""
-    for precision in precisions:
-        for file in model.files:
-            if (file.kind, file.precision) == (kind, precision):
-                return file
-    return None
+def _resume_frame(slot: Slot) -> bytes:
+    """The frame that takes up one unfinished picture on a new socket."""
+    if slot.generation.watched is None and not _holds_all(slot):
+        # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
+        return _restart_frame(slot)
+    return _watch_frame(slot)
+
+
+def _restart_frame(slot: Slot) -> bytes:
+    """A `start` of one picture of a generation, with the rows it holds as prefix (R-43)."""
+    generation, picture = slot.generation, slot.begun
+    options = msgspec.structs.replace(generation.request.options, first_image=slot.image)
+    if picture is None:  # but others of its request were accepted: the seed is theirs (R-20)
+        options = msgspec.structs.replace(options, seed=generation.pictures[0].recipe.seed)
+    else:
+        options = msgspec.structs.replace(
+            options,
+            model=picture.recipe.model,
+            seed=picture.recipe.seed,
+            prefix=picture.held_bytes or None,
+            revision=picture.recipe.revision,
+            **sampling_options(picture.recipe.sampling),
+        )
+    return encode(Start(slot.stream, generation.key, generation.request.prompt, 1, options))
+
+
+def _watch_frame(slot: Slot) -> bytes:
+    """A `watch` of one picture, from the rows that it holds on."""
+    generation, picture = slot.generation, slot.begun
+    key = generation.watched or view_key(generation.key)
+    held, checksum = (0, 0) if picture is None else (picture.rows_held, picture.checksum)
+    return encode(Watch(slot.stream, key, slot.image, held, checksum))
+
+
+def _holds_all(slot: Slot) -> bool:
+    """True if all rows that were asked for have arrived."""
+    picture, stop_row = slot.begun, slot.generation.request.options.stop_row
+    return picture is not None and picture.rows_held >= (stop_row or picture.recipe.rows)
 
 
 def _check_announced(model: Model) -> None:
-    """Raises ProtocolError where the announced sampling is none."""
-    sampling = model.sampling
-    numbers = [
-        number
-        for each in (sampling.temperature, sampling.top_k, sampling.top_p, sampling.guidance)
-        for number in (each.default, each.low, each.high)
-    ]
-    if not all(map(math.isfinite, numbers)) or not 0 <= sampling.top_k.default <= MAX_TOP_K:
+    """Raise ProtocolError where the announced sampling cannot be."""
+    ranges = {name: getattr(model.sampling, name) for name in SAMPLING}
+    numbers = [number for each in ranges.values() for number in msgspec.structs.astuple(each)]
+    if not all(map(math.isfinite, numbers)) or not all(
+        0 <= ranges[name].default <= MAX_TOP_K for name, kind in SAMPLING.items() if kind is int
+    ):
         raise ProtocolError(f"{model.name} was announced with a sampling that cannot be")
-
-
-def closed_text(code: int | None, reason: str) -> str:
-    """What a closed connection means to a caller, by its close code (protocol.md section 7)."""
-    known = {
-        CloseCode.BAD_TOKEN: "the server refused the token; pass the right one with token=",
-        CloseCode.VERSION: "the server speaks another version of the protocol",
-        CloseCode.TOO_SLOW: "the server closed the connection: this client read too slowly",
-        CloseCode.LIMIT: "a message was larger than the server takes",
-        CloseCode.RATE_LIMITED: "the server asks to slow down",
-    }
-    if code is None or code == 1006:
-        return "the connection broke"
-    text = next((text for one, text in known.items() if one == code), "the server closed it")
-    return f"{text} (close code {code}{f': {reason}' if reason else ''})"

@@ -20,12 +20,13 @@ from websockets.sync.client import connect as open_websocket
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone
+from .files import PRECISIONS
 from .generation import Generation
 from .messages import CloseCode
 from .picture import Picture
 from .pixels.artifacts import Progress
 from .pixels.easel import Easel
-from .pixels.loader import Painter, make_session
+from .pixels.loader import TierLoader
 from .pixels.tiers import Decoder
 from .requests import Request, RequestOptions
 from .session import ClientSession
@@ -62,11 +63,11 @@ def connect(
     providers: Sequence[str] = ("cpu",),
 ) -> SyncClient:
     """A client for the server at ``url``; use it with ``with``. See `rowcast.connect`."""
-    painter = None
+    loader = None
     if decode:
-        painter = Painter(url, cache, allowed_hosts, progress, threads, quality, providers)
-    session = make_session(token, painter)
-    return SyncClient(url, session, painter, open_timeout, reconnect)
+        loader = TierLoader(url, cache, allowed_hosts, progress, threads, quality, providers)
+    session = ClientSession(token, precisions=loader.precisions if loader else PRECISIONS)
+    return SyncClient(url, session, loader, open_timeout, reconnect)
 
 
 class SyncClient:
@@ -76,14 +77,14 @@ class SyncClient:
         self,
         url: str,
         session: ClientSession,
-        painter: Painter | None,
+        loader: TierLoader | None,
         open_timeout: float,
         reconnect: float,
     ) -> None:
         self.url = url
         self.session = session
         self.bytes_received = 0
-        self._painter = painter
+        self._loader = loader
         self._open_timeout = open_timeout
         self._patience = Patience(reconnect)
         self._socket: ClientConnection | None = None
@@ -94,8 +95,8 @@ class SyncClient:
     def __enter__(self) -> Self:
         try:
             self._socket = self._open()
-            if self._painter is not None:
-                self._painter.load(self.session.model())
+            if self._loader is not None:
+                self._loader.load(self.session.model())
         except BaseException:
             self._shut()
             raise
@@ -111,14 +112,14 @@ class SyncClient:
 
     @property
     def detokenizer(self) -> Decoder | None:
-        """What finished pictures are painted with: None until it is there, as it is at the end of
-        the first picture, and with ``decode=False``."""
-        return None if self._painter is None else self._painter.detokenizer
+        """The decoder of finished pictures. None until its file is loaded (at the latest with the
+        first `PictureDone`), and with ``decode=False``."""
+        return None if self._loader is None else self._loader.detokenizer
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """What there is to paint with by now, the best last: ``full fp32 on cpu``."""
-        return () if self._painter is None else self._painter.descriptions
+        """The tiers that are loaded by now, the best last: ``full fp32 on cpu``."""
+        return () if self._loader is None else self._loader.descriptions
 
     def generate(
         self,
@@ -170,7 +171,7 @@ class SyncClient:
     ) -> Generator[Event]:
         generation, frames = begin()
         woken = threading.Event()
-        easel = Easel(generation, self._painter, seamless, woken.set)
+        easel = Easel(generation, self._loader, seamless, woken.set)
         try:
             if self._is_lost:
                 # While nothing was forming, or given up: recovering sends the frames too.
@@ -192,7 +193,7 @@ class SyncClient:
         finally:
             easel.close()
             cancels = self.session.cancel(generation)
-            self.session.abandon(generation)
+            generation.abandon()
             with contextlib.suppress(RowcastError):
                 self._send(cancels)
 
@@ -271,13 +272,13 @@ class SyncClient:
         return self.session.receive(frame)
 
     def _shut(self) -> None:
-        if self._painter is not None:
-            self._painter.stop()  # first: who waits for pixels is not to wait any longer
+        if self._loader is not None:
+            self._loader.stop()  # first: who waits for pixels is not to wait any longer
         cancels = self.session.close()
         with contextlib.suppress(RowcastError):
             self._send(cancels)
         self._socket = None
         self._closing.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        if self._painter is not None:
-            self._painter.close()
+        if self._loader is not None:
+            self._loader.close()

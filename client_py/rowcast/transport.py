@@ -1,4 +1,4 @@
-"""What the two shells share of `websockets`: its settings, its errors in our words, the waits."""
+"""The WebSocket of both shells: settings of `websockets`, its errors in our words, the waits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import tenacity
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
-from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, may_reconnect
-from .session import closed_text
+from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, CloseCode, may_reconnect
 
 FIRST_WAIT_SECONDS: Final = 0.2
 LONGEST_WAIT_SECONDS: Final = 5.0
@@ -34,7 +33,7 @@ def websocket_arguments(open_timeout: float) -> dict[str, Any]:
 
 
 def check_subprotocol(url: str, chosen: str | None) -> None:
-    """Raises ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
+    """Raise ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
     if chosen != SUBPROTOCOL:
         raise ConnectionFailed(f"{url} speaks WebSocket, but not {SUBPROTOCOL}")
 
@@ -47,7 +46,7 @@ def frame_bytes(payload: int) -> int:
 
 
 class Patience:
-    """How long a broken link is taken up again: ``seconds``, renewed only by what arrives."""
+    """Time to take up a broken link again: ``seconds``, renewed only by what arrives."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -84,7 +83,7 @@ def _worth_retrying(error: BaseException) -> bool:
 
 @contextmanager
 def connection_errors(url: str) -> Iterator[None]:
-    """Everything that keeps a connection from opening, as ConnectionFailed."""
+    """Raise whatever keeps a connection from opening as ConnectionFailed."""
     try:
         yield
     except (InvalidURI, ValueError) as error:
@@ -119,6 +118,21 @@ def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:
     if closed.sent is not None and closed.sent.code in PEERS_FAULT and not closed.rcvd_then_sent:
         return ProtocolError(f"the server's frames cannot be read: {closed.sent.reason}"), False
     return ConnectionLost(closed_text(code, reason), code), may_reconnect(code)
+
+
+def closed_text(code: int | None, reason: str) -> str:
+    """The meaning of a closed connection to a caller, by its close code (protocol.md section 7)."""
+    known = {
+        CloseCode.BAD_TOKEN: "the server refused the token; pass the right one with token=",
+        CloseCode.VERSION: "the server speaks another version of the protocol",
+        CloseCode.TOO_SLOW: "the server closed the connection: this client read too slowly",
+        CloseCode.LIMIT: "a message was larger than the server takes",
+        CloseCode.RATE_LIMITED: "the server asks to slow down",
+    }
+    if code is None or code == 1006:
+        return "the connection broke"
+    text = next((text for one, text in known.items() if one == code), "the server closed it")
+    return f"{text} (close code {code}{f': {reason}' if reason else ''})"
 
 
 def _close_of(closed: ConnectionClosed) -> tuple[int | None, str]:

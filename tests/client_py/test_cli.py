@@ -99,5 +99,5 @@ def test_the_installed_command_knows_its_subcommands(capsys: Captured) -> None:
     cli.main(["--help"])
     shown = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in shown if line.startswith("  ")]
-    assert listed[:5] == ["demo", "serve", "generate", "replay", "export"]
+    assert listed[:6] == ["demo", "serve", "generate", "replay", "grids", "export"]
     assert "bench" in listed

@@ -49,11 +49,11 @@ def solid(colour: str, side: int = 16) -> Image.Image:
 def test_one_cell_is_updated_with_every_image(handle: Handle) -> None:
     display = NotebookDisplay(side=32)
     assert handle.shown == ["waiting for the first row …"]
-    display.update(PictureAccepted(0, picture(), None, 0))
+    display.update(PictureAccepted(0, picture(), 0))
     assert len(handle.shown) == 1
     ids = picture().grid
-    display.update(RowsArrived(0, picture(), solid("red"), 0, ids))
-    display.update(RowsArrived(1, picture(), solid("blue"), 0, ids))
+    display.update(RowsArrived(0, picture(), 0, ids, image=solid("red")))
+    display.update(RowsArrived(1, picture(), 0, ids, image=solid("blue")))
     first, second = handle.shown[1:]
     assert isinstance(first, Image.Image)
     assert isinstance(second, Image.Image)
@@ -67,7 +67,7 @@ def test_a_seamless_request_is_shown_as_one_picture(handle: Handle) -> None:
     display = NotebookDisplay(side=32)
     for index, colour in enumerate(("red", "blue")):
         display.update(
-            RowsArrived(index, picture(), solid(colour), 0, picture().grid, seamless=True)
+            RowsArrived(index, picture(), 0, picture().grid, image=solid(colour), seamless=True)
         )
     last = handle.shown[-1]
     assert isinstance(last, Image.Image)

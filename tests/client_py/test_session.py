@@ -17,14 +17,8 @@ from rowcast.errors import (
     ProtocolError,
     RequestRefused,
 )
-from rowcast.generation import (
-    AcceptedNotice,
-    DoneNotice,
-    Generation,
-    Notice,
-    QueuedNotice,
-    RowsNotice,
-)
+from rowcast.events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
+from rowcast.generation import Generation
 from rowcast.messages import (
     Cancel,
     ClientMessage,
@@ -46,7 +40,8 @@ from rowcast.messages import (
     view_key,
 )
 from rowcast.requests import Request
-from rowcast.session import ClientSession, closed_text
+from rowcast.session import ClientSession
+from rowcast.transport import closed_text
 
 from tests.support.fake_server import (
     MODEL,
@@ -74,15 +69,15 @@ def started(images: int = 1, **options: Any) -> tuple[ClientSession, Generation]
     return session, generation
 
 
-def taken(generation: Generation) -> list[Notice]:
-    notices = []
-    while (notice := generation.take()) is not None:
-        notices.append(notice)
-    return notices
+def taken(generation: Generation) -> list[Event]:
+    events = []
+    while (event := generation.take()) is not None:
+        events.append(event)
+    return events
 
 
 def kinds(generation: Generation) -> list[str]:
-    return [type(notice).__name__.removesuffix("Notice") for notice in taken(generation)]
+    return [type(event).__name__ for event in taken(generation)]
 
 
 def message_of(frame: bytes) -> ClientMessage:
@@ -231,7 +226,7 @@ def test_streams_run_out_in_words() -> None:
         session.start(Request(PROMPT))
 
 
-# Rows become notices
+# Rows become events
 
 
 def test_a_picture_is_accepted_grows_and_ends() -> None:
@@ -239,12 +234,12 @@ def test_a_picture_is_accepted_grows_and_ends() -> None:
     for frame in (accepted(position=2), encode(Queued(0, 1)), rows(0), rows(1, 3), done()):
         session.receive(frame)
     place, queued, drawn, end = taken(generation)
-    assert isinstance(place, AcceptedNotice)
-    assert isinstance(queued, QueuedNotice)
-    assert isinstance(drawn, RowsNotice)
-    assert isinstance(end, DoneNotice)
+    assert isinstance(place, PictureAccepted)
+    assert isinstance(queued, PictureQueued)
+    assert isinstance(drawn, RowsArrived)
+    assert isinstance(end, PictureDone)
     assert queued.position == 1
-    assert (drawn.first_row, drawn.grid.astype("<u2").tobytes()) == (0, ids_until(4))
+    assert (drawn.first_row, drawn.rows.astype("<u2").tobytes()) == (0, ids_until(4))
     assert end.reason is DoneReason.COMPLETE
     assert generation.ended
     assert (end.picture.recipe.seed, end.picture.milliseconds) == (7, 5)
@@ -254,33 +249,33 @@ def test_a_picture_is_accepted_grows_and_ends() -> None:
 def test_a_caller_can_see_that_the_text_was_cut(cut: int) -> None:
     session, generation = started()
     session.receive(accepted(text_cut=cut))
-    (notice,) = taken(generation)
-    assert notice.picture.text_cut == cut
+    (event,) = taken(generation)
+    assert event.picture.text_cut == cut
 
 
 def test_a_slow_consumer_gets_fewer_larger_steps_of_the_newest_state() -> None:
     session, generation = started()
     session.receive(accepted())
     session.receive(rows(0))
-    assert kinds(generation) == ["Accepted", "Rows"]
+    assert kinds(generation) == ["PictureAccepted", "RowsArrived"]
     session.receive(rows(1))
     session.receive(rows(2))
     session.receive(rows(3))
-    (notice,) = taken(generation)
-    assert isinstance(notice, RowsNotice)
-    assert (notice.first_row, len(notice.grid)) == (1, 4)
+    (event,) = taken(generation)
+    assert isinstance(event, RowsArrived)
+    assert (event.first_row, len(event.rows)) == (1, 3)
 
 
 def test_pictures_take_turns() -> None:
     session, generation = started(2)
     for frame in (accepted(0), accepted(1), rows(0, stream=1), rows(0, 2), rows(1, stream=1)):
         session.receive(frame)
-    told = [(type(notice), notice.index) for notice in taken(generation)]
+    told = [(type(event), event.index) for event in taken(generation)]
     assert told == [
-        (AcceptedNotice, 0),
-        (AcceptedNotice, 1),
-        (RowsNotice, 1),
-        (RowsNotice, 0),
+        (PictureAccepted, 0),
+        (PictureAccepted, 1),
+        (RowsArrived, 1),
+        (RowsArrived, 0),
     ]
 
 
@@ -420,7 +415,7 @@ def test_a_refusal_carries_its_code_and_what_had_arrived(
         session.receive(frame)
     assert generation.ended
     told = [generation.take(), generation.take()]
-    assert [type(notice) for notice in told] == [AcceptedNotice, RowsNotice]
+    assert [type(event) for event in told] == [PictureAccepted, RowsArrived]
     with pytest.raises(kind) as caught:
         generation.take()
     error = caught.value
@@ -443,7 +438,7 @@ def test_one_generation_fails_alone() -> None:
     session.receive(encode(Error(0, "busy", 1, "no")))
     session.receive(accepted(1, image=0))
     assert first.ended
-    assert kinds(second) == ["Accepted"]
+    assert kinds(second) == ["PictureAccepted"]
 
 
 def test_each_generation_fails_with_its_own_pictures() -> None:
@@ -475,7 +470,7 @@ def test_cancel_names_the_streams_that_have_not_ended() -> None:
 def test_frames_that_come_after_leaving_are_dropped() -> None:
     session, generation = started()
     session.receive(accepted())
-    session.abandon(generation)
+    generation.abandon()
     for frame in (rows(0), done(1, reason=DoneReason.CANCELLED)):
         assert session.receive(frame) == []
     again, _ = session.start(Request(PROMPT))
@@ -524,7 +519,7 @@ def test_a_forming_picture_is_taken_up_by_its_owner() -> None:
     session.receive(rows(2))
     session.receive(done(3, reason=DoneReason.STOP_ROW))
     assert generation.pictures[0].held_bytes == ids_until(3)
-    assert kinds(generation) == ["Accepted", "Rows", "Done"]
+    assert kinds(generation) == ["PictureAccepted", "RowsArrived", "PictureDone"]
 
 
 def test_the_rest_of_a_request_keeps_the_seed_of_what_was_accepted() -> None:
@@ -546,7 +541,7 @@ def test_only_the_end_is_asked_for_where_all_rows_are_held() -> None:
     (watch,) = resumed(session)
     assert watch == Watch(0, view_key(the_start(frames).key), 0, 4, ids_checksum(ids_until(4)))
     session.receive(encode(Error(0, "gone", 0, "no such picture")))
-    assert kinds(generation)[-1] == "Done"  # nothing was left to draw
+    assert kinds(generation)[-1] == "PictureDone"  # nothing was left to draw
     assert generation.pictures[0].reason is DoneReason.COMPLETE
 
 
@@ -566,7 +561,7 @@ def test_a_watched_picture_is_watched_again() -> None:
 def test_what_was_left_or_has_ended_is_not_taken_up() -> None:
     session, left = started()
     session.receive(accepted())
-    session.abandon(left)
+    left.abandon()
     ended, _ = session.start(Request(PROMPT))
     session.receive(accepted(1, image=0))
     session.receive(done(0, stream=1, reason=DoneReason.CANCELLED))
@@ -600,20 +595,21 @@ def finished(row_count: int) -> Any:
 def test_continuing_states_everything_that_determines_the_picture() -> None:
     picture = finished(3)
     request = Request.continuing(picture, 2, None)
-    assert (request.prompt, request.seed, request.prefix) == (PROMPT, 7, ids_until(2))
-    assert (request.model, request.revision, request.first_image) == ("tiny", MODEL.revision, 0)
-    assert (request.temperature, request.top_k) == (0.5, 32)
+    options = request.options
+    assert (request.prompt, options.seed, options.prefix) == (PROMPT, 7, ids_until(2))
+    assert (options.model, options.revision, options.first_image) == ("tiny", MODEL.revision, 0)
+    assert (options.temperature, options.top_k) == (0.5, 32)
 
 
 def test_another_seed_forks() -> None:
     request = Request.continuing(finished(4), 1, 99)
-    assert (request.seed, request.prefix) == (99, ids_of(0))
+    assert (request.options.seed, request.options.prefix) == (99, ids_of(0))
 
 
 def test_all_rows_held_are_kept_unless_told_otherwise() -> None:
-    assert Request.continuing(finished(3), None, None).prefix == ids_until(3)
-    assert Request.continuing(finished(0), None, None).prefix is None
-    assert Request.continuing(finished(3), 0, 5).prefix is None
+    assert Request.continuing(finished(3), None, None).options.prefix == ids_until(3)
+    assert Request.continuing(finished(0), None, None).options.prefix is None
+    assert Request.continuing(finished(3), 0, 5).options.prefix is None
 
 
 @pytest.mark.parametrize(("held", "row"), [(4, None), (4, 4), (2, 3), (2, -1), (2, 17)])

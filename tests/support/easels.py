@@ -11,7 +11,7 @@ from rowcast.events import Event
 from rowcast.generation import Generation
 from rowcast.messages import Model
 from rowcast.pixels.easel import Easel
-from rowcast.pixels.loader import Painter
+from rowcast.pixels.loader import TierLoader
 from rowcast.pixels.tiers import Tier
 from rowcast.requests import Request
 from rowcast.session import ClientSession
@@ -45,13 +45,13 @@ def plain_tier(name: str, decoder: PlainDecoder) -> Tier:
     return Tier(name, f"{name} in {decoder.colour}", decoder)
 
 
-def plain_painter(*, last: str = "full", **decoders: PlainDecoder) -> Painter:
-    """A painter that has these tiers, by name, and needs no files."""
-    painter = Painter("ws://127.0.0.1:1")
-    painter._model, painter._last = MODEL, last
+def plain_loader(*, last: str = "full", **decoders: PlainDecoder) -> TierLoader:
+    """A loader that has these tiers, by name, and needs no files."""
+    loader = TierLoader("ws://127.0.0.1:1")
+    loader._model, loader._last = MODEL, last
     for name, decoder in decoders.items():
-        painter.add(plain_tier(name, decoder))
-    return painter
+        loader.add(plain_tier(name, decoder))
+    return loader
 
 
 class Table:
@@ -59,7 +59,7 @@ class Table:
 
     def __init__(
         self,
-        painter: Painter | None,
+        loader: TierLoader | None,
         images: int = 1,
         seamless: bool = False,
         model: Model = MODEL,
@@ -69,7 +69,7 @@ class Table:
         self.session.receive(welcome(model))
         self.generation: Generation = self.session.start(Request("a red boat", images))[0]
         self.woken = 0
-        self.easel = Easel(self.generation, painter, seamless, self._wake)
+        self.easel = Easel(self.generation, loader, seamless, self._wake)
 
     def _wake(self) -> None:
         self.woken += 1

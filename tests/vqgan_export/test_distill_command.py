@@ -240,5 +240,5 @@ def test_wrong_usage_is_code_2(
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_export("--help") == 0
     text = capsys.readouterr().out
-    for word in ("--distill GRIDS", "--grids grids.npz", "--minutes 30", "preview.onnx"):
+    for word in ("--distill GRIDS", "--out grids.npz", "--minutes 30", "preview.onnx"):
         assert word in text

@@ -32,7 +32,7 @@ OPTIONS: Final = (
     "device",
 )
 EXAMPLES: Final = """\
-  rowcast generate ws://127.0.0.1:8765 --prompts prompts.txt --grids grids.npz
+  rowcast grids ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz
   rowcast export postcard -o models/postcard --distill grids.npz --minutes 30
       also DIR/preview.onnx: a small decoder that is taught on grids the model drew to paint
       what the full one paints; Ctrl-C saves, and the same command goes on"""
@@ -50,7 +50,7 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
         "--distill",
         metavar="GRIDS",
         type=Path,
-        help="teach one on the grids of this file, which `rowcast generate --grids` wrote",
+        help="teach one on the grids of this file, which `rowcast grids` wrote",
     )
     group.add_argument(
         "--run",

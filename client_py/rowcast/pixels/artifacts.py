@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,10 +22,8 @@ from urllib.parse import urljoin, urlsplit
 
 from ..cache import default_cache
 from ..errors import DetokenizerError
-from ..messages import DetokenizerFile, Model
-from ..session import detokenizer_file
+from ..messages import DetokenizerFile
 from . import download
-from .devices import CPU_PRECISIONS
 from .download import Download, FileRefused, Progress
 
 try:
@@ -33,7 +31,7 @@ try:
 except ImportError:  # Windows: whoever downloads has a file of his own, and the last one stays
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Progress", "cached_path", "choose_file", "fetch", "obtain"]
+__all__ = ["Progress", "cached_path", "fetch", "obtain"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +41,8 @@ LARGEST_IN_MEMORY: Final = 2**30
 
 
 def cached_path(sha256: bytes, cache: Path | None = None, kind: str = "full") -> Path:
-    """Where a file of this kind is kept."""
+    """The path at which a file of this kind is kept."""
     return (cache or default_cache()) / f"{sha256.hex()}{SUFFIXES.get(kind, '.onnx')}"
-
-
-def choose_file(
-    model: Model, kind: str = "full", precisions: Sequence[str] = CPU_PRECISIONS
-) -> DetokenizerFile:
-    """The announced file of a kind in the first of these precisions that there is.
-
-    Raises DetokenizerError if the server announced none that we know (R-55).
-    """
-    file = detokenizer_file(model, kind, precisions)
-    if file is not None:
-        return file
-    found = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
-    raise DetokenizerError(
-        f"the server offers no {kind} detokenizer that this client knows for {model.name}: {found}"
-    )
 
 
 def fetch(
@@ -140,7 +122,7 @@ def _keep(
 
 
 def _is_whole(path: Path, file: DetokenizerFile) -> bool:
-    """Whether the file is there, and undamaged: a damaged one is fetched anew, and replaced."""
+    """True if the file is there, and undamaged: a damaged one is fetched anew, and replaced."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -159,13 +141,13 @@ def _is_whole(path: Path, file: DetokenizerFile) -> bool:
 def _part(
     path: Path, file: DetokenizerFile, progress: Progress | None
 ) -> Iterator[tuple[Path, BinaryIO]]:
-    """The file that is downloaded into, ours alone, and its path: what is there of it is taken up.
+    """The locked partial file and its path; an earlier partial download is resumed.
 
-    While another process downloads, its progress is told. One that stands still is not waited for:
-    then the download goes into a file of our own.
+    While another process holds the lock, its progress is told. If its file stops growing, the
+    download goes into a file of our own instead.
     """
     while True:
-        sink = open(path, "a+b")
+        sink = open(path, "a+b")  # noqa: SIM115 (what is locked stays open)
         if not _lock(sink, file, progress):
             sink.close()
             break
@@ -184,7 +166,7 @@ def _part(
 
 
 def _lock(sink: BinaryIO, file: DetokenizerFile, progress: Progress | None) -> bool:
-    """Wait until the file is ours alone; False where it does not become so."""
+    """Wait for the lock on the file; False where it cannot be had. A killed process frees it."""
     if fcntl is None:
         return False
     size, moved = -1, time.monotonic()
@@ -208,6 +190,7 @@ def _lock(sink: BinaryIO, file: DetokenizerFile, progress: Progress | None) -> b
 
 
 def _is_at(sink: BinaryIO, path: Path) -> bool:
+    """True if the open file is still the one at ``path``."""
     try:
         return os.path.samestat(os.fstat(sink.fileno()), path.stat())
     except FileNotFoundError:
@@ -215,7 +198,7 @@ def _is_at(sink: BinaryIO, path: Path) -> bool:
 
 
 def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> str:
-    """Where the file is (R-52). Raises DetokenizerError where we may not fetch it (R-53)."""
+    """The file's absolute URL (R-52). Raises DetokenizerError where we may not fetch it (R-53)."""
     server = urlsplit(server_url)
     schemes = ("https",) if server.scheme == "wss" else ("http", "https")
     try:

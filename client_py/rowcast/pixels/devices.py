@@ -1,6 +1,6 @@
-"""Where a detokenizer runs: ONNX Runtime's execution providers, and the precision that suits them.
+"""ONNX Runtime's execution providers by short names, and the precisions of a file that suit them.
 
-ONNX Runtime is imported here when it is asked what it offers, and in detokenizer.py when a file is
+ONNX Runtime is imported here when it is asked what it offers, and in onnx_file.py when a file is
 loaded; never before, so that a palette paints first.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import DetokenizerError, InvalidRequest
-from ..session import PRECISIONS
+from ..files import PRECISIONS
 
 CPU: Final = "cpu"
 PROVIDERS: Final = {
@@ -19,14 +19,12 @@ PROVIDERS: Final = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-# The best first. On the CPU ONNX Runtime computes in fp32 whatever the file holds; a GPU computes
-# fp16 at twice the speed, from half the bytes.
-CPU_PRECISIONS: Final = PRECISIONS
+# The best first: a GPU computes fp16 at twice the speed, from half the bytes.
 GPU_PRECISIONS: Final = ("fp16", "fp32", "int8")
 
 
 def check_providers(providers: Sequence[str]) -> None:
-    """Raises InvalidRequest for a name that none of PROVIDERS has."""
+    """Raise InvalidRequest for a name that is not one of PROVIDERS."""
     unknown = [name for name in providers if name not in PROVIDERS]
     if unknown or not providers or isinstance(providers, str):
         raise InvalidRequest(
@@ -35,7 +33,7 @@ def check_providers(providers: Sequence[str]) -> None:
 
 
 def usable(providers: Sequence[str]) -> tuple[str, ...]:
-    """Those that ONNX Runtime offers here, in the same order.
+    """The providers that ONNX Runtime offers here, in the same order.
 
     Raises InvalidRequest for an unknown name, DetokenizerError where it offers none.
     """
@@ -56,4 +54,4 @@ def usable(providers: Sequence[str]) -> tuple[str, ...]:
 
 def precisions(providers: Sequence[str]) -> tuple[str, ...]:
     """The precisions of a file that suit the first of these providers, the best first."""
-    return CPU_PRECISIONS if providers[0] == CPU else GPU_PRECISIONS
+    return PRECISIONS if providers[0] == CPU else GPU_PRECISIONS

@@ -1,8 +1,8 @@
-"""From the notices of one request to its events: what can be told at once, what is to be decoded.
+"""The easel of one request: fills the images of its events, and decides what is decoded next.
 
-A row is told as soon as it is known, painted by the palette; what decodes better does so beside it,
-one decode at a time, always of the newest state, and brings `PictureRepainted`. A picture's end is
-told when it is painted for good. Without a palette rows are told once they are decoded.
+A row is told as soon as it is known, painted by the palette; a better tier decodes beside it, one
+decode at a time, always of the newest state, and brings `PictureRepainted`. A picture's end is told
+when it is painted for good. Without a palette rows are told once they are decoded.
 
 Both shells drive it, and it has no threads of its own: they run what `next_decode` returns.
 """
@@ -10,32 +10,18 @@ Both shells drive it, and it has no threads of its own: they run what `next_deco
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from ..errors import ConnectionLost, DetokenizerError, RowcastError
-from ..events import (
-    Event,
-    PictureAccepted,
-    PictureDone,
-    PictureQueued,
-    PictureRepainted,
-    RowsArrived,
-)
-from ..generation import (
-    AcceptedNotice,
-    DoneNotice,
-    Generation,
-    Notice,
-    QueuedNotice,
-    RowsNotice,
-)
-from .canvas import MosaicView, PictureView, View
-from .loader import Painter
+from ..events import Event, PictureDone, PictureRepainted
+from ..generation import Generation
+from .canvas import Canvas, MosaicCanvas, PictureCanvas
+from .loader import TierLoader
 from .tiers import Tier
 
 
 class Easel:
-    """The events of ``generation``; ``painter`` None: without pixels.
+    """The events of ``generation``, with images; without, where ``loader`` is None.
 
     ``wake`` is called, from any thread, when there may be more to tell or to decode.
     """
@@ -43,46 +29,45 @@ class Easel:
     def __init__(
         self,
         generation: Generation,
-        painter: Painter | None,
+        loader: TierLoader | None,
         seamless: bool,
         wake: Callable[[], None],
     ) -> None:
         self._generation = generation
-        self._painter = painter
+        self._loader = loader
         self._seamless = seamless
         self._wake = wake
-        self._mosaic: MosaicView | None = None
-        self._views: dict[int, View] = {}
-        self._waiting: list[Notice] = []  # at most one that is no end, the last
-        self._repainted: dict[int, Notice] = {}  # by view: what is to be told of it
-        self._newest: dict[int, Notice] = {}  # by view: the last that was told
-        self._running = False
-        self._result: tuple[View | None, Any] | Exception | None = None
+        self._canvases: dict[int, Canvas] = {}  # by index; a mosaic's, by each of its indexes
+        self._waiting: list[Event] = []  # at most one that is no end, the last
+        self._is_decoding = False
+        self._decoded: Callable[[], None] | Exception | None = None  # puts pixels on a canvas
         self._turn = 0
         self._end_listening: Callable[[], None] = lambda: None
-        if painter is not None:
+        if loader is not None:
             if seamless:
-                self._mosaic = MosaicView(painter, len(generation.slots))
-            painter.go_on()
-            self._end_listening = painter.listen(self._woken)
+                mosaic = MosaicCanvas(loader, len(generation.slots))
+                self._canvases = dict.fromkeys(range(len(generation.slots)), mosaic)
+            loader.go_on()
+            self._end_listening = loader.listen(self._woken)
 
     @property
     def ended(self) -> bool:
-        """Whether all has been told."""
-        return self._generation.ended and not self._generation.turn and not self._waiting
+        """True if all has been told."""
+        return self._generation.ended and not self._generation.has_news and not self._waiting
 
     @property
     def is_decoding(self) -> bool:
-        return self._running
+        """True while a decode runs, or its pixels wait to be taken."""
+        return self._is_decoding
 
     @property
     def is_busy(self) -> bool:
-        """Whether `wake` may be called though no frame arrives."""
-        return self._running or (self._painter is not None and self._painter.is_loading)
+        """True if `wake` may be called though no frame arrives."""
+        return self._is_decoding or (self._loader is not None and self._loader.is_loading)
 
     @property
     def _is_closed(self) -> bool:
-        return self._painter is not None and self._painter.is_closed
+        return self._loader is not None and self._loader.is_closed
 
     def close(self) -> None:
         """Wake nobody any more."""
@@ -92,149 +77,126 @@ class Easel:
     def next_event(self) -> Event | None:
         """The next event that can be told now; None if there is none.
 
-        Raises what the request failed with, DetokenizerError among it, once everything has been
-        told that can be; it carries the pictures as far as they came.
+        Raises the request's failure, DetokenizerError among others, once everything has been told
+        that can be; it carries the pictures as far as they came.
         """
         try:
-            self._take_result()
+            self._take_decoded()
             return self._ready_event()
         except RowcastError as error:
             error.pictures = error.pictures or self._generation.pictures
             raise
 
     def next_decode(self) -> Callable[[], None] | None:
-        """The decode that is due, to be run beside; None if there is none, or one runs."""
-        if self._painter is None or self._running or self._painter.is_closed:
+        """The next decode to run on the worker; None if none is due or one is running."""
+        if self._loader is None or self._is_decoding or self._loader.is_closed:
             return None
-        for notice in self._waiting:
-            view = self._view(notice)
-            if tier := view.due(isinstance(notice, DoneNotice) and self._is_last(notice)):
-                return self._decode(view, tier)
-        for view in sorted({id(v): v for v in self._views.values()}.values(), key=_turn):
-            if tier := view.due(False):
-                return self._decode(view, tier)
+        for event in self._waiting:
+            canvas = self._canvas(self._loader, event)
+            if tier := canvas.due(self._is_last(event)):
+                return self._decode(self._loader, canvas, tier)
+        for canvas in sorted(dict.fromkeys(self._canvases.values()), key=lambda each: each.turn):
+            if tier := canvas.due(False):
+                return self._decode(self._loader, canvas, tier)
         return None
 
     def _ready_event(self) -> Event | None:
-        for notice in self._waiting:
-            if self._is_ready(notice):
-                self._waiting.remove(notice)
-                return self._event(notice)
-        if self._repainted:
-            _, notice = self._repainted.popitem()
-            view = self._view(notice)
-            return PictureRepainted(
-                notice.index,
-                notice.picture,
-                view.image,
-                seamless=self._seamless,
-                tier=view.tier,
-            )
-        while self._is_closed or all(isinstance(each, DoneNotice) for each in self._waiting):
-            taken = self._take_notice()
+        for event in self._waiting:
+            if self._is_ready(event):
+                self._waiting.remove(event)
+                return self._painted(event)
+        for canvas in self._canvases.values():
+            if canvas.is_repainted and canvas.newest is not None:
+                return self._painted(PictureRepainted(canvas.newest.index, canvas.newest.picture))
+        while self._is_closed or all(isinstance(each, PictureDone) for each in self._waiting):
+            taken = self._take()
             if taken is None:
                 return None
             if self._is_ready(taken):
-                return self._event(taken)
+                return self._painted(taken)
             self._waiting.append(taken)
         return None
 
-    def _take_notice(self) -> Notice | None:
-        if self._generation.turn or not self._waiting or self._is_closed:
-            notice = self._generation.take()
-            if notice is None and self._waiting:
+    def _take(self) -> Event | None:
+        """The generation's next event, without an image."""
+        if self._generation.has_news or not self._waiting or self._is_closed:
+            event = self._generation.take()
+            if event is None and self._waiting:
                 raise ConnectionLost("the client was closed before the picture was painted")
-            return notice
+            return event
         return None  # a failure is told after the pictures that had ended before it
 
-    def _is_ready(self, notice: Notice) -> bool:
-        """Whether the image that belongs to a notice is there; paints what can be at once."""
-        if self._painter is None:
+    def _is_ready(self, event: Event) -> bool:
+        """True if an event's image is there; paints what the palette can at once."""
+        if self._loader is None:
             return True
-        view = self._view(notice)
-        is_shown = view.show(notice.index, notice.picture)
-        if not isinstance(notice, DoneNotice) or not self._is_last(notice):
+        canvas = self._canvas(self._loader, event)
+        is_shown = canvas.show(event.index, event.picture)
+        if not self._is_last(event):
             return is_shown
-        if view.is_final():
+        if canvas.is_final():
             return True
-        self._painter.check_last()
+        self._loader.check_last()
         return False
 
-    def _is_last(self, end: DoneNotice) -> bool:
-        """Whether an end is to show its picture finished: in a mosaic, the last ones alone."""
+    def _is_last(self, event: Event) -> bool:
+        """True for an end that shows its canvas finished: in a mosaic, those after the last end."""
+        if not isinstance(event, PictureDone):
+            return False
         return not self._seamless or all(slot.ended for slot in self._generation.slots)
 
-    def _event(self, notice: Notice) -> Event:
-        index, picture, image, tier = notice.index, notice.picture, None, None
-        if self._painter is not None:
-            view = self._view(notice)
-            image, tier = view.image, view.tier
-            self._repainted.pop(id(view), None)
-            self._newest[id(view)] = notice
-        more: dict[str, Any] = {"seamless": self._seamless, "tier": tier}
-        match notice:
-            case AcceptedNotice():
-                return PictureAccepted(index, picture, image, notice.position, **more)
-            case QueuedNotice():
-                return PictureQueued(index, picture, image, notice.position, **more)
-            case RowsNotice():
-                new = notice.grid[notice.first_row :]
-                return RowsArrived(index, picture, image, notice.first_row, new, **more)
-            case DoneNotice():
-                if not self._seamless and self._painter is not None:
-                    self._newest.pop(id(self._views.pop(index)), None)
-                return PictureDone(index, picture, image, notice.reason, **more)
-            case _:
-                raise AssertionError(f"no event for {notice}")
+    def _painted(self, event: Event) -> Event:
+        """The event as it is told: with the image, which is then no news any more."""
+        if self._loader is None:
+            return replace(event, seamless=self._seamless)
+        canvas = self._canvas(self._loader, event)
+        canvas.newest, canvas.is_repainted = event, False
+        if isinstance(event, PictureDone) and not self._seamless:
+            del self._canvases[event.index]
+        return replace(event, image=canvas.image, tier=canvas.tier, seamless=self._seamless)
 
-    def _view(self, notice: Notice) -> View:
-        assert self._painter is not None
-        view = self._views.get(notice.index)
-        if view is None:
-            view = self._mosaic or PictureView(self._painter, notice.picture)
-            self._views[notice.index] = view
-        return view
+    def _canvas(self, loader: TierLoader, event: Event) -> Canvas:
+        """The canvas that an event's picture is on."""
+        if event.index not in self._canvases:
+            self._canvases[event.index] = PictureCanvas(loader, event.picture)
+        return self._canvases[event.index]
 
-    def _decode(self, view: View, tier: Tier) -> Callable[[], None]:
-        self._running = True
+    def _decode(self, loader: TierLoader, canvas: Canvas, tier: Tier) -> Callable[[], None]:
+        self._is_decoding = True
         self._turn += 1
-        view.turn = self._turn
+        canvas.turn = self._turn
 
         def run() -> None:
             try:
-                self._result = self._work(view, tier)
+                self._decoded = self._work(loader, canvas, tier)
             except Exception as error:  # in another thread: it is raised by `next_event`
-                self._result = error
+                self._decoded = error
             self._woken()
 
         return run
 
-    def _work(self, view: View, tier: Tier) -> tuple[View | None, Any]:
-        """The view's pixels; without them the next tier is asked, for this one fails."""
-        assert self._painter is not None
+    def _work(self, loader: TierLoader, canvas: Canvas, tier: Tier) -> Callable[[], None]:
+        """Decode a canvas; returns the function that shows it. A tier that fails is dropped."""
         try:
-            return view, view.work(tier)
+            put = canvas.work(tier)
         except DetokenizerError as error:
-            self._painter.drop(tier, error)
-            return None, None
+            loader.drop(tier, error)
+            return lambda: None  # the next tier will be due
 
-    def _take_result(self) -> None:
-        result, self._result = self._result, None
-        if result is None:
+        def show() -> None:
+            put()
+            canvas.is_repainted = canvas.newest is not None
+
+        return show
+
+    def _take_decoded(self) -> None:
+        decoded, self._decoded = self._decoded, None
+        if decoded is None:
             return
-        self._running = False
-        if isinstance(result, Exception):
-            raise result
-        view, pixels = result
-        if view is None:
-            return
-        view.take(pixels)
-        if id(view) in self._newest:
-            self._repainted[id(view)] = self._newest[id(view)]
+        self._is_decoding = False
+        if isinstance(decoded, Exception):
+            raise decoded
+        decoded()
 
     def _woken(self) -> None:
         self._wake()
-
-
-def _turn(view: View) -> int:
-    return view.turn

@@ -1,7 +1,7 @@
-"""What the pictures of one server are painted with: files fetched in turn, the cheapest first.
+"""The loader of a server's tiers of pixels: files fetched in turn, the cheapest first.
 
-The first file is there when `load` returns; the others come in a thread of their own, and whoever
-asked to hear of it is told of each. Which pictures are painted, and when, is easel.py's business.
+The first tier is there when `load` returns; the others come in a thread of their own, and whoever
+listens is told of each. Which pictures are painted, and when, is easel.py's business.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import DetokenizerError, InvalidRequest, RowcastError
+from ..files import choose_file, detokenizer_file
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from ..picture import Picture
-from ..session import ClientSession, detokenizer_file
-from .artifacts import (
-    Progress,
-    cached_path,
-    choose_file,
-    obtain,
-)
+from .artifacts import Progress, cached_path, obtain
 from .devices import check_providers, precisions, usable
 from .tiers import (
     TIERS,
@@ -39,11 +34,12 @@ HEAD_START_SECONDS = 0.1
 MOST_BYTES = {"palette": MAX_PALETTE_BYTES}  # of a file, by kind
 
 
-class Painter:
-    """Paints the pictures of one server. The arguments are those of `connect`.
+class TierLoader:
+    """The tiers that the pictures of one server are painted with, as far as they are loaded.
 
-    Raises InvalidRequest for a quality or a provider that there is not, DetokenizerError where
-    ONNX Runtime offers none of the providers.
+    The arguments are those of `connect`. ``precisions`` is the order in which a file's precision is
+    chosen. Raises InvalidRequest for an unknown quality or provider, DetokenizerError where ONNX
+    Runtime offers none of the providers.
     """
 
     def __init__(
@@ -77,7 +73,7 @@ class Painter:
         self._closing = threading.Event()
 
     def load(self, model: Model) -> None:
-        """Fetch and load the first file, load what is kept, and begin with the others.
+        """Fetch and load the first file, load what is cached, and begin to fetch the others.
 
         Raises DetokenizerError.
         """
@@ -104,7 +100,7 @@ class Painter:
                 return  # the background fetches it anew, or tells
 
     def go_on(self) -> None:
-        """Fetch what is missing, in the background; what failed is tried again."""
+        """Fetch what is missing, in the background; a file that failed is tried again."""
         is_idle = self._failure is not None or not self.is_loading
         if self._missing and is_idle and not self.is_closed:
             self._failure = None
@@ -115,32 +111,35 @@ class Painter:
             self._thread.start()
 
     def stop(self) -> None:
-        """Begin to end: no more is fetched, and nobody waits for what is not there."""
+        """Begin to shut down: stop fetching, wake all who wait."""
         self._closing.set()
         self._notify()
 
     def close(self) -> None:
-        """End. What was being fetched is left to be taken up the next time. May take a moment."""
+        """Shut down, in up to CLOSE_SECONDS. The next client resumes a download that is cut off."""
         self.stop()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
 
     @property
     def is_closed(self) -> bool:
+        """True once `stop` was called."""
         return self._closing.is_set()
 
     @property
     def is_loading(self) -> bool:
+        """True while files are fetched in the background."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def pixels_per_token(self) -> int:
+        """The model's; only after `load`."""
         assert self._model is not None
         return self._model.pixels_per_token
 
     @property
     def palette(self) -> Decoder | None:
-        """What paints at once, if it is there."""
+        """The decoder that paints at once; None if it is not loaded."""
         tier = self._tiers.get("palette")
         return None if tier is None else tier.decoder
 
@@ -151,13 +150,13 @@ class Painter:
 
     @property
     def detokenizer(self) -> Decoder | None:
-        """What finished pictures are painted with; None until it is there."""
+        """The decoder of finished pictures; None until its file is loaded."""
         tier = self._tiers.get(self._last)
         return None if tier is None else tier.decoder
 
     @property
     def descriptions(self) -> tuple[str, ...]:
-        """What is there, the best last, such as ``full fp32 on cpu``."""
+        """The tiers that are loaded, the best last, such as ``full fp32 on cpu``."""
         return tuple(self._tiers[name].description for name in TIERS if name in self._tiers)
 
     def tier(self, is_whole: bool) -> Tier | None:
@@ -185,7 +184,7 @@ class Painter:
         self._notify()
 
     def check(self, picture: Picture) -> None:
-        """Raises DetokenizerError for a picture of another model than `load` was given."""
+        """Raise DetokenizerError for a picture of another model than `load` was given."""
         if self._model is None or picture.recipe.model != self._model.name:
             name = "none" if self._model is None else self._model.name
             raise DetokenizerError(
@@ -194,14 +193,14 @@ class Painter:
             )
 
     def check_last(self) -> None:
-        """Raises DetokenizerError where finished pictures cannot be painted: its file failed."""
+        """Raise DetokenizerError if the file that finished pictures are painted with has failed."""
         if self._failure is not None and self._last not in self._tiers:
             raise copy.copy(self._failure)  # each request's carries its own pictures
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener``, from any thread, when something is there or failed.
+        """Call ``listener``, from any thread, when a tier is loaded or failed.
 
-        Returns what ends it.
+        Returns a function that ends it.
         """
         self._listeners.append(listener)
 
@@ -257,13 +256,6 @@ class Painter:
 
     def _precisions_of(self, kind: str) -> Sequence[str]:
         return ("uint8",) if kind == "palette" else self.precisions
-
-
-def make_session(token: str | None, painter: Painter | None) -> ClientSession:
-    """A session whose recipes name the file that the painter would fetch."""
-    if painter is None:
-        return ClientSession(token)
-    return ClientSession(token, precisions=painter.precisions)
 
 
 class _Closed(Exception):

@@ -1,4 +1,4 @@
-"""`rowcast generate` and `rowcast replay`: what they take, and whom they ask."""
+"""`rowcast generate`, `rowcast grids` and `rowcast replay`: their options, and whom they ask."""
 
 from __future__ import annotations
 
@@ -9,27 +9,59 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import InvalidRequest, ReplayError
-from ..picture import Picture
+from ..picture import SAMPLING, Picture, sampling_options
 from ..pixels.artifacts import cached_path
 from ..pixels.detokenizer import Detokenizer
-from ..pixels.tiers import TIERS
-from ..rows_file import (
-    final_image,
-    load_rows,
-    save_gif,
-    save_png,
-    time_lapse,
-)
-from .draw_grids import SAMPLING, draw_grids
+from ..pixels.images import save_gif, save_png
+from ..pixels.time_lapse import final_image, time_lapse
+from ..rows_file import load_rows
+from .draw_grids import draw_grids
 from .draw_pictures import draw
+from .options import (
+    DrawOptions,
+    GridOptions,
+    add_picture_options,
+    add_request_options,
+    add_server_options,
+    request_options,
+)
 from .painting import painting
 
-DEFAULT_OUT = Path("rowcast-pictures")
-PICTURES_ONLY = ("out", "quality", "seamless", "stop_row", "source", "row")
+MODEL_HELP = "one of the server's models (default: its first)"
 
 
 def generate(arguments: list[str]) -> int:
     """Draw pictures on a server and watch them form."""
+    parser = _generate_parser()
+    options = parser.parse_args(arguments)
+    if (options.prompt is None) == (options.source is None):
+        parser.error("give a prompt, or a saved picture with --from")
+    if options.row is not None and options.source is None:
+        parser.error("--row goes with --from")
+    if options.seamless and options.source is not None:
+        parser.error("--seamless joins several pictures; --from draws one")
+    for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
+    return draw(
+        options.url,
+        DrawOptions(
+            prompt=options.prompt or "",
+            images=options.images,
+            seamless=options.seamless,
+            request=request_options(options),
+            out=options.out,
+            quality=options.quality,
+            json=options.json,
+            token=options.token,
+            allowed_hosts=tuple(options.allow_host),
+            source=options.source,
+            row=options.row,
+        ),
+    )
+
+
+def _generate_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rowcast generate",
         description="Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
@@ -37,16 +69,12 @@ def generate(arguments: list[str]) -> int:
         epilog="examples:\n"
         "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'\n"
         "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4\n"
-        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3\n"
-        "  rowcast generate ws://127.0.0.1:8765 --prompts prompts.txt --grids grids.npz\n"
-        "      the ids of a picture of each line, as `rowcast export --distill` learns from; the\n"
-        "      same command goes on after Ctrl-C",
+        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
+    add_server_options(parser)
     parser.add_argument("prompt", nargs="?", help="what to draw")
-    add_drawing_options(parser, "one of the server's models (default: its first)")
-    parser.add_argument("--token", help="the token that the server asks for")
+    add_picture_options(parser, MODEL_HELP)
     parser.add_argument(
         "--allow-host",
         action="append",
@@ -63,99 +91,60 @@ def generate(arguments: list[str]) -> int:
         "another --seed makes another ending)",
     )
     parser.add_argument("--row", type=int, metavar="K", help="with --from: keep its first K rows")
+    return parser
+
+
+def grids(arguments: list[str]) -> int:
+    """Draw many pictures for their tokens alone, and keep them in one file."""
+    parser = _grids_parser()
+    options = parser.parse_args(arguments)
+    if (options.prompt is None) == (options.prompts is None):
+        parser.error("give a prompt, or a file of them with --prompts")
+    return draw_grids(
+        options.url,
+        GridOptions(
+            prompt=options.prompt,
+            prompts=options.prompts,
+            images=options.images,
+            model=options.model,
+            seed=options.seed,
+            sampling=sampling_options(options),
+            out=options.out,
+            json=options.json,
+            token=options.token,
+        ),
+    )
+
+
+def _grids_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rowcast grids",
+        description="Draw many pictures on a server for their tokens alone, and keep them in one "
+        ".npz file, as `rowcast export --distill` learns from. What the file lacks is drawn: the "
+        "same command goes on after Ctrl-C.",
+        epilog="examples:\n"
+        "  rowcast grids ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz\n"
+        "  rowcast grids ws://127.0.0.1:8765 'a red house at sunset' --images 64 --out grids.npz",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_server_options(parser)
+    parser.add_argument("prompt", nargs="?", help="what to draw")
+    add_request_options(parser, MODEL_HELP)
     parser.add_argument(
         "--prompts",
         type=Path,
         metavar="FILE",
-        help="with --grids: prompts, one a line; --images pictures are drawn of each",
+        help="prompts, one a line; --images pictures are drawn of each",
     )
     parser.add_argument(
-        "--grids",
-        type=Path,
-        metavar="FILE",
-        help="keep the ids of the pictures in this .npz and nothing else; what it lacks is drawn",
+        "-o", "--out", type=Path, required=True, metavar="FILE", help="the .npz file to keep"
     )
-    options = parser.parse_args(arguments)
-    if sum(each is not None for each in (options.prompt, options.source, options.prompts)) != 1:
-        parser.error("give a prompt, or a saved picture with --from, or --prompts with --grids")
-    if options.prompts is not None and options.grids is None:
-        parser.error("--prompts goes with --grids")
-    if options.grids is not None:
-        for name in PICTURES_ONLY:
-            if getattr(options, name) != parser.get_default(name):
-                parser.error(f"--{_flag(name)} does not go with --grids: it keeps ids alone")
-        return draw_grids(options.url, options)
-    if options.row is not None and options.source is None:
-        parser.error("--row goes with --from")
-    if options.seamless and options.source is not None:
-        parser.error("--seamless joins several pictures; --from draws one")
-    for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
-        if getattr(options, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
-    return draw(options.url, options)
-
-
-def _flag(name: str) -> str:
-    return "from" if name == "source" else name.replace("_", "-")
-
-
-def add_drawing_options(parser: argparse.ArgumentParser, model_help: str) -> None:
-    """The options that `demo` and `generate` share."""
-    parser.add_argument("--seed", type=int, metavar="N", help="0 … 4294967295 (default: random)")
-    parser.add_argument("--images", type=int, default=1, metavar="N", help="pictures (default: 1)")
-    parser.add_argument(
-        "--seamless",
-        action="store_true",
-        help="join the pictures without seams, and save mosaic.png and mosaic.gif too; 4 are 2 "
-        "rows of 2, 6 are 2 rows of 3, a prime number one row",
-    )
-    parser.add_argument("--temperature", type=float, metavar="T", help="higher is more varied")
-    parser.add_argument(
-        "--top-k", type=int, metavar="K", help="keep the K best tokens; 0 keeps all"
-    )
-    parser.add_argument("--top-p", type=float, metavar="P", help="keep tokens of this probability")
-    parser.add_argument(
-        "--guidance", type=float, metavar="S", help="how closely to follow the text"
-    )
-    parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
-    parser.add_argument("--model", metavar="NAME", help=model_help)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=DEFAULT_OUT,
-        metavar="DIR",
-        help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT}/)",
-    )
-    parser.add_argument(
-        "--quality",
-        choices=TIERS,
-        default=TIERS[-1],
-        help="the best that pictures are painted and saved with: palette fetches a small table and "
-        "nothing else, preview a small decoder too, full the detokenizer (default: full)",
-    )
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
-    parser.set_defaults(source=None, row=None, token=None, allow_host=[])
+    return parser
 
 
 def replay(arguments: list[str]) -> int:
     """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
-    parser = argparse.ArgumentParser(
-        prog="rowcast replay",
-        description="Paint a saved .rows file again. It needs the detokenizer that the picture "
-        "was made for: the copy kept from the server's, or a file given with --detokenizer.",
-        epilog="examples:\n"
-        "  rowcast replay image-0.rows                    paints it in the terminal\n"
-        "  rowcast replay image-0.rows -o picture.png     the picture\n"
-        "  rowcast replay image-0.rows -o forming.gif     the time-lapse",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, help="a .rows file")
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
-    parser.add_argument(
-        "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
-    )
-    parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
-    options = parser.parse_args(arguments)
+    options = _replay_parser().parse_args(arguments)
     picture = load_rows(options.file)
     if picture.rows_held == 0:
         raise ReplayError(f"{options.file}: no row has arrived, there is nothing to show")
@@ -176,7 +165,28 @@ def replay(arguments: list[str]) -> int:
     return 0
 
 
+def _replay_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rowcast replay",
+        description="Paint a saved .rows file again. It needs the detokenizer that the picture "
+        "was made for: the copy kept from the server's, or a file given with --detokenizer.",
+        epilog="examples:\n"
+        "  rowcast replay image-0.rows                    paints it in the terminal\n"
+        "  rowcast replay image-0.rows -o picture.png     the picture\n"
+        "  rowcast replay image-0.rows -o forming.gif     the time-lapse",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, help="a .rows file")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
+    parser.add_argument(
+        "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
+    )
+    parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
+    return parser
+
+
 def _kept(picture: Picture, file: Path) -> Path:
+    """The cached detokenizer of a saved picture. Raises ReplayError where there is none."""
     sha256 = picture.recipe.detokenizer_sha256
     if sha256 is None:
         raise ReplayError(f"{file} names no detokenizer; give one with --detokenizer")
@@ -190,6 +200,7 @@ def _kept(picture: Picture, file: Path) -> Path:
 
 
 def _play(picture: Picture, detokenizer: Detokenizer) -> None:
+    """Paint the time-lapse in the terminal."""
     console = Console()
     recipe = picture.recipe
     caption = f"{recipe.prompt!r}, seed {recipe.seed}, {recipe.model} {recipe.revision.hex()}"

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from rich.console import Console
 
 from ..errors import ConnectionFailed
-from .commands import add_drawing_options
 from .draw_pictures import draw
+from .options import DrawOptions, add_picture_options, request_options
 
 DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"
 STOP_SECONDS = 5.0
@@ -22,6 +23,32 @@ STOP_SECONDS = 5.0
 
 def demo(arguments: list[str]) -> int:
     """Start a server, draw a picture on it, watch it form."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    begun = time.perf_counter()
+    with local_server(options.model or "postcard") as url:
+        console.print(
+            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        request = request_options(options)
+        request["model"] = None  # the server has only this one
+        return draw(
+            url,
+            DrawOptions(
+                prompt=options.prompt,
+                images=options.images,
+                seamless=options.seamless,
+                request=request,
+                out=options.out,
+                quality=options.quality,
+                json=options.json,
+            ),
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rowcast demo",
         description="Start a server on free ports with the embedded model, draw on it through a "
@@ -39,18 +66,8 @@ def demo(arguments: list[str]) -> int:
         default=DEFAULT_PROMPT,
         help=f"what to draw (default: {DEFAULT_PROMPT})",
     )
-    add_drawing_options(parser, "postcard, or a model folder (default: postcard)")
-    options = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    begun = time.perf_counter()
-    with local_server(options.model or "postcard") as url:
-        console.print(
-            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
-            highlight=False,
-            soft_wrap=True,
-        )
-        options.model = None  # the server has only this one
-        return draw(url, options)
+    add_picture_options(parser, "postcard, or a model folder (default: postcard)")
+    return parser
 
 
 @contextmanager
@@ -58,12 +75,11 @@ def local_server(model: str) -> Iterator[str]:
     """A server process on free ports; yields its ws:// address once it takes jobs."""
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--http-port", "0", "--model", model]
-    with _leaving_on(signal.SIGTERM, signal.SIGHUP):
-        # Ctrl-C is the client's alone: the server inherits that it is held back.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with _leaving_on("SIGTERM", "SIGHUP"), ExitStack() as starting:
+        options = starting.enter_context(_without_ctrl_c())
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            starting.close()
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("ready "):
@@ -82,12 +98,29 @@ def local_server(model: str) -> Iterator[str]:
 
 
 @contextmanager
-def _leaving_on(*numbers: int) -> Iterator[None]:
-    """Leave by way of every `finally` on these signals: by default the server would stay behind."""
+def _without_ctrl_c() -> Iterator[dict[str, Any]]:
+    """Arguments of `Popen` for a process that Ctrl-C does not reach: it is the client's alone."""
+    if sys.platform == "win32":
+        yield {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is inherited
+    try:
+        yield {}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _leaving_on(*names: str) -> Iterator[None]:
+    """Leave by way of every `finally` on these signals: by default the server would stay behind.
+
+    Those that the platform does not have are left out: Windows has no SIGHUP.
+    """
 
     def leave(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield

@@ -1,4 +1,4 @@
-"""`rowcast generate --grids`: many pictures drawn for their ids alone, kept in one file.
+"""`rowcast grids`: many pictures drawn for their ids alone, kept in one file.
 
 Several are in flight at once, so that a server's slots stay full. What is drawn is kept whatever
 happens, and the same command goes on from there.
@@ -6,7 +6,6 @@ happens, and the same command goes on from there.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -37,13 +36,13 @@ from ..requests import (
     check_whole,
     resolve_sampling,
 )
+from .options import GridOptions
 
-SAMPLING: Final = ("temperature", "top_k", "top_p", "guidance")
 AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """Prompts: the lines of a text file that are not empty.
 
     Raises OSError, or InvalidRequest where there is none or the file is no text.
     """
@@ -57,14 +56,14 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def draw_grids(url: str, options: argparse.Namespace) -> int:
+def draw_grids(url: str, options: GridOptions) -> int:
     """Draw what the file lacks, and report. Returns the exit code.
 
     Raises RowcastError or OSError before anything is drawn.
     """
     console = Console(stderr=True)
     started = time.monotonic()
-    prompts = read_prompts(options.prompts) if options.prompts else [options.prompt]
+    prompts = read_prompts(options.prompts) if options.prompts else [options.prompt or ""]
     drawing = _Drawing(url, options, prompts)
     code, problem = 0, ""
     try:
@@ -99,7 +98,7 @@ def draw_grids(url: str, options: argparse.Namespace) -> int:
 class _Drawing:
     """One run: ``file`` is None until the server has said what it draws with."""
 
-    def __init__(self, url: str, options: argparse.Namespace, prompts: list[str]) -> None:
+    def __init__(self, url: str, options: GridOptions, prompts: list[str]) -> None:
         self._url = url
         self._options = options
         self._prompts = prompts
@@ -129,14 +128,13 @@ class _Drawing:
     def _open(self, client: AsyncClient) -> GridFile:
         options = self._options
         model = client.session.model(options.model)
-        seed = options.seed if options.seed is not None else seed_of(options.grids)
+        seed = options.seed if options.seed is not None else seed_of(options.out)
         if seed is None:
             seed = secrets.randbelow(MAX_SEED + 1)
         check_whole("images", options.images, 1, MOST_PICTURES)
         request: Request | None = None
         for line, prompt in enumerate(self._prompts, 1):
-            given = {name: getattr(options, name) for name in SAMPLING}
-            request = Request(prompt, seed=seed, **given)
+            request = Request(prompt, seed=seed, **options.sampling)
             try:
                 check_request(request, model, client.session.welcome.limits)
             except InvalidRequest as error:
@@ -154,7 +152,7 @@ class _Drawing:
             sampling=asdict(resolve_sampling(request, model)),
             prompts=self._prompts,
         )
-        return GridFile(options.grids, origin)
+        return GridFile(options.out, origin)
 
     async def _work(
         self,
@@ -174,7 +172,7 @@ class _Drawing:
                         revision=bytes.fromhex(file.origin.revision),
                         seed=file.origin.seed,
                         first_image=number,
-                        **{name: getattr(self._options, name) for name in SAMPLING},
+                        **self._options.sampling,
                     )
                 except RequestRefused as refusal:
                     if refusal.retry_seconds is None:

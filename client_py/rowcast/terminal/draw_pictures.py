@@ -2,125 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from PIL import Image
 from rich.console import Console
 
 from ..cli import INTERRUPTED
 from ..errors import InvalidRequest, RowcastError
-from ..events import (
-    Event,
-    PictureAccepted,
-    PictureQueued,
-    RowsArrived,
-)
+from ..events import Event
 from ..messages import DoneReason
 from ..picture import Picture
-from ..pixels.artifacts import Progress
+from ..pixels.images import save_gif, save_png
 from ..pixels.mosaic import Mosaic
 from ..pixels.tiers import Decoder
-from ..requests import RequestOptions
-from ..rows_file import (
-    final_image,
-    load_rows,
-    save_gif,
-    save_png,
-    save_rows,
-    time_lapse,
-)
+from ..pixels.time_lapse import final_image, time_lapse
+from ..rows_file import load_rows, save_rows
 from ..sync import SyncClient, connect
+from .options import DrawOptions
 from .painting import download_bar, painting
+from .watch import Fetching, Watch
 
 
-class _Fetching:
-    """A file's progress: a bar while nothing else is shown, then words beside the pictures.
+def draw(url: str, options: DrawOptions) -> int:
+    """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code.
 
-    Called from the thread that fetches.
+    Raises RowcastError or OSError before anything is drawn, OSError where it cannot be saved.
     """
-
-    def __init__(self) -> None:
-        self.bar: Progress | None = None
-        self._text = ""
-        self._lock = threading.Lock()
-
-    def __call__(self, received: int, announced: int) -> None:
-        with self._lock:
-            if self.bar is not None:
-                self.bar(received, announced)
-            is_done = received == announced
-            self._text = "" if is_done else f", {received / 1e6:.1f} of {announced / 1e6:.1f} MB"
-
-    def __str__(self) -> str:
-        return self._text
-
-    def leave_bar(self) -> None:
-        """A terminal shows one thing at a time: the pictures take the place of the bar."""
-        with self._lock:
-            self.bar = None
-
-
-@dataclass
-class _Watch:
-    """What is seen while pictures form: the newest images and the times that matter."""
-
-    started: float
-    fetching: _Fetching
-    images: dict[int, Image.Image] = field(default_factory=dict)
-    pictures: dict[int, Picture] = field(default_factory=dict)
-    first_row_s: float | None = None
-    first_rows: int = 0  # held when they came
-    last_row_s: float = 0.0
-    queue: int = 0
-
-    def take(self, event: Event) -> None:
-        self.pictures[event.index] = event.picture
-        if event.image is not None:
-            self.images[0 if event.seamless else event.index] = event.image
-        match event:
-            case PictureAccepted() | PictureQueued():
-                self.queue = event.position
-            case RowsArrived():
-                self.queue = 0
-                self.last_row_s = time.perf_counter() - self.started
-                if self.first_row_s is None:
-                    self.first_row_s, self.first_rows = self.last_row_s, event.picture.rows_held
-
-    @property
-    def row_s(self) -> float | None:
-        """Seconds from row to row, over the picture that got furthest."""
-        rows = max((picture.rows_held for picture in self.pictures.values()), default=0)
-        if self.first_row_s is None or rows <= self.first_rows:
-            return None
-        return (self.last_row_s - self.first_row_s) / (rows - self.first_rows)
-
-    def caption(self, bytes_received: int) -> str:
-        if self.queue:
-            return f"waiting, place {self.queue} in the queue"
-        rows = sum(picture.rows_held for picture in self.pictures.values())
-        total = sum(picture.recipe.rows for picture in self.pictures.values())
-        return (
-            f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s{self.fetching}"
-        )
-
-
-def draw(url: str, options: argparse.Namespace) -> int:
-    """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code."""
     console = Console(stderr=True)
     source = None if options.source is None else load_rows(options.source)
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=options.out):
         pass  # else OSError: what could not be saved is not drawn
-    fetching = _Fetching()
+    fetching = Fetching()
     with ExitStack() as opened:
         with download_bar(console) as bar:
             fetching.bar = bar
@@ -128,26 +46,15 @@ def draw(url: str, options: argparse.Namespace) -> int:
                 connect(
                     url,
                     token=options.token,
-                    allowed_hosts=options.allow_host,
+                    allowed_hosts=options.allowed_hosts,
                     progress=fetching,
                     quality=options.quality,
                 )
             )
             fetching.leave_bar()
         before = client.bytes_received
-        watch = _Watch(time.perf_counter(), fetching)
-        code, problem = 0, ""
-        try:
-            with painting(console) as paint:
-                for event in _events(client, options, source):
-                    watch.take(event)
-                    paint(watch.images, watch.caption(client.bytes_received - before))
-        except InvalidRequest:
-            raise
-        except RowcastError as error:
-            code, problem = 1, str(error)
-        except KeyboardInterrupt:
-            code, problem = INTERRUPTED, "stopped"
+        watch = Watch(time.perf_counter(), fetching)
+        code, problem = _watch(console, client, options, source, watch)
         total = time.perf_counter() - watch.started
         named = {
             options.out / _name(options, source, index, picture): picture
@@ -175,20 +82,43 @@ def draw(url: str, options: argparse.Namespace) -> int:
     return code
 
 
-def _events(
-    client: SyncClient, options: argparse.Namespace, source: Picture | None
-) -> Iterator[Event]:
+def _watch(
+    console: Console,
+    client: SyncClient,
+    options: DrawOptions,
+    source: Picture | None,
+    watch: Watch,
+) -> tuple[int, str]:
+    """Paint pictures while they form. Returns the exit code, and what went wrong, if anything.
+
+    Raises InvalidRequest, for then nothing was drawn.
+    """
+    before = client.bytes_received
+    try:
+        with painting(console) as paint:
+            for event in _events(client, options, source):
+                watch.take(event)
+                paint(watch.images, watch.caption(client.bytes_received - before))
+    except InvalidRequest:
+        raise
+    except RowcastError as error:
+        return 1, str(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED, "stopped"
+    return 0, ""
+
+
+def _events(client: SyncClient, options: DrawOptions, source: Picture | None) -> Iterator[Event]:
     if source is not None:
-        yield from client.continue_picture(source, options.row, seed=options.seed)
-        return
-    names = RequestOptions.__annotations__
-    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    yield from client.generate(options.prompt, options.images, seamless=options.seamless, **given)
+        return client.continue_picture(source, options.row, seed=options.request.get("seed"))
+    return client.generate(
+        options.prompt, options.images, seamless=options.seamless, **options.request
+    )
 
 
-def _name(options: argparse.Namespace, source: Picture | None, index: int, picture: Picture) -> str:
+def _name(options: DrawOptions, source: Picture | None, index: int, picture: Picture) -> str:
     """The name of a picture's files; one that goes on from a file never overwrites that file."""
-    if source is None:
+    if source is None or options.source is None:
         return f"image-{index}"
     row = source.rows_held if options.row is None else options.row
     return f"{options.source.stem}-row-{row}-seed-{picture.recipe.seed}"

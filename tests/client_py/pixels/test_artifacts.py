@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
+from rowcast.files import choose_file
 from rowcast.messages import DetokenizerFile
 from rowcast.pixels import download
-from rowcast.pixels.artifacts import cached_path, choose_file, fetch
+from rowcast.pixels.artifacts import cached_path, fetch
 
 from tests.support.fake_server import MODEL
 from tests.support.site import CONTENT, SHA256, Answer, Handler, sends, site

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from rowcast.errors import DetokenizerError
-from rowcast.pixels.detokenizer import GUESSED_ROWS, PAPER, Detokenizer
+from rowcast.pixels.detokenizer import (
+    GUESSED_ROWS,
+    MEMORY_BUDGET_BYTES,
+    PAPER,
+    Detokenizer,
+)
 
 from tests.support.tiny_model import PIXELS_PER_TOKEN, tiny_detokenizer
 
@@ -63,20 +69,22 @@ def test_a_whole_picture_has_no_paper_left(detokenizer: Detokenizer) -> None:
     assert np.array_equal(detokenizer.paint(grid, rows=4), detokenizer.decode(grid[None])[0])
 
 
-def given(detokenizer: Detokenizer, grid: np.ndarray, rows: int) -> np.ndarray:
+def given(detokenizer: Detokenizer, grid: NDArray[np.integer], rows: int) -> NDArray[np.integer]:
     """The ids that the decoder is given for a picture so far."""
-    grids: list[np.ndarray] = []
+    grids: list[NDArray[np.integer]] = []
 
     class Recording(Detokenizer):
-        def decode(self, ids: np.ndarray, memory_bytes: int = 0) -> np.ndarray:
-            grids.append(ids)
-            return super().decode(ids)
+        def decode(
+            self, ids: NDArray[np.integer], memory_bytes: int = MEMORY_BUDGET_BYTES
+        ) -> NDArray[np.uint8]:
+            grids.append(ids[0])
+            return super().decode(ids, memory_bytes)
 
     recording = Recording(detokenizer.path)
     grids.clear()  # the self-test
     recording.paint(grid, rows)
     (ids,) = grids
-    return ids[0]
+    return ids
 
 
 @pytest.mark.parametrize("held", range(1, 13))

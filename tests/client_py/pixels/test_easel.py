@@ -20,7 +20,7 @@ from rowcast.pixels.palette import PAPER
 from rowcast.requests import Request
 from rowcast.session import ClientSession
 
-from tests.support.easels import SIDE, PlainDecoder, Table, colours, plain_painter, plain_tier
+from tests.support.easels import SIDE, PlainDecoder, Table, colours, plain_loader, plain_tier
 from tests.support.fake_server import LIMITS, MODEL, accepted, done, ids_until, rows
 
 PALETTE, PREVIEW, FULL = (1, 1, 1), (2, 2, 2), (4, 4, 4)
@@ -46,7 +46,7 @@ def kinds(events: list[Event]) -> list[str]:
 
 
 def test_every_notice_becomes_its_event() -> None:
-    table = Table(plain_painter(full=full()))
+    table = Table(plain_loader(full=full()))
     table.receive(accepted(position=1), encode(Queued(0, 0)), rows(0, 4), done())
     place, queued, drawn, end = table.settle()
     assert isinstance(place, PictureAccepted)
@@ -60,14 +60,14 @@ def test_every_notice_becomes_its_event() -> None:
 
 
 def test_before_its_first_row_there_is_no_image() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()))
+    table = Table(plain_loader(palette=palette(), full=full()))
     table.receive(accepted())
     (event,) = table.settle()
     assert (event.image, event.tier) == (None, None)
 
 
 def test_rows_are_told_once_they_are_decoded_with_paper_below() -> None:
-    table = Table(plain_painter(full=full()))
+    table = Table(plain_loader(full=full()))
     table.receive(accepted())
     table.told()
     table.receive(rows(0, 3))
@@ -80,7 +80,7 @@ def test_rows_are_told_once_they_are_decoded_with_paper_below() -> None:
 
 def test_rows_that_came_meanwhile_are_told_as_one() -> None:
     tier = full()
-    table = Table(plain_painter(full=tier))
+    table = Table(plain_loader(full=tier))
     table.receive(accepted())
     table.told()
     table.receive(rows(0))
@@ -98,7 +98,7 @@ def test_rows_that_came_meanwhile_are_told_as_one() -> None:
 
 def test_the_same_rows_are_not_decoded_twice() -> None:
     tier = full()
-    table = Table(plain_painter(full=tier))
+    table = Table(plain_loader(full=tier))
     table.receive(accepted(), rows(0, 4), done())
     _, drawn, end = table.settle()
     assert drawn.image is end.image
@@ -106,8 +106,12 @@ def test_the_same_rows_are_not_decoded_twice() -> None:
 
 
 def test_what_a_forked_picture_keeps_is_seen_at_once() -> None:
-    for name, decoder in (("full", full()), ("palette", palette())):
-        table = Table(plain_painter(**{name: decoder}))
+    whole, table_of_colours = full(), palette()
+    for decoder, loader in (
+        (whole, plain_loader(full=whole)),
+        (table_of_colours, plain_loader(palette=table_of_colours)),
+    ):
+        table = Table(loader)
         table.generation.request = Request("a red boat", prefix=ids_until(2))
         table.receive(accepted(first_row=2))
         (place,) = table.settle()
@@ -115,7 +119,7 @@ def test_what_a_forked_picture_keeps_is_seen_at_once() -> None:
         assert colours(place)[1:3] == [decoder.colour, PAPER]
 
 
-def test_without_a_painter_events_carry_ids_alone() -> None:
+def test_without_a_loader_events_carry_ids_alone() -> None:
     table = Table(None)
     table.receive(accepted(), rows(0, 4), done())
     assert [(event.image, event.tier) for event in table.settle()] == [(None, None)] * 3
@@ -126,7 +130,7 @@ def test_without_a_painter_events_carry_ids_alone() -> None:
 
 def test_a_row_is_told_at_once_by_the_palette_without_a_decode() -> None:
     tier = full()
-    table = Table(plain_painter(palette=palette(), full=tier))
+    table = Table(plain_loader(palette=palette(), full=tier))
     table.receive(accepted(), rows(0, 2))
     _, drawn = table.told()
     assert isinstance(drawn, RowsArrived)
@@ -136,7 +140,7 @@ def test_a_row_is_told_at_once_by_the_palette_without_a_decode() -> None:
 
 
 def test_what_is_decoded_beside_it_paints_over_it_but_not_over_rows_that_came_since() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()))
+    table = Table(plain_loader(palette=palette(), full=full()))
     table.receive(accepted(), rows(0, 2))
     table.told()
     decode = table.easel.next_decode()
@@ -154,7 +158,7 @@ def test_what_is_decoded_beside_it_paints_over_it_but_not_over_rows_that_came_si
 
 
 def test_the_end_is_told_when_the_picture_is_painted_for_good() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()))
+    table = Table(plain_loader(palette=palette(), full=full()))
     table.receive(accepted(), rows(0, 4), done())
     assert kinds(table.told()) == ["PictureAccepted", "RowsArrived"]
     *_, end = table.settle()
@@ -164,7 +168,7 @@ def test_the_end_is_told_when_the_picture_is_painted_for_good() -> None:
 
 
 def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
-    table = Table(plain_painter(palette=palette(), preview=preview(), full=full()))
+    table = Table(plain_loader(palette=palette(), preview=preview(), full=full()))
     table.receive(accepted(), rows(0, 2), done(2, reason=DoneReason.STOP_ROW))
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
@@ -172,7 +176,7 @@ def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
 
 
 def test_a_picture_without_rows_ends_without_an_image() -> None:
-    table = Table(plain_painter(palette=palette()))
+    table = Table(plain_loader(palette=palette()))
     table.receive(accepted(), done(0, reason=DoneReason.CANCELLED))
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
@@ -180,8 +184,8 @@ def test_a_picture_without_rows_ends_without_an_image() -> None:
 
 
 def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
-    painter = plain_painter(palette=palette())
-    table = Table(painter, images=2)
+    loader = plain_loader(palette=palette())
+    table = Table(loader, images=2)
     table.receive(accepted(0), accepted(1), rows(0, 4), done(), rows(0, stream=1))
     assert not any(isinstance(event, PictureDone) for event in table.settle())
     table.receive(rows(1, stream=1))
@@ -189,7 +193,7 @@ def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
     assert isinstance(drawn, RowsArrived)
     assert drawn.index == 1
     woken = table.woken
-    painter.add(plain_tier("full", full()))
+    loader.add(plain_tier("full", full()))
     assert table.woken == woken + 1
     events = table.settle()
     assert [(type(event), event.index) for event in events] == [
@@ -201,7 +205,7 @@ def test_the_end_waits_for_the_file_while_other_pictures_go_on() -> None:
 
 
 def test_quality_palette_is_the_palette_for_good() -> None:
-    table = Table(plain_painter(palette=palette(), last="palette"))
+    table = Table(plain_loader(palette=palette(), last="palette"))
     table.receive(accepted(), rows(0, 4), done())
     _, drawn, end = table.told()
     assert isinstance(end, PictureDone)
@@ -211,20 +215,20 @@ def test_quality_palette_is_the_palette_for_good() -> None:
 
 
 def test_quality_preview_ends_with_the_preview() -> None:
-    table = Table(plain_painter(palette=palette(), preview=preview(), last="preview"))
+    table = Table(plain_loader(palette=palette(), preview=preview(), last="preview"))
     table.receive(accepted(), rows(0, 4), done())
     *_, end = table.settle()
     assert colours(end) == [PREVIEW] * 4
 
 
 def test_a_tier_that_comes_later_repaints_what_is_there() -> None:
-    painter = plain_painter(palette=palette())
-    table = Table(painter)
+    loader = plain_loader(palette=palette())
+    table = Table(loader)
     table.receive(accepted(), rows(0, 2))
     table.settle()
     seen = []
     for name, decoder in (("preview", preview()), ("full", full())):
-        painter.add(plain_tier(name, decoder))
+        loader.add(plain_tier(name, decoder))
         events = table.settle()
         seen += [colours(event)[0] for event in events]
     # While it forms the preview is nearer to the final picture than the full decoder.
@@ -233,7 +237,7 @@ def test_a_tier_that_comes_later_repaints_what_is_there() -> None:
 
 def test_the_full_tier_is_used_once_where_another_paints_what_forms() -> None:
     steps, whole = preview(), full()
-    table = Table(plain_painter(palette=palette(), preview=steps, full=whole))
+    table = Table(plain_loader(palette=palette(), preview=steps, full=whole))
     table.receive(accepted())
     for row in range(4):
         table.receive(rows(row))
@@ -250,7 +254,7 @@ def test_the_full_tier_is_used_once_where_another_paints_what_forms() -> None:
 
 def test_one_decode_is_in_flight_and_the_next_is_of_the_newest_state() -> None:
     tier = full()
-    table = Table(plain_painter(palette=palette(), full=tier), images=2)
+    table = Table(plain_loader(palette=palette(), full=tier), images=2)
     table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
     table.told()
     first = table.easel.next_decode()
@@ -268,7 +272,7 @@ def test_one_decode_is_in_flight_and_the_next_is_of_the_newest_state() -> None:
 
 def test_pictures_take_turns() -> None:
     tier = full()
-    table = Table(plain_painter(palette=palette(), full=tier), images=3)
+    table = Table(plain_loader(palette=palette(), full=tier), images=3)
     table.receive(*(accepted(n) for n in range(3)), *(rows(0, 1 + n, n) for n in range(3)))
     table.told()
     for _ in range(3):
@@ -285,7 +289,7 @@ def test_a_viewer_of_three_updates_a_second_never_lags_more_than_one_decode() ->
     period, decode_ms = 80, 333
     for images in (1, 4):
         tier = full()
-        table = Table(plain_painter(palette=palette(), full=tier), images=images)
+        table = Table(plain_loader(palette=palette(), full=tier), images=images)
         table.receive(*(accepted(n) for n in range(images)))
         table.told()
         running, ends_at, shown, lag = None, 0, 0, 0
@@ -316,11 +320,11 @@ def test_a_viewer_of_three_updates_a_second_never_lags_more_than_one_decode() ->
 
 
 def test_a_file_that_failed_is_told_at_the_end_with_all_that_had_arrived() -> None:
-    painter = plain_painter(palette=palette())
-    table = Table(painter)
+    loader = plain_loader(palette=palette())
+    table = Table(loader)
     table.receive(accepted(), rows(0, 4), done())
     assert kinds(table.settle()) == ["PictureAccepted", "RowsArrived"]
-    painter._failure = DetokenizerError("the file is damaged")
+    loader._failure = DetokenizerError("the file is damaged")
     with pytest.raises(DetokenizerError, match="the file is damaged") as caught:
         table.settle()
     assert caught.value.pictures[0].rows_held == 4
@@ -334,7 +338,7 @@ class Broken(PlainDecoder):
 
 
 def test_a_decode_that_fails_is_told() -> None:
-    table = Table(plain_painter(palette=palette(), full=Broken(FULL)))
+    table = Table(plain_loader(palette=palette(), full=Broken(FULL)))
     table.receive(accepted(), rows(0))
     with pytest.raises(DetokenizerError, match="cannot decode") as caught:
         table.settle()
@@ -344,14 +348,14 @@ def test_a_decode_that_fails_is_told() -> None:
 def test_a_preview_that_fails_is_done_without_and_nothing_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    painter = plain_painter(palette=palette(), preview=Broken(PREVIEW), full=full())
-    table = Table(painter)
+    loader = plain_loader(palette=palette(), preview=Broken(PREVIEW), full=full())
+    table = Table(loader)
     table.receive(accepted(), rows(0, 2))
     _, drawn, repainted = table.settle()
     assert isinstance(drawn, RowsArrived)
     assert repainted.tier == "full"
     assert colours(repainted) == [FULL, FULL, PAPER, PAPER]
-    assert [description.split()[0] for description in painter.descriptions] == ["palette", "full"]
+    assert [description.split()[0] for description in loader.descriptions] == ["palette", "full"]
     table.receive(rows(2, 2), done())
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
@@ -360,7 +364,7 @@ def test_a_preview_that_fails_is_done_without_and_nothing_is_lost(
 
 
 def test_a_failure_is_told_after_the_ends_that_came_before_it() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()), images=2)
+    table = Table(plain_loader(palette=palette(), full=full()), images=2)
     table.receive(accepted(0), accepted(1), rows(0, 4), done())
     table.session.fail(ProtocolError("broken"))
     told = table.told()
@@ -377,11 +381,11 @@ def test_a_failure_is_told_after_the_ends_that_came_before_it() -> None:
 
 @pytest.mark.parametrize("has_palette", [True, False])
 def test_nobody_waits_for_pixels_once_the_client_is_closed(has_palette: bool) -> None:
-    painter = plain_painter(**({"palette": palette()} if has_palette else {}))
-    table = Table(painter)
+    loader = plain_loader(palette=palette()) if has_palette else plain_loader()
+    table = Table(loader)
     table.receive(accepted(), rows(0, 4), done())
     table.settle()
-    painter.stop()
+    loader.stop()
     assert table.woken > 0
     table.session.close()
     with pytest.raises(ConnectionLost, match="closed before the picture was painted") as caught:
@@ -391,25 +395,24 @@ def test_nobody_waits_for_pixels_once_the_client_is_closed(has_palette: bool) ->
 
 
 def test_another_models_pictures_are_not_painted_in_the_wrong_colours() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()))
+    table = Table(plain_loader(palette=palette(), full=full()))
     table.session = ClientSession()
     table.session.hello()
     other = replace(MODEL, name="other")
     table.session.receive(encode(Welcome(LIMITS, [MODEL, other])))
     table.generation, _ = table.session.start(Request("a red boat", model="other"))
-    table.easel = type(table.easel)(table.generation, table.easel._painter, False, lambda: None)
+    table.easel = type(table.easel)(table.generation, table.easel._loader, False, lambda: None)
     table.receive(accepted(model="other"), rows(0))
     with pytest.raises(DetokenizerError, match="paints pictures of tiny, not of other"):
         table.settle()
 
 
 def test_pictures_that_are_gone_are_forgotten() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()), images=2)
+    table = Table(plain_loader(palette=palette(), full=full()), images=2)
     for stream in (0, 1):
         table.receive(accepted(stream), rows(0, 4, stream), done(stream=stream))
     table.settle()
-    assert table.easel._views == {}
-    assert table.easel._newest == table.easel._repainted == {}
+    assert table.easel._canvases == {}
 
 
 # Mosaics
@@ -417,7 +420,7 @@ def test_pictures_that_are_gone_are_forgotten() -> None:
 
 def test_a_mosaic_is_told_at_once_and_ends_decoded_as_a_whole() -> None:
     whole = full()
-    table = Table(plain_painter(palette=palette(), full=whole), images=4, seamless=True)
+    table = Table(plain_loader(palette=palette(), full=whole), images=4, seamless=True)
     table.receive(*(accepted(n) for n in range(4)), rows(0, stream=3))
     *_, drawn = table.told()
     pixels = np.asarray(drawn.image)
@@ -439,7 +442,7 @@ def test_a_mosaic_is_told_at_once_and_ends_decoded_as_a_whole() -> None:
 
 
 def test_rows_that_come_while_a_mosaic_is_decoded_stay_in_it() -> None:
-    table = Table(plain_painter(palette=palette(), full=full()), images=2, seamless=True)
+    table = Table(plain_loader(palette=palette(), full=full()), images=2, seamless=True)
     table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
     table.told()
     decode = table.easel.next_decode()
@@ -454,7 +457,7 @@ def test_rows_that_come_while_a_mosaic_is_decoded_stay_in_it() -> None:
 
 
 def test_a_mosaic_says_that_the_palette_painted_it_before_anything_else_has() -> None:
-    table = Table(plain_painter(palette=palette()), images=2, seamless=True)
+    table = Table(plain_loader(palette=palette()), images=2, seamless=True)
     table.receive(accepted(0), accepted(1), rows(0, 1, 0), rows(0, 1, 1))
     drawn = [event for event in table.told() if isinstance(event, RowsArrived)]
     assert {event.tier for event in drawn} == {"palette"}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import rowcast
 from msgspec.structs import replace
 from rowcast.errors import DetokenizerError, InvalidRequest
 from rowcast.events import PictureDone
@@ -20,7 +21,7 @@ from rowcast.messages import DetokenizerFile, Model
 from rowcast.pixels import devices
 from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.detokenizer import Detokenizer
-from rowcast.pixels.loader import Painter, make_session
+from rowcast.pixels.loader import TierLoader
 from rowcast.pixels.palette import Palette
 
 from tests.support.easels import Table
@@ -39,13 +40,13 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 @contextmanager
-def painter_of(model: Model, **options: Any) -> Iterator[Painter]:
-    painter = Painter(SERVER, **options)
+def loader_of(model: Model, **options: Any) -> Iterator[TierLoader]:
+    loader = TierLoader(SERVER, **options)
     try:
-        painter.load(model)
-        yield painter
+        loader.load(model)
+        yield loader
     finally:
-        painter.close()
+        loader.close()
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -59,15 +60,16 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_the_palette_is_there_first_and_the_full_file_comes_last(shop: Shop) -> None:
-    with painter_of(shop.model(*ALL)) as painter:
+    with loader_of(shop.model(*ALL)) as loader:
         assert shop.asked[0] == "palette"
-        assert painter.palette is not None
-        assert painter.detokenizer is None
-        until(lambda: painter.tier(is_whole=True) is not None)
-        assert painter.descriptions == ("palette uint8", "preview fp32 on cpu")
+        assert loader.palette is not None
+        assert loader.detokenizer is None
+        until(lambda: loader.tier(is_whole=True) is not None)
+        assert loader.descriptions == ("palette uint8", "preview fp32 on cpu")
         shop.gate.set()
-        until(lambda: painter.detokenizer is not None)
-        assert painter.descriptions[-1] == "full fp32 on cpu"
+        until(lambda: loader.detokenizer is not None)
+        descriptions = loader.descriptions  # by now
+        assert descriptions[-1] == "full fp32 on cpu"
     assert shop.asked == ["palette", "preview", "full"]
 
 
@@ -78,32 +80,32 @@ def test_the_palette_is_there_first_and_the_full_file_comes_last(shop: Shop) -> 
 def test_no_more_is_fetched_than_the_quality_needs(
     shop: Shop, quality: str, asked: list[str]
 ) -> None:
-    with painter_of(shop.model(*ALL), quality=quality) as painter:
-        until(lambda: painter.detokenizer is not None and not painter.is_loading)
+    with loader_of(shop.model(*ALL), quality=quality) as loader:
+        until(lambda: loader.detokenizer is not None and not loader.is_loading)
     assert shop.asked == asked
-    assert painter.last_name == quality
+    assert loader.last_name == quality
 
 
 def test_what_is_kept_is_not_fetched_again(shop: Shop) -> None:
     shop.gate.set()
     for _ in range(2):
-        with painter_of(shop.model(*ALL)) as painter:
-            until(lambda: painter.detokenizer is not None)
+        with loader_of(shop.model(*ALL)) as loader:
+            until(lambda: loader.detokenizer is not None)
     assert len(shop.asked) == 3
 
 
 def test_without_a_palette_the_first_file_is_waited_for(shop: Shop) -> None:
     shop.gate.set()
-    with painter_of(shop.model("full")) as painter:
-        assert isinstance(painter.detokenizer, Detokenizer)
-        assert painter.palette is None
-    with painter_of(shop.model("full", "preview")) as painter:
-        assert painter.tier(is_whole=False) is not None
+    with loader_of(shop.model("full")) as loader:
+        assert isinstance(loader.detokenizer, Detokenizer)
+        assert loader.palette is None
+    with loader_of(shop.model("full", "preview")) as loader:
+        assert loader.tier(is_whole=False) is not None
 
 
 def test_without_a_preview_quality_preview_is_the_palette(shop: Shop) -> None:
-    with painter_of(shop.model("full", "palette"), quality="preview") as painter:
-        assert isinstance(painter.detokenizer, Palette)
+    with loader_of(shop.model("full", "palette"), quality="preview") as loader:
+        assert isinstance(loader.detokenizer, Palette)
     assert shop.asked == ["palette"]
 
 
@@ -120,12 +122,12 @@ def test_a_server_without_what_the_quality_needs(
     shop: Shop, kinds: tuple[str, ...], quality: str
 ) -> None:
     with pytest.raises(DetokenizerError, match=f"offers no {quality} detokenizer"):
-        Painter(SERVER, quality=quality).load(shop.model(*kinds))
+        TierLoader(SERVER, quality=quality).load(shop.model(*kinds))
 
 
 def test_a_quality_that_there_is_not() -> None:
     with pytest.raises(InvalidRequest, match="one of palette, preview, full, not 'best'"):
-        Painter(SERVER, quality="best")
+        TierLoader(SERVER, quality="best")
 
 
 # Files that are refused
@@ -145,7 +147,7 @@ def test_a_palette_that_is_not_the_announced_one_is_refused_at_once(
 ) -> None:
     shop.sent["palette"] = damage(shop.contents["palette"])
     with pytest.raises(DetokenizerError) as caught:
-        Painter(SERVER).load(shop.model(*ALL))
+        TierLoader(SERVER).load(shop.model(*ALL))
     _names_both(str(caught.value), shop, "palette")
 
 
@@ -155,17 +157,17 @@ def test_a_full_file_that_is_not_the_announced_one_is_told_at_the_end(
 ) -> None:
     shop.gate.set()
     shop.sent["full"] = damage(shop.contents["full"])
-    with painter_of(shop.model("palette", "full")) as painter:
-        table = Table(painter)
+    with loader_of(shop.model("palette", "full")) as loader:
+        table = Table(loader)
         table.receive(accepted(), rows(0, 4), done())
-        until(lambda: painter._failure is not None)
+        until(lambda: loader._failure is not None)
         with pytest.raises(DetokenizerError) as caught:
             table.settle()
         _names_both(str(caught.value), shop, "full")
         assert caught.value.pictures[0].complete
         shop.sent["full"] = shop.contents["full"]
-        table = Table(painter)  # the next request tries again
-        until(lambda: painter.detokenizer is not None)
+        table = Table(loader)  # the next request tries again
+        until(lambda: loader.detokenizer is not None)
         table.receive(accepted(), rows(0, 4), done())
         assert isinstance(table.settle()[-1], PictureDone)
 
@@ -181,9 +183,9 @@ def test_a_preview_that_is_refused_is_done_without(
 ) -> None:
     shop.gate.set()
     shop.sent["preview"] = changed(shop.contents["preview"])
-    with painter_of(shop.model(*ALL)) as painter:
-        until(lambda: painter.detokenizer is not None)
-    assert painter.descriptions == ("palette uint8", "full fp32 on cpu")
+    with loader_of(shop.model(*ALL)) as loader:
+        until(lambda: loader.detokenizer is not None)
+    assert loader.descriptions == ("palette uint8", "full fp32 on cpu")
     assert "going on without the preview" in caplog.text
 
 
@@ -209,7 +211,7 @@ def test_a_file_of_another_family_is_refused_with_its_name_and_checksums(
     model = shop.model(kind)
     quality = "palette" if kind == "palette" else "full"
     with pytest.raises(DetokenizerError, match=fault) as caught:
-        Painter(SERVER, quality=quality).load(model)
+        TierLoader(SERVER, quality=quality).load(model)
     digest = model.files[0].sha256.hex()
     path = str(cached_path(model.files[0].sha256, kind=kind))
     assert path in str(caught.value)
@@ -220,7 +222,7 @@ def test_a_palette_announced_too_large_is_not_fetched(shop: Shop) -> None:
     model = shop.model("palette")
     huge = replace(model, files=[replace(model.files[0], bytes=2**40)])
     with pytest.raises(DetokenizerError, match="palette has at most 1048576"):
-        Painter(SERVER, quality="palette").load(huge)
+        TierLoader(SERVER, quality="palette").load(huge)
     assert shop.asked == []
 
 
@@ -229,13 +231,13 @@ def test_a_cache_that_takes_nothing_is_done_without(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     shop.gate.set()
-    with painter_of(shop.model(*ALL), cache=tmp_path / "file") as painter:
-        until(lambda: painter.detokenizer is not None)
-        table = Table(painter)
+    with loader_of(shop.model(*ALL), cache=tmp_path / "file") as loader:
+        until(lambda: loader.detokenizer is not None)
+        table = Table(loader)
         table.receive(accepted(), rows(0, 4), done())
         *_, end = table.settle()
-        assert painter.detokenizer is not None
-        whole = painter.detokenizer.decode(end.picture.grid[None])[0]
+        assert loader.detokenizer is not None
+        whole = loader.detokenizer.decode(end.picture.grid[None])[0]
     assert np.array_equal(np.asarray(end.image), whole)
     assert caplog.text.count("held in memory") == 3
 
@@ -281,13 +283,13 @@ def test_closing_ends_a_download_and_the_next_client_takes_it_up(
         ]
         model = replace(MODEL, files=files)
         told: list[int] = []
-        with painter_of(model, progress=lambda received, _: told.append(received)) as painter:
+        with loader_of(model, progress=lambda received, _: told.append(received)) as loader:
             until(lambda: len(told) > 3)
-        assert not painter.is_loading
-        assert painter.detokenizer is None
+        assert not loader.is_loading
+        assert loader.detokenizer is None
         over.set()
-        with painter_of(model) as painter:
-            until(lambda: painter.detokenizer is not None)
+        with loader_of(model) as loader:
+            until(lambda: loader.detokenizer is not None)
     assert ranges[0] is None
     assert ranges[1] is not None
     assert int(ranges[1].removeprefix("bytes=").removesuffix("-")) > 0
@@ -298,26 +300,28 @@ def test_closing_ends_a_download_and_the_next_client_takes_it_up(
 
 def test_the_cpu_takes_fp32_and_says_so(shop: Shop) -> None:
     shop.gate.set()
-    painter = Painter(SERVER, threads=2)
-    assert painter.precisions == ("fp32", "fp16", "int8")
-    painter.load(shop.model("full"))
-    assert painter.descriptions == ("full fp32 on cpu",)
+    loader = TierLoader(SERVER, threads=2)
+    assert loader.precisions == ("fp32", "fp16", "int8")
+    loader.load(shop.model("full"))
+    assert loader.descriptions == ("full fp32 on cpu",)
 
 
 def test_a_gpu_takes_fp16_and_the_recipe_names_that_file(monkeypatch: pytest.MonkeyPatch) -> None:
     offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-    painter = Painter(SERVER, providers=("cuda", "cpu"))
-    assert painter.precisions[0] == "fp16"
-    assert Painter(SERVER).precisions[0] == "fp32"
-    session = make_session(None, painter)
-    assert session._precisions == painter.precisions
+    loader = TierLoader(SERVER, providers=("cuda", "cpu"))
+    assert loader.precisions[0] == "fp16"
+    assert TierLoader(SERVER).precisions[0] == "fp32"
+    for connect in (rowcast.connect, rowcast.connect_sync):
+        assert connect(SERVER, providers=("cuda", "cpu")).session._precisions == loader.precisions
+        without = connect(SERVER, decode=False).session
+        assert connect(SERVER).session._precisions == without._precisions
 
 
 @pytest.mark.parametrize("providers", ["cpu", (), ("gpu",), ("cpu", "tpu")])
 def test_a_provider_that_there_is_not(providers: Any) -> None:
     with pytest.raises(InvalidRequest, match="some of cpu, cuda, coreml, directml"):
-        Painter(SERVER, providers=providers)
+        TierLoader(SERVER, providers=providers)
 
 
 def test_providers_that_are_not_offered_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from rowcast.errors import InvalidRequest
 from rowcast.events import Event, PictureAccepted, PictureDone, RowsArrived
 from rowcast.messages import view_key
 from rowcast.picture import Picture, Recipe, Sampling
-from rowcast.pixels.detokenizer import PAPER, Detokenizer
+from rowcast.pixels.detokenizer import MEMORY_BUDGET_BYTES, PAPER, Detokenizer
 from rowcast.pixels.mosaic import Mosaic
 from rowcast_server.server import RowcastServer
 
@@ -42,9 +42,11 @@ class RecordingDetokenizer(Detokenizer):
         super().__init__(path)
         self.decoded.clear()  # the self-test
 
-    def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def decode(
+        self, ids: NDArray[np.integer], memory_bytes: int = MEMORY_BUDGET_BYTES
+    ) -> NDArray[np.uint8]:
         self.decoded.append(ids[0])
-        return super().decode(ids)
+        return super().decode(ids, memory_bytes)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
         self.painted.append(grid.shape)

@@ -44,7 +44,8 @@ def test_each_id_becomes_its_pixels_enlarged(side: int) -> None:
     table = table_of(side=side)
     ids = np.arange(2 * 3 * 5).reshape(2, 3, 5)
     pixels = Palette(content_of(table), CODES, SIDE).decode(ids)
-    assert (pixels.shape, pixels.dtype) == ((2, 12, 20, 3), np.uint8)
+    assert pixels.shape == (2, 12, 20, 3)
+    assert pixels.dtype == np.uint8
     for place in np.ndindex(ids.shape):
         picture, row, col = place
         square = pixels[picture, row * SIDE : (row + 1) * SIDE, col * SIDE : (col + 1) * SIDE]

@@ -69,8 +69,8 @@ def pixels(event: Event) -> NDArray[np.uint8]:
     return np.asarray(event.image)
 
 
-def painter_of(client: Client) -> Any:
-    return (client if isinstance(client, rowcast.SyncClient) else client.client)._painter
+def loader_of(client: Client) -> Any:
+    return (client if isinstance(client, rowcast.SyncClient) else client.client)._loader
 
 
 # On a real server
@@ -263,9 +263,9 @@ def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
 
     with fake_server(script) as fake, connect(fake.url, quality="palette") as client:
         slow = SlowDecoder((4, 4, 4))
-        painter = painter_of(client)
-        painter._last = "full"
-        painter.add(plain_tier("full", slow))
+        loader = loader_of(client)
+        loader._last = "full"
+        loader.add(plain_tier("full", slow))
         slow.session = client.session
         events = list(client.generate(PROMPT))
     drawn = [event for event in events if isinstance(event, RowsArrived)]

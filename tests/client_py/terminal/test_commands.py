@@ -307,7 +307,7 @@ def test_a_file_where_the_folder_should_be(
 def test_a_place_that_cannot_be_written(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
-    (out / "image-0.rows.part").mkdir(parents=True)
+    (out / "image-0.rows").mkdir(parents=True)
     assert run("generate", tiny_server.ws_url, PROMPT, "--out", out) == 1
     assert told(capsys) == f"rowcast generate: {out}/image-0.rows: Is a directory"
 

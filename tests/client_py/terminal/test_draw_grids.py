@@ -1,4 +1,4 @@
-"""`rowcast generate --grids`: the ids that pictures have, kept however drawing ends."""
+"""`rowcast grids`: the ids that pictures have, kept however drawing ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return main(["generate", *map(str, arguments)])
+    return main(["grids", *map(str, arguments)])
 
 
 def test_grids_are_those_of_the_pictures(
@@ -39,7 +39,7 @@ def test_grids_are_those_of_the_pictures(
 ) -> None:
     file, url = tmp_path / "grids.npz", tiny_server.ws_url
     arguments = url, "--prompts", prompts, "--images", 2, "--seed", 5, "--top-k", 7
-    assert run(*arguments, "--grids", file, "--json") == 0
+    assert run(*arguments, "--out", file, "--json") == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)
     assert (told["grids"], told["drawn"], told["seed"]) == (6, 6, 5)
@@ -51,7 +51,7 @@ def test_grids_are_those_of_the_pictures(
     assert len({grid.tobytes() for grid in found.values()}) == 6
     drawn = tmp_path / "drawn"  # image 1 is picture 1 of the file
     options = "--images", 2, "--seed", 5, "--top-k", 7, "--out", drawn
-    assert run(url, PROMPTS[0], *options) == 0
+    assert main(["generate", *map(str, (url, PROMPTS[0], *options))]) == 0
     assert np.array_equal(load_rows(drawn / "image-1.rows").grid, found[1])
 
 
@@ -59,7 +59,7 @@ def test_one_prompt_will_do_and_the_seed_is_the_files(
     tiny_server: RowcastServer, tmp_path: Path, capsys: Captured
 ) -> None:
     file = tmp_path / "grids.npz"
-    arguments = tiny_server.ws_url, PROMPTS[0], "--images", 70, "--grids", file, "--json"
+    arguments = tiny_server.ws_url, PROMPTS[0], "--images", 70, "--out", file, "--json"
     assert run(*arguments) == 0
     first = json.loads(capsys.readouterr().out)
     before = file.read_bytes()
@@ -95,15 +95,15 @@ def test_ctrl_c_keeps_what_was_drawn_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(draw_grids, "AT_ONCE", 2)
         patch.setattr(GridFile, "add", at_grid(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
-        assert run(*arguments, "--grids", file, "--json") == 130
+        assert run(*arguments, "--out", file, "--json") == 130
     captured = capsys.readouterr()
     assert "stopped; the same command goes on from here" in captured.err
     assert json.loads(captured.out)["error"] == "stopped"
     _, held = read_grids(file)
     assert 3 <= len(held) < 60
-    assert run(*arguments, "--grids", file, "--json") == 0
+    assert run(*arguments, "--out", file, "--json") == 0
     assert json.loads(capsys.readouterr().out)["drawn"] == 60 - len(held)
-    assert run(*arguments, "--grids", tmp_path / "whole.npz") == 0
+    assert run(*arguments, "--out", tmp_path / "whole.npz") == 0
     assert np.array_equal(np.load(file)["ids"], np.load(tmp_path / "whole.npz")["ids"])
 
 
@@ -117,7 +117,7 @@ def test_a_lost_server_keeps_what_was_drawn(
     file = tmp_path / "grids.npz"
     monkeypatch.setattr(draw_grids, "AT_ONCE", 2)
     with running_server(tiny_folder, deadline=1e-9) as server:
-        arguments = server.ws_url, "--prompts", prompts, "--seed", 5, "--grids", file
+        arguments = server.ws_url, "--prompts", prompts, "--seed", 5, "--out", file
         assert run(*arguments) == 1
     assert "the same command goes on from here" in capsys.readouterr().err
     assert read_grids(file)[1] == {}
@@ -129,7 +129,7 @@ def test_a_busy_server_is_asked_again(
     monkeypatch.setattr("rowcast_server.bridge.BUSY_RETRY_MS", 10)
     with running_server(tiny_folder, slots=1, queue_limit=1) as server:
         file = tmp_path / "grids.npz"
-        assert run(server.ws_url, "--prompts", prompts, "--images", 4, "--grids", file) == 0
+        assert run(server.ws_url, "--prompts", prompts, "--images", 4, "--out", file) == 0
     assert len(read_grids(file)[1]) == 12
 
 
@@ -156,7 +156,7 @@ def test_what_cannot_be_drawn_is_said_and_nothing_written(
 ) -> None:
     prompts.write_bytes(content)
     file = tmp_path / "grids.npz"
-    assert run(tiny_server.ws_url, "--prompts", prompts, "--grids", file, *more) == 1
+    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file, *more) == 1
     assert complaint in capsys.readouterr().err
     assert not file.exists()
 
@@ -165,25 +165,26 @@ def test_a_file_that_cannot_be_written_is_said_before_drawing(
     tiny_server: RowcastServer, tmp_path: Path, prompts: Path, capsys: Captured
 ) -> None:
     file = tmp_path / "nowhere" / "grids.npz"
-    assert run(tiny_server.ws_url, "--prompts", prompts, "--grids", file) == 1
+    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file) == 1
     assert "No such file or directory" in capsys.readouterr().err
     (tmp_path / "other.npz").write_bytes(b"something else")
-    assert run(tiny_server.ws_url, "--prompts", prompts, "--grids", tmp_path / "other.npz") == 1
+    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", tmp_path / "other.npz") == 1
     assert "is no file of grids" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["a boat", "--prompts", "p.txt", "--grids", "g.npz"], "give a prompt, or"),
-        (["--prompts", "p.txt"], "--prompts goes with --grids"),
-        (["a boat", "--grids", "g.npz", "--seamless"], "--seamless does not go with --grids"),
-        (["a boat", "--grids", "g.npz", "--stop-row", "2"], "--stop-row does not go with"),
-        (["--from", "a.rows", "--grids", "g.npz"], "--from does not go with --grids"),
+        (["a boat", "--prompts", "p.txt", "--out", "g.npz"], "give a prompt, or"),
+        (["--out", "g.npz"], "give a prompt, or a file of them with --prompts"),
+        (["--prompts", "p.txt"], "the following arguments are required: -o/--out"),
+        (["a boat", "--out", "g.npz", "--seamless"], "unrecognized arguments: --seamless"),
+        (["a boat", "--out", "g.npz", "--stop-row", "2"], "unrecognized arguments: --stop-row"),
+        (["--from", "a.rows", "--out", "g.npz"], "unrecognized arguments: --from"),
     ],
 )
 def test_wrong_usage_is_code_2(words: list[str], complaint: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["generate", "ws://127.0.0.1:1", *words])
+        main(["grids", "ws://127.0.0.1:1", *words])
     assert stop.value.code == 2
     assert complaint in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training data: grids of token ids that a model drew, as ``rowcast generate --grids`` keeps them.
+"""Training data: grids of token ids that a model drew, as ``rowcast grids`` keeps them.
 
 A ``.npz`` with ``ids``, unsigned [pictures, rows, cols], and ``about``, JSON with the size of the
 codebook; or a ``.npy`` with such ids alone. This module must not know torch, nor what is learnt
