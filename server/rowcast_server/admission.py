@@ -1,7 +1,8 @@
-"""Whether what a client asks for can be drawn: a `start` in, pictures to draw or a refusal out.
+"""Admission: a `start` is checked against the model and the limits, and becomes an order or a
+refusal.
 
-What is answered here is an application's mistake, told by an `error` on the stream; bytes that are
-no message at all never come this far.
+A refusal is an application's mistake, answered by an `error` on the stream; bytes that are no
+message at all never come this far.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_TEXT_CUT: Final = 65_535  # what `accepted` can tell
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model's announcement and what is needed to make requests for it."""
+    """A model's announcement and the tokenizer of its prompts."""
 
     announcement: Model
     tokenizer: TextTokenizer
@@ -60,7 +61,7 @@ class Order:
 
 
 def ids_from(wire: bytes, model: Model) -> NDArray[np.unsignedinteger]:
-    """Ids as they are on the wire -> an array of them."""
+    """Read ids off the wire, little-endian and `id_bytes` each."""
     return np.frombuffer(wire, f"<u{model.id_bytes}")
 
 

@@ -1,4 +1,4 @@
-"""Who may connect: shared tokens, compared in constant time."""
+"""Authorisation: shared tokens, compared in constant time."""
 
 from __future__ import annotations
 

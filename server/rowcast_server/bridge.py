@@ -1,4 +1,4 @@
-"""Between the engine's thread and the event loop: commands one way, what was drawn the other."""
+"""The bridge between the event loop and the engine's thread: commands go in, events come out."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class EngineBridge:
         self._thread: threading.Thread | None = None
 
     def start(self, deliver: Deliver) -> None:
-        """Draw what was and will be submitted. ``deliver`` is called in the running loop with the
-        engine's events, in order."""
+        """Start the thread. ``deliver`` is called in the running loop with the engine's events,
+        in order."""
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
             target=self._run, args=(loop, deliver), name="rowcast-engine", daemon=True
@@ -52,7 +52,7 @@ class EngineBridge:
 
     @property
     def outstanding_count(self) -> int:
-        """How many pictures are drawn or wait."""
+        """The number of pictures that are drawn or wait."""
         return len(self._outstanding)
 
     def holds(self, picture: int) -> bool:
@@ -120,7 +120,7 @@ class EngineBridge:
                     self._sent.wait(GIVE_WAY_SECONDS)
 
     def _guarded(self, work: Command) -> list[EngineEvent]:
-        """Its events; if it fails, the pictures do, and the server lives on."""
+        """Run a command for its events. If it fails, every picture does, and the engine goes on."""
         try:
             return work()
         except Exception:

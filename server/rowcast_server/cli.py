@@ -1,4 +1,4 @@
-"""`rowcast serve`."""
+"""The command `rowcast serve`."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def _parser(default: ServerConfig) -> argparse.ArgumentParser:
 
 
 def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ServerConfig:
-    """The settings asked for. Wrong ones end the program; raises RowcastError where a device or a
-    file of tokens cannot be had."""
+    """The settings asked for. Wrong ones end the program (argparse); raises RowcastError where a
+    device or a file of tokens cannot be had."""
     for name, least in (("slots", 1), ("queue", 0), ("threads", 1), ("port", 0), ("http_port", 0)):
         if not least <= getattr(options, name) <= 65_535:
             parser.error(f"--{name.replace('_', '-')} must be {least} to 65535")
@@ -203,9 +203,9 @@ async def _serve(server: RowcastServer) -> int:
 
 @contextlib.contextmanager
 def _signals_to(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call ``stop`` in the loop, and give their handlers back.
+    """Have SIGINT and SIGTERM call ``stop`` in the loop; the old handlers return afterwards.
 
-    Not `loop.add_signal_handler`, which Windows has not.
+    `loop.add_signal_handler` would do, but Windows has none.
     """
     numbers = signal.SIGINT, signal.SIGTERM
     before = [signal.getsignal(number) for number in numbers]

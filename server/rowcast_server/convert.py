@@ -1,4 +1,4 @@
-"""`rowcast convert`: a model's checkpoint files as a folder of safetensors, met once."""
+"""The command `rowcast convert`: a model's checkpoint files as a folder of safetensors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def convert(arguments: list[str]) -> int:
 
 
 def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) -> None:
-    """Raises ModelError or OSError; then ``folder`` is not there."""
+    """Write the folder, whole or not at all. Raises ModelError or OSError."""
     transformer = load_transformer(files)
     parts = [("encoder", transformer.encoder, dtype), ("decoder", transformer.decoder, dtype)]
     # What is no pickle is kept as it is, with its notes.
@@ -111,7 +111,7 @@ def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) 
 
 
 def _with_its_tiers(detokenizer: Path) -> list[Path]:
-    """The file and, where it is ready for clients, what lies beside it for them."""
+    """The file and, if clients can take it as it is, the other files beside it for them."""
     if detokenizer.suffix != ".onnx":
         return [detokenizer]
     return [file.path for file in read_detokenizer(detokenizer).files]

@@ -1,6 +1,6 @@
-"""Several engines of one model, one a device: each picture goes to the emptiest.
+"""Data parallelism: several engines of one model, one a device; each picture goes to the emptiest.
 
-Since a picture's ids depend on its request alone, it does not matter which one draws it.
+A picture's ids depend on its request alone, so it does not matter which engine draws it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Fleet:
         self.bridges = bridges
 
     def start(self, deliver: Deliver) -> None:
-        """Draw; ``deliver`` is called in the running loop with the events of each engine."""
+        """Start every engine; ``deliver`` is called in the running loop with their events."""
         for bridge in self.bridges:
             bridge.start(deliver)
 

@@ -149,7 +149,7 @@ class Gateway:
             await self._fail(connection)
 
     async def _fail(self, connection: ServerConnection) -> None:
-        """Our fault: a client that hears nothing more must not be left to wait."""
+        """Close after a failure of our own: the client must not be left to wait."""
         logger.exception("a connection failed")
         await close_within(connection, 1011, "internal error", self._config.send_timeout)
 

@@ -1,8 +1,8 @@
-"""The book of pictures: one row log per image, one cursor per viewer; grace time and expiry.
+"""The book of pictures: a row log per image, a cursor per viewer, grace times and expiry.
 
 A picture belongs to no connection: it is named by (view key, image), grows by whole rows, and any
 number of viewers read its log at their own pace. Knows neither sockets nor threads; time comes from
-the scheduler it is given, so that tests can turn the clock.
+the clock it is given, so that tests can turn it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Picture:
         return self.reason is not None or self.error is not None
 
     def matches(self, order: Order) -> bool:
-        """Whether a repeated `start` asks for this very picture (R-22)."""
+        """True if a repeated `start` asks for this very picture (R-22)."""
         mine = self.order
         settings = order.prompt, order.sampling, order.stop_row
         if (mine.prompt, mine.sampling, mine.stop_row) != settings:
@@ -94,7 +94,7 @@ class Picture:
 
 
 class JobBook:
-    """All pictures of a server. Every wait has an end: grace, keep and deadline, in seconds."""
+    """All pictures of a server. Every wait ends: by grace, keep or deadline, in seconds."""
 
     def __init__(
         self, drawer: Drawer, clock: Clock, *, grace: float, keep: float, deadline: float
@@ -161,7 +161,7 @@ class JobBook:
             self._end(picture, reason)
 
     def deliver(self, events: Iterable[EngineEvent]) -> None:
-        """Take what the engine drew."""
+        """Append the engine's events to the logs, and wake the viewers."""
         for event in events:
             picture = self._by_number.get(event.picture)
             if picture is None:

@@ -1,4 +1,4 @@
-"""A slot's share of a device's memory, known before any is taken."""
+"""Memory that slots take on a device, computed before any is taken."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Final
 import psutil
 from rowcast.errors import RowcastError
 
-from .network.facts import TEXT_POSITIONS, CacheKind, Weights, layer_count
-from .network.self_attention import STREAMS, streams_of
+from .network.facts import STREAMS, TEXT_POSITIONS, CacheKind, Weights, layer_count, streams_of
 from .network.tensors import shape_of
 from .placement import Placement
 
@@ -22,7 +21,7 @@ ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of
 
 @dataclass(frozen=True)
 class SlotBytes:
-    """Bytes that a picture takes on a device: for its own tokens, and for its text."""
+    """Bytes that a slot takes on a device, for its own tokens and for its text."""
 
     tokens: int
     text: int
@@ -33,8 +32,11 @@ class SlotBytes:
 
 
 def slot_bytes(decoder: Weights, placement: Placement) -> SlotBytes:
-    """torch caches keys and values of both streams in every layer, of the picture and of the text;
-    ONNX Runtime's graphs have less of the text, and of the picture as `Placement.cache` says."""
+    """Bytes of a slot's caches.
+
+    torch caches keys and values of both streams in every layer, of the picture and of the text;
+    ONNX Runtime's graphs cache less of the text, and of the picture as `Placement.cache` says.
+    """
     positions, width = shape_of(decoder, "embed_positions.weight")
     layers = layer_count(decoder)
     item = ITEM_BYTES[placement.dtype]
@@ -52,8 +54,8 @@ def slot_bytes(decoder: Weights, placement: Placement) -> SlotBytes:
 def with_caches_that_fit(
     placements: Sequence[Placement], decoder: Weights, slots: int
 ) -> tuple[Placement, ...]:
-    """The same placements, but caching states where keys and values of all slots are more than the
-    CPU has free; the log says so."""
+    """The same placements, but caching states if the CPU has too little free for keys and values
+    of all slots; the log says so."""
     kept = tuple(placements)
     states = tuple(replace(placement, cache=CacheKind.STATES) for placement in placements)
     if not kept[0].by_onnx or (free := _free_bytes(kept[0].device)) is None:
@@ -76,8 +78,8 @@ def with_caches_that_fit(
 
 
 def check_memory(decoder: Weights, slots: int, placement: Placement) -> None:
-    """Raises RowcastError where the slots' caches are more than the device has free, saying how
-    many fit."""
+    """Raises RowcastError, saying how many slots fit, where the slots' caches are more than the
+    device has free."""
     free = _free_bytes(placement.device)
     each = slot_bytes(decoder, placement).all
     if free is None or slots * each <= free:
@@ -93,7 +95,7 @@ def check_memory(decoder: Weights, slots: int, placement: Placement) -> None:
 
 
 def _free_bytes(device: str) -> int | None:
-    """None where the device does not tell."""
+    """Bytes that are free; None where the device does not tell."""
     if device == "cpu":
         available: int = psutil.virtual_memory().available
         return available

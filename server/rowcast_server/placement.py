@@ -1,4 +1,7 @@
-"""Which device draws, in which dtype. torch is imported where it is asked about its devices."""
+"""Placement: the device that draws, and its dtype and cache.
+
+torch is imported only to ask about its devices.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ INSTALL: Final = "pip install 'rowcast[server,torch]'"
 
 @dataclass(frozen=True)
 class Placement:
-    """A device (``cpu``, ``cuda``, ``cuda:N``, ``mps``) that is there, a dtype it can do, and what
-    is cached of each token: torch caches keys and values."""
+    """A device (``cpu``, ``cuda``, ``cuda:N``, ``mps``) that is there, a dtype it can do, and
+    its cache of each token: torch caches keys and values."""
 
     device: str = "cpu"
     dtype: str = "float32"
@@ -70,8 +73,8 @@ def _every_cuda() -> list[str]:
 def place(
     device: str = "auto", dtype: str | None = None, cache: CacheKind = DEFAULT_CACHE
 ) -> Placement:
-    """``auto`` is CUDA where torch sees it, else the CPU; without ``dtype``, the device's own.
-    ``cache`` is for ONNX Runtime.
+    """Place on ``auto``, which is CUDA where torch sees it, else the CPU; without ``dtype``, in the
+    device's own. ``cache`` is for ONNX Runtime.
 
     Raises RowcastError, which says what to do, where that cannot be had.
     """
@@ -101,7 +104,8 @@ def place(
 
 
 def _cuda_can_be_used() -> bool:
-    """torch is imported, which takes a second, only where the driver has a device to show."""
+    """True if torch sees CUDA. torch is imported, which takes a second, only if the driver has a
+    device."""
     if importlib.util.find_spec("torch") is None or not _driver_has_devices():
         return False
     import torch

@@ -1,4 +1,4 @@
-"""The runner for a network where it was placed. torch is imported for its own alone."""
+"""The choice of a runner for a placement. torch is imported for its own alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .placement import Placement
 
 
 def make_runner(model: Transformer, config: ServerConfig, placement: Placement) -> Runner:
-    """Raises RowcastError where the model and its slots do not fit into the device's memory."""
+    """The runner of a model on a device. Raises RowcastError where the model and its slots do
+    not fit into its memory."""
     check_memory(model.decoder, config.slots, placement)
     if placement.by_onnx:
         return OnnxRunner(

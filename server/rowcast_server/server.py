@@ -1,4 +1,4 @@
-"""A whole server: engine, book of pictures, gateway and HTTP, wired together."""
+"""The whole server: engines, book of pictures, gateway and HTTP, wired together."""
 
 from __future__ import annotations
 
@@ -53,12 +53,13 @@ class LoopClock:
 
 
 class RowcastServer:
-    """Serves one model on one engine for each of ``config.placements``.
+    """A server of one model, with an engine for each of ``config.placements``.
 
-    Made, it has its engines and their memory, which takes a while for a large model; `start`
+    Once made, it has its engines and their memory, which takes a while for a large model; `start`
     returns once jobs are taken, and `close` ends everything. ``make_runner`` makes an engine's
     runner, and ``on_frame_sent`` is called with each frame that was sent.
-    Raises RowcastError where a device has not the memory.
+
+    Raises RowcastError where a device has too little memory.
     """
 
     def __init__(
@@ -99,23 +100,23 @@ class RowcastServer:
 
     @property
     def ws_url(self) -> str:
-        """Where clients connect. Raises RuntimeError before `start`."""
+        """The address that clients connect to. Raises RuntimeError before `start`."""
         return f"ws://{_bracketed(self.config.host)}:{self._gateway.port}"
 
     @property
     def http_url(self) -> str:
-        """Where clients fetch files. Raises RuntimeError before `start`."""
+        """The address that clients fetch files from. Raises RuntimeError before `start`."""
         return self._base_url(self.config.host)
 
     async def start(self) -> None:
-        """Raises OSError where an address cannot be had."""
+        """Listen and draw. Raises OSError where an address cannot be had."""
         await self._web.start()
         await self._gateway.start()
         self._fleet.start(self._book.deliver)
         self._ready = True
 
     async def close(self, notice: float = 0.0) -> None:
-        """Tell the clients, wait ``notice`` seconds, stop."""
+        """Send goaway to the clients, wait ``notice`` seconds, stop."""
         self._ready = False
         await self._gateway.close(notice)
         await self._web.close()
@@ -151,7 +152,8 @@ def _bracketed(host: str) -> str:
 
 
 def announce(model: LoadedModel, variant: str = "float32") -> Model:
-    """What `welcome` says of a model drawn in a variant, with URLs relative to the public URL."""
+    """The model as `welcome` announces it, in a variant (`Placement.variant`), with URLs
+    relative to the public URL."""
     grid, default = model.grid, model.sampling
     return Model(
         name=model.name,
@@ -176,7 +178,7 @@ def announce(model: LoadedModel, variant: str = "float32") -> Model:
 
 
 def _ranges(default: Sampling, codebook_size: int) -> SamplingRanges:
-    """The values that may be asked for, and the model's own."""
+    """The ranges that may be asked for, with the model's own defaults."""
     ranges = {}
     for parameter in fields(Sampling):
         low, high = parameter.metadata["range"]

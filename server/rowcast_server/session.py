@@ -62,9 +62,9 @@ class _Viewer:
 
 
 class ServerSession:
-    """One connection. ``wake`` is called when `outgoing` may have something new.
+    """The protocol of one connection. ``wake`` is called when `outgoing` may have something new.
 
-    ``authorise`` says whether a token is admitted; ``client`` names the client for fairness.
+    ``authorise`` returns True for an admitted token; ``client`` names the client for fairness.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class ServerSession:
         self._wake()
 
     def go_away(self, milliseconds: int) -> None:
-        """Tell the client that the connection will be closed in so many milliseconds."""
+        """Announce that the connection will be closed in ``milliseconds``."""
         if self._greeted:
             self._replies.append(GoAway(milliseconds))  # also where the replies are at their bound
             self._wake()
 
     def close(self) -> None:
-        """The connection is gone: its viewers leave their pictures, which go on for a while."""
+        """End the session: its viewers leave their pictures, which go on for the grace time."""
         for viewer in list(self._viewers.values()):
             self._drop(viewer)
 
@@ -228,7 +228,7 @@ class ServerSession:
             self._book.detach(viewer.picture, self._wake)
 
     def _next(self, viewer: _Viewer, now: float) -> ServerMessage | None:
-        """The one message this viewer lacks first; state is read anew for each."""
+        """The first message that this viewer lacks; state is read anew for each."""
         picture, model = viewer.picture, viewer.picture.order.model
         if self._viewers.get(viewer.stream) is not viewer:
             return None
@@ -270,7 +270,7 @@ class ServerSession:
         return None
 
     def _place_wait(self, viewer: _Viewer, now: float) -> float | None:
-        """Seconds until this viewer's place may be told; None if it knows it."""
+        """Seconds until this viewer's place may be told; None if it has been told."""
         if not viewer.accepted or viewer.picture.ended or viewer.place == viewer.picture.place:
             return None
         return max(0.0, viewer.place_told + QUEUED_INTERVAL_SECONDS - now)

@@ -1,8 +1,8 @@
-"""Cuts viewers that do not read.
+"""Cutting viewers that do not read.
 
 `websockets`' keepalive cannot: with a full write buffer its ping waits for the buffer to drain
-before its own clock starts. So every send has an end of its own, and the kernel is told to give up
-on bytes that nobody acknowledges.
+before its own clock starts. So every send has a timeout of its own, and the kernel is told to give
+up on bytes that nobody acknowledges.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_UNSENT_BYTES = 1_048_576  # a frame and the answers to one read are far less
 
 
 class WatchedConnection(ServerConnection):
-    """Cut when too much is unsent.
+    """A connection that is cut when too much is unsent.
 
     `websockets` answers pings (RFC 6455 section 5.5.2) by itself and waits for nobody to read the
     answers: a client that sent pings and read nothing made it buffer 140 MB in six seconds.

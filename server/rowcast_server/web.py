@@ -1,6 +1,6 @@
 """The HTTP side of a server: detokenizer files and health, over aiohttp.
 
-Files are named by their sha256 and never change, so they may be cached for ever. Ranges and
+Files are named by their SHA-256 and never change, so they may be cached for ever. Ranges and
 conditional requests are aiohttp's.
 """
 
@@ -44,7 +44,7 @@ def file_name(sha256: bytes, suffix: str = ".onnx") -> str:
 
 
 def make_app(files: Mapping[bytes, Path], is_ready: Callable[[], bool]) -> web.Application:
-    """The application: ``files`` by sha256."""
+    """The application that serves ``files`` by SHA-256, /livez and /readyz."""
     by_name = {file_name(sha256, path.suffix): path for sha256, path in files.items()}
 
     async def detokenizer(request: web.Request) -> web.StreamResponse:
@@ -69,7 +69,7 @@ def make_app(files: Mapping[bytes, Path], is_ready: Callable[[], bool]) -> web.A
 
 
 class WebServer:
-    """Serves an application until closed."""
+    """An HTTP server of an application."""
 
     def __init__(self, app: web.Application, host: str, port: int) -> None:
         self._runner = web.AppRunner(app, access_log=None)

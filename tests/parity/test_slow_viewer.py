@@ -106,10 +106,10 @@ def test_two_hundred_pictures_leave_nothing_behind(shell: str, tmp_path: Path) -
             SHELLS[shell](fake.url, quality="palette") as client,
         ):
             inner = client if isinstance(client, rowcast.SyncClient) else client.client
-            painter = inner._painter
-            assert painter is not None
-            painter._last = "full"
-            painter.add(Tier("full", "full, slow", decoder))
+            loader = inner._loader
+            assert loader is not None
+            loader._last = "full"
+            loader.add(Tier("full", "full, slow", decoder))
             for number in track(range(PICTURES), f"{shell} client"):
                 before = decoder.decodes
                 for event in client.generate("a red boat"):

@@ -1,7 +1,8 @@
-"""Where tensors live, and how work and rows go there and back: at once, or on CUDA's own time.
+"""Devices of torch: where tensors live, and how work and rows travel, synchronously or on CUDA
+streams.
 
-Knows nothing of models or sampling. What differs between devices is here and nowhere else, so that
-all other code of the torch runner is the same on every device and tested on the CPU.
+Knows nothing of models or sampling. The differences between devices are here and nowhere else, so
+that all other code of the torch runner is the same on every device and tested on the CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Work = Callable[[], None]
 
 
 class Device:
-    """The CPU or MPS: a copy to the host waits, and work is done by calling it."""
+    """The CPU or MPS: work runs when it is called, and a copy to the host is waited for."""
 
     def __init__(self, name: str) -> None:
         self.torch = torch.device(name)
@@ -32,27 +33,27 @@ class Device:
         destination.copy_(torch.from_numpy(values))
 
     def download(self, tensor: Tensor) -> PendingRow:
-        """The ids [n] as they are after the work asked for so far."""
+        """The ids [n] as they are once the work asked for so far is done."""
         return DrawnRow(tensor.to("cpu", copy=True).numpy())
 
     def prepared(self, work: Work) -> Work:
-        """Work that will be asked for again and again, run once already, so that the first time is
-        not slower. It must read and write tensors that stay where they are, and no values."""
+        """Work made ready to be repeated, by running it once. It must only read and write
+        tensors that stay in place, and must not read a value to the host."""
         work()
         return work
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done inside may run beside what follows, until `join`."""
+        """Work inside runs on a side stream, concurrent with later work until `join`."""
         yield
 
     def join(self) -> None:
-        """Wait on the device, not on the host, for what was done aside."""
+        """Have later work on the device wait for the side stream; the host does not wait."""
 
 
 @dataclass(frozen=True)
 class CopiedRow:
-    """A row on its way into pinned memory."""
+    """A row on its way into pinned host memory."""
 
     host: Tensor
     copied: torch.cuda.Event
@@ -68,8 +69,8 @@ class CopiedRow:
 
 
 class CudaDevice(Device):
-    """CUDA: the host only asks. Prepared work is a CUDA graph, and no copy is waited for but in
-    `CopiedRow.ids`."""
+    """CUDA: prepared work is a CUDA graph, and the host waits for a copy in `CopiedRow.ids`
+    alone."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -113,11 +114,12 @@ class CudaDevice(Device):
 
 
 def device_of(name: str) -> Device:
-    """``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises RuntimeError where torch knows no such."""
+    """The device ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises RuntimeError where torch knows
+    no such."""
     return CudaDevice(name) if name.startswith("cuda") else Device(name)
 
 
 def free_bytes(device: str) -> int:
-    """What a CUDA device has free."""
+    """Bytes that are free on a CUDA device."""
     free: int = torch.cuda.mem_get_info(torch.device(device))[0]
     return free

@@ -1,10 +1,11 @@
-"""Exact drafting: several tokens of a picture guessed, checked in one pass, and kept while right.
+"""Speculative (Jacobi) decoding: several tokens are guessed, checked in one pass, and kept while
+right.
 
-Fixed-noise Gumbel-Jacobi decoding: since a token's noise is given by its position, what will be
-drawn at a position is a function of what stands before it. A guess that this function confirms is
-the token; the first one that it contradicts is corrected, and ends the pass. The ids are those of
-drawing one by one. (Song et al., "Accelerating Feedforward Computation via Parallel Nonlinear
-Equation Solving", ICML 2021, is the same fixed-point iteration.)
+The noise of the Gumbel-max sampler is fixed by a token's position, so the token drawn at a position
+is a function of the tokens before it. A guess that this function confirms is the token; the first
+one that it contradicts is corrected, and ends the pass. So the ids are those of drawing one by one,
+and no draft model is needed: it is the fixed-point iteration of Song et al., "Accelerating
+Feedforward Computation via Parallel Nonlinear Equation Solving", ICML 2021.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ class Draft:
     _later: dict[int, int] = field(default_factory=dict)  # position -> drawn there, on a guess
 
     def guess(self, ids: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
-        """Guesses [count] for positions first …, of ids [tokens] known before ``first``.
+        """Guesses [count] for positions first …, from ids [tokens] known before ``first``.
 
-        What the pass before drew there; else what stands above; in the first row, what stood last.
+        A guess is the token that the last pass drew there; else the token above; in the first row,
+        the token before.
         """
         guessed = np.empty(count, np.int64)
         for index in range(count):
@@ -44,9 +46,9 @@ class Draft:
         return guessed
 
     def accept(self, guessed: NDArray[np.int64], drawn: NDArray[np.int64], first: int) -> int:
-        """How many of the tokens drawn [count] stand, at least 1.
+        """The number of drawn tokens [count] to keep, at least 1.
 
-        ``drawn[i]`` was drawn after the guesses before i; it stands while all of them were right.
+        ``drawn[i]`` was drawn after the guesses before i; it is kept while all of them were right.
         """
         right = guessed[:-1] == drawn[:-1]
         kept = 1 + int(np.argmin(np.append(right, False)))

@@ -1,4 +1,4 @@
-"""The step loop: requests in, rows out. Knows neither sockets, nor asyncio, nor torch.
+"""The engine's step loop: requests in, rows out. Knows neither sockets, nor asyncio, nor torch.
 
 Not thread-safe: one thread owns an engine (see bridge.py).
 """
@@ -30,7 +30,7 @@ class _Drawing:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row that was drawn and has not been told yet."""
+    """A row that was drawn and is not yet among the events returned."""
 
     drawing: _Drawing
     row: int
@@ -39,7 +39,7 @@ class _Row:
 
 
 class Engine:
-    """Draws many pictures together, each at its own position.
+    """Continuous batching: draws many pictures together, each at its own position.
 
     A picture joins at the next step after a slot is free and leaves with its last token. Its ids
     depend on its request alone.
@@ -59,7 +59,7 @@ class Engine:
 
     @property
     def capacity(self) -> int:
-        """How many pictures may be drawn or wait at once."""
+        """The number of pictures that may be drawn or wait at once."""
         return self._scheduler.slots + self._scheduler.queue_limit
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable = None) -> None:
@@ -112,8 +112,11 @@ class Engine:
         return events
 
     def _fill(self, running: list[_Drawing]) -> None:
-        """Feed given tokens of one picture at once. One window a step, so that others wait for
-        no more than that; what is left takes the steps as if it were drawn."""
+        """Prefill: feed given tokens of one picture at once.
+
+        One window a step, so that the others wait for no more than that; the rest of the prefix
+        takes steps as if it were drawn.
+        """
         for slot, drawing in enumerate(running):
             given = drawing.request.prefix_rows * self.grid.cols - drawing.position
             if given > 1:
@@ -134,7 +137,7 @@ class Engine:
             self._leave(drawing)
 
     def _tell(self) -> Iterator[EngineEvent]:
-        """Rows that have arrived from the device, in the order of their steps.
+        """The rows that have arrived from the device, in the order of their steps.
 
         The oldest is waited for where nothing is left to draw or the device is a whole row behind.
         """

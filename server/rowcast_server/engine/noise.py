@@ -1,8 +1,9 @@
-"""Counter-based noise, the same integers in numpy and torch: by seed, image, position, code.
+"""Counter-based random numbers, the same integers in numpy and torch: by seed, image, position,
+code.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
-A token's noise depends on nothing but its own key and counter, so neither company in the batch,
-nor `stop_row`, `prefix`, drafting or a restart can change it.
+A token's noise depends on its own key and counter alone, so neither the company in the batch, nor
+`stop_row`, `prefix`, speculative decoding or a restart can change it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def philox(counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.u
 
 
 def philox_torch(counter: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """The same in torch: 32-bit words in int64, [4, …] and [2, …] -> [4, …] int64.
+    """Philox4x32-10 in torch: 32-bit words in int64, [4, …] and [2, …] -> [4, …] int64.
 
     torch has no unsigned 64-bit product; the signed one wraps to the same bits, and the sign that
     its arithmetic shift drags along is masked off. On a GPU each operation costs its launch: words
@@ -69,8 +70,8 @@ def noise_words(
 ) -> NDArray[np.uint32]:
     """One 32-bit word for each candidate code: key (seed, image), counter (code, position, 0, 0).
 
-    ``codes`` [candidates], the others of that shape too, or one for all; returns [candidates]
-    uint32.
+    ``codes`` is [candidates] int64, the others of that shape too, or one for all; returns
+    [candidates] uint32.
     """
     zeros = np.zeros(codes.shape, np.uint64)
     seeds, images, positions = (

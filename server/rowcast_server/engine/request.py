@@ -1,4 +1,4 @@
-"""What the engine is asked for and what it answers: plain records, no torch, no sockets."""
+"""The engine's requests and events: plain records, no torch, no sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..network.facts import Sampling
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """One picture to draw: fully determined, so the same request gives the same ids.
+    """A picture to draw, fully determined: the same request gives the same ids.
 
     ``text_ids`` is [text_tokens] int64; ``prefix`` [rows, cols] int64 holds whole rows to continue
     from; drawing stops after ``stop_row`` rows.
@@ -32,7 +32,7 @@ class PictureRequest:
 
 
 class Ending(Enum):
-    """How the engine left a picture."""
+    """The reason for which the engine left a picture."""
 
     DRAWN = "drawn"
     CANCELLED = "cancelled"
@@ -41,7 +41,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class RowDrawn:
-    """A row of ids [cols] int64, told the moment its last token is sampled."""
+    """A row of ids [cols] int64, returned the moment its last token is sampled."""
 
     picture: int
     row: int

@@ -1,7 +1,7 @@
-"""What the engine asks of a runner: the one seam between policy and tensors.
+"""The interface between the engine's policy and a runner's tensors.
 
 The engine counts positions and says who draws; a runner holds tensors, ids and sampling, so that a
-device may work ahead of the host: nothing drawn is read before a whole row is there.
+device may work ahead of the host: no token is read before a whole row is there.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ class PendingRow(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether `ids` returns at once."""
+        """True if `ids` returns at once."""
 
     def ids(self) -> NDArray[np.int64]:
-        """The ids [cols], waited for; NOT_DRAWN where the logits were not finite."""
+        """Wait for the ids [cols] int64; NOT_DRAWN where the logits were not finite."""
 
 
 @dataclass(frozen=True)
 class DrawnRow:
-    """A row that is there already: a `PendingRow` of a runner that waits for its own steps."""
+    """A row that is on the host already: the `PendingRow` of a runner that waits for its own
+    steps."""
 
     values: NDArray[np.int64]
     ready: bool = True
@@ -47,32 +48,35 @@ class DrawnRow:
 
 
 class Runner(Protocol):
-    """Keeps the text, what was fed, ids and sampling of each slot; slots are dense from
-    0. What happens in a slot depends on its request alone, never on the others; on the torch
-    runner, on the bucket too, by how many there are."""
+    """Holds each slot's text, caches, ids and sampling; slots are dense from 0.
+
+    A slot's result depends only on its request (torch: also on the batch bucket).
+    """
 
     grid: Grid
     slots: int
 
     def open(self, slot: int, request: PictureRequest) -> None:
-        """Give a slot to a picture: encode its text, note its sampling and its prefix."""
+        """Give a slot to a picture: encode its text, take its sampling parameters and its
+        prefix."""
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw on in slots 0 … n-1, each from its own position [n]; returns, [n] and at least 1,
-        by how many positions each got on.
+        """Draw in slots 0 … n-1, each from its own position [n] int64; returns the number of
+        positions that each advanced by, [n], at least 1.
 
-        At the positions of its prefix a slot is fed what is given and draws nothing.
+        At the positions of its prefix a slot is fed the given tokens and draws nothing.
         """
 
     def fill(self, slot: int, first: int, count: int) -> None:
-        """Feed the given tokens of positions first … first + count - 1, count <= WINDOW, at once.
+        """Feed the given tokens of positions first … first + count - 1 at once (prefill), count <=
+        WINDOW.
 
-        It leaves the slot as ``count`` steps would: on the CPU runner to the bit, on the torch
-        runner to what rounding leaves.
+        It leaves the slot as ``count`` steps would: bit by bit on the CPU runner, up to rounding on
+        the torch runner.
         """
 
     def row(self, slot: int, row: int) -> PendingRow:
-        """A row whose last token was drawn by a step; later steps do not change it."""
+        """A row whose last token a step has drawn; later steps do not change it."""
 
     def move(self, source: int, destination: int) -> None:
-        """Copy a slot's contents."""
+        """Copy a slot's contents over another slot."""

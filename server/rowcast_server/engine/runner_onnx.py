@@ -1,4 +1,4 @@
-"""The CPU runner: ONNX Runtime, whose MatMul gives the same bits for a row in any company."""
+"""The CPU runner: ONNX Runtime, whose MatMul gives a row the same bits in any company."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
 
 
 class _Pass:
-    """The step's session over the memory of some slots, which is bound once.
+    """A run of the step's session over the memory of some slots, bound once (I/O binding).
 
-    ``inputs`` are read where they are, ``caches`` changed in place, and ``logits`` written.
+    ``inputs`` are read in place, ``caches`` changed in place, and ``logits`` written.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class OnnxRunner:
 
     ``slots`` pictures are drawn at once; all memory is taken here. A large network's weights are
     mapped from files (graph_files.py). ``dtype`` "int8" keeps the decoder's matrices in eight bits;
-    all else is float32. ``cache`` is what is cached of each token. With a ``draft_window`` of
-    2 … 16, a picture that is alone is drawn by speculative decoding (drafting.py), to the same ids.
+    all else is float32. ``cache`` says what is cached of each token. With a ``draft_window`` of 2 …
+    16, a picture that is alone is drawn by speculative decoding (drafting.py), to the same ids.
     """
 
     def __init__(
@@ -156,19 +156,19 @@ class OnnxRunner:
     def _sample(
         self, slots: NDArray[np.int64], logits: NDArray[np.float32], positions: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """The token of each row of logits, of the picture in its slot."""
+        """The token of each row of guided logits, for the picture in its slot."""
         requests = [self._requests[slot] for slot in slots]
         known = [request for request in requests if request is not None]
         assert len(known) == len(requests), "a slot that draws was opened"
         return draw(logits, known, positions.tolist())
 
     def _given(self, slot: int) -> int:
-        """How many tokens of the slot's picture its prefix gives."""
+        """The number of tokens that the prefix of the slot's picture gives."""
         request = self._requests[slot]
         return 0 if request is None or request.prefix is None else request.prefix.size
 
     def _draft(self, first: int) -> int:
-        """Draw a window of slot 0, alone; returns how many of its tokens stand."""
+        """Draw a window of slot 0, alone; returns the number of tokens kept."""
         given = max(0, self._given(0) - first)
         count = min(given + self._draft_window, WINDOW, self.grid.tokens - first)
         given = min(given, count)  # the rest of a long prefix comes with the next pass
@@ -226,8 +226,8 @@ class OnnxRunner:
         self._window(slot, self._ids[slot, first : first + count], first)
 
     def _window(self, slot: int, tokens: NDArray[np.int64], first: int) -> NDArray[np.float32]:
-        """Feed tokens [n] at positions first … to one slot: guided logits [n, codebook_size] of
-        what comes after each."""
+        """Feed tokens [n] at positions first … to one slot: the guided logits after each, [n,
+        codebook_size]."""
         logits = np.empty((1, len(tokens), self.grid.codebook_size), np.float32)
         self._pass(slice(slot, slot + 1), tokens[None], np.array([first]), logits).run()
         after: NDArray[np.float32] = logits[0]

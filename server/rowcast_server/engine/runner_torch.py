@@ -2,8 +2,8 @@
 
 Batch rows come in pairs, 2 i the conditional and 2 i + 1 the unconditional stream of slot i. The
 bits of logits may depend on a batch's shape, so shapes are few and fixed: n pictures are drawn as
-the smallest bucket of at least n slots. What the surplus rows compute goes into slots that nobody
-has, and nobody reads it.
+the smallest bucket of at least n slots. The surplus rows write into slots that no picture has, and
+nobody reads them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .sampling_torch import TorchSampler
 
 
 def powers_of_two(slots: int) -> tuple[int, ...]:
-    """1, 2, 4, … and ``slots``, whatever it is."""
+    """1, 2, 4, … below ``slots``, and ``slots``."""
     return (*(1 << power for power in range((slots - 1).bit_length())), slots)
 
 
@@ -86,8 +86,11 @@ class TorchRunner:
         return self._encoder(ids[None])[0], self._decoder.bias(ids != PAD)
 
     def _listen(self, rows: int | slice, text_ids: tuple[int, ...]) -> None:
-        """Give batch rows the text that they attend to. Of texts, what the encoder made is
-        remembered, not keys and values: those of Mega are 48 times as large."""
+        """Give batch rows the text that they attend to.
+
+        The encoder's states of a text are kept, not its keys and values: those of Mega are 48 times
+        as large.
+        """
         states, bias = self._remembered(text_ids)
         cross = self._decoder.read_text(states)
         self._memory.cross[:, :, rows] = cross[:, :, None] if isinstance(rows, slice) else cross
@@ -110,7 +113,7 @@ class TorchRunner:
         return np.ones(len(positions), np.int64)
 
     def _place(self, positions: NDArray[np.int64]) -> int:
-        """Tell the device the positions; returns the bucket that holds them."""
+        """Upload the positions; returns the bucket that holds them."""
         bucket = next(size for size in self._buckets if size >= len(positions))
         padded = np.zeros(bucket, np.int64)
         padded[: len(positions)] = positions
@@ -118,7 +121,8 @@ class TorchRunner:
         return bucket
 
     def _draw_on(self, bucket: int, sort: bool) -> None:
-        """One step of the first ``bucket`` slots: reads and writes tensors of this runner alone."""
+        """One step of the first ``bucket`` slots, from and to this runner's tensors alone: it is
+        captured."""
         positions = self._positions[:bucket]
         with self._device.aside():
             noise = self._sampler.noise(positions)
@@ -131,7 +135,7 @@ class TorchRunner:
         ids.scatter_(1, place + 1, torch.where(is_given, ids.gather(1, place + 1), drawn))
 
     def _logits(self, fed: Tensor, bucket: int) -> Tensor:
-        """Feed [bucket, 1] ids at the positions told -> guided logits [bucket, codes]."""
+        """Feed ids [bucket, 1] at the uploaded positions -> guided logits [bucket, codes]."""
         both = self._positions[:bucket, None].expand(-1, 2).reshape(-1, 1)
         tokens = fed.expand(-1, 2).reshape(-1, 1)
         states = self._decoder.feed(tokens, both, self._memory.rows(0, 2 * bucket))

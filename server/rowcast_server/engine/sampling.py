@@ -1,4 +1,4 @@
-"""From guided logits to a token: top-k, temperature, top-p, then Gumbel noise. All float32.
+"""Sampling a token from guided logits: top-k, temperature, top-p, then Gumbel-max. All float32.
 
 The order is min-dalle's (top-k with ties kept, temperature), with top-p after it. Each row is
 filtered by itself, and its noise is given by its key: company changes no token.
@@ -42,11 +42,11 @@ def draw(
     requests: Sequence[PictureRequest],
     positions: Sequence[int],
 ) -> NDArray[np.int64]:
-    """A token for each row of guided logits [rows, codes]: the Gumbel-max sample of what the
-    filters leave, int64 [rows].
+    """A token for each row of guided logits [rows, codes], int64 [rows]: the Gumbel-max sample of
+    the codes that the filters leave.
 
-    NOT_DRAWN where the logits are not finite (broken weights): such a picture is failed rather than
-    drawn from garbage. The rows' noise is made in one piece, which takes a fifth of the time.
+    NOT_DRAWN where the logits are not finite (broken weights): such a picture fails rather than
+    being drawn from garbage. The rows' noise is made in one piece, which takes a fifth of the time.
     """
     drawn = np.full(len(requests), NOT_DRAWN, np.int64)
     kept: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []

@@ -2,8 +2,8 @@
 
 The same float32 logits give the same id as there: each operation is one IEEE operation, and noise
 comes from a table of numpy's own values. top-p alone sums in another order: where a sum of
-probabilities meets top_p within its rounding, the last candidate may be in or out.
-It must not know where logits come from, and never reads a value of the device.
+probabilities meets top_p within its rounding, the last candidate may be in or out. It must not know
+where logits come from, and never reads a value to the host.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class TorchSampler:
 
     @property
     def guidance(self) -> Tensor:
-        """Of each slot, [slots] float32."""
+        """The guidance of each slot, [slots] float32."""
         return self._parameters["guidance"]
 
     def move(self, source: int, destination: int) -> None:
@@ -89,7 +89,8 @@ class TorchSampler:
         self._to_be_sorted[destination] = self._to_be_sorted[source]
 
     def must_sort(self, slots: int) -> bool:
-        """True if one of slots 0 … slots - 1 asks for what `draw` can do with ``sort`` alone."""
+        """True if a slot of 0 … slots - 1 has parameters that `draw` can apply only with
+        ``sort``."""
         return bool(self._to_be_sorted[:slots].any())
 
     def noise(self, positions: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class TorchSampler:
         return kth.masked_fill(top_k == 0, NEVER)
 
     def _in_top_p(self, scaled: Tensor) -> Tensor:
-        """The first codes whose probability together reaches top_p, bool [n, codes]."""
+        """The smallest set of codes whose probability reaches top_p (nucleus), bool [n, codes]."""
         ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
         probabilities = ordered.exp()
         reached = probabilities.cumsum(-1) / probabilities.sum(-1, keepdim=True)
@@ -137,7 +138,8 @@ class TorchSampler:
         return torch.zeros_like(kept).scatter(1, order, kept)
 
     def _check_noise(self) -> None:
-        """Against numpy on this very device: a picture's noise is part of its revision."""
+        """Compare with numpy's noise on this very device: a picture's noise is part of its
+        revision."""
         seed, image, position = 0xFFFF_FFFF, 65_535, 4_095
         self._device.upload(np.array([seed, image], np.int64), self._key[0])
         place = torch.full((1,), position, dtype=torch.int64, device=self._device.torch)

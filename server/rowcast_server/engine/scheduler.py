@@ -1,10 +1,9 @@
-"""Who draws next: slots and waiting lists. Plain policy; knows neither tensors nor sockets.
+"""The scheduler: slots and waiting lists. Plain policy; knows neither tensors nor sockets.
 
 Fair between clients, not between jobs: free slots go round robin over the clients that wait, and
-each client's pictures go in the order they came. Before each step the slots are made dense
-(0 … running-1), so that the runner's tensors are always prefixes of its buffers: who waits takes a
-slot that was freed, and what is then still free is filled from the end, since a move copies
-megabytes.
+each client's pictures go in the order they came. Before each step the slots are made dense (0 …
+running-1), so that the runner's tensors are always prefixes of its buffers: waiting pictures take
+freed slots, and the slots still free are filled from the end, since a move copies megabytes.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Scheduler(Generic[Item]):
     def put(self, client: Hashable, item: Item) -> None:
         """Queue an item. Raises QueueFull.
 
-        What the next `admit` will take does not count: items come in bursts between two steps.
+        Items that the next `admit` will take do not count: they come in bursts between two steps.
         """
         if self._waiting_count >= self.queue_limit + self.slots - len(self.running):
             raise QueueFull(f"{self._waiting_count} pictures wait already")
@@ -77,7 +76,7 @@ class Scheduler(Generic[Item]):
             yield slot, item
 
     def compact(self) -> Iterator[Move]:
-        """The moves that make the slots dense again: as few as there can be."""
+        """The fewest moves that make the slots dense again."""
         dense = len(self.running)
         free = (slot for slot in range(dense) if self._places[slot] is None)
         for source in range(dense, len(self._places)):
@@ -88,7 +87,7 @@ class Scheduler(Generic[Item]):
         del self._places[dense:]
 
     def slot_of(self, item: Item) -> int | None:
-        """The slot that an item has; None for one that has none."""
+        """The slot of an item; None if it has none."""
         return self._places.index(item) if item in self._places else None
 
     def release(self, slot: int) -> None:

@@ -1,6 +1,6 @@
-"""Checkpoint files as the models' loaders want them: floating-point tensors, and ModelError.
+"""Checkpoint files, opened for the models' loaders: floating-point tensors, or a ModelError.
 
-What a file holds is read by the exporter's `formats`, the one place that knows foreign files.
+The exporter's `formats`, the one place that knows foreign files, reads them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..network.tensors import Tensors
 
 
 def open_checkpoint(path: Path) -> Tensors:
-    """The tensors of a file, of whichever known format. Nothing in it is executed.
+    """The tensors of a file of any known format. Nothing in it is executed.
 
     Raises ModelError, naming file and tensor, where it cannot be read or holds other numbers.
     """

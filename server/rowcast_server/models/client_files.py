@@ -1,7 +1,7 @@
-"""The files that clients fetch to make pixels of ids: what `rowcast export` wrote into one folder.
+"""The detokenizer files that clients fetch: one folder as `rowcast export` writes it.
 
-ONNX files say themselves of what kind and precision they are, and of which checkpoint; the palette
-says its number of codes. What belongs to another decoder is refused here, before a client gets it.
+ONNX files tell their own kind and precision, and the checkpoint they were made from; the palette
+tells its number of codes. A file of another decoder is refused here, before a client gets it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PALETTE_HEADER: Final = re.compile(
 
 @dataclass(frozen=True)
 class ClientFile:
-    """``kind`` and ``precision`` are those of protocol.md, sections 4.10 and 10."""
+    """A file with its ``kind`` and ``precision`` (protocol.md, sections 4.10 and 10)."""
 
     path: Path
     kind: str
@@ -40,7 +40,7 @@ class ClientFile:
 
 @dataclass(frozen=True)
 class Detokenizer:
-    """The full decoder in float32, and all files of its folder, itself first."""
+    """The full decoder in float32, and all files of its folder, itself the first."""
 
     path: Path
     sha256: bytes
@@ -50,7 +50,7 @@ class Detokenizer:
 
 
 def read_detokenizer(path: Path) -> Detokenizer:
-    """The file and what lies beside it. Raises ModelError, naming the file that is at fault."""
+    """Read a detokenizer and the files beside it. Raises ModelError, naming the file at fault."""
     metadata = _metadata(path)
     try:
         codebook_size = int(metadata["rowcast.codebook_size"])

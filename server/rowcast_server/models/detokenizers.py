@@ -1,4 +1,4 @@
-"""The detokenizer that clients fetch: ready in the model folder, or exported once into the cache.
+"""The detokenizer of a model: ready in its folder, or exported once into the cache.
 
 The export is the command `rowcast export` in a process of its own, so that the server needs neither
 torch nor the exporter. It is kept under the hash of the file that it was made from.
@@ -21,7 +21,7 @@ FILE: Final = "detokenizer.onnx"
 
 
 def detokenizer_of(files: ModelFiles) -> Detokenizer:
-    """Raises ModelError where there is none, or where it cannot be exported."""
+    """Raises ModelError where a model has none, or where it cannot be exported."""
     if files.detokenizer is None:
         raise ModelError(
             f"the model folder {files.encoder.parent} has no detokenizer.onnx for the clients, and "

@@ -1,9 +1,9 @@
-"""The names and layouts of dalle-mini's official flax checkpoints, as min-dalle's.
+"""Names and layouts of dalle-mini's official flax checkpoints, translated to min-dalle's.
 
 `flax_model.msgpack` of DALL-E Mini and Mega: `model.encoder…`, `model.decoder…` and `lm_head`;
 kernels are transposed. The layers are one stacked array per tensor (`FlaxBart…Layers`, first axis
-the layer), as in the official files, or one group a layer (`FlaxBart…Layer_N`). Other spellings
-are refused. Source: https://github.com/borisdayma/dalle-mini, src/dalle_mini/model/modeling.py.
+the layer), as in the official files, or one group a layer (`FlaxBart…Layer_N`). Other spellings are
+refused. Source: https://github.com/borisdayma/dalle-mini, src/dalle_mini/model/modeling.py.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_flax(tensors: Tensors) -> bool:
 
 
 def encoder_and_decoder(tensors: Tensors) -> tuple[Tensors, Tensors]:
-    """Both halves under min-dalle's names. Raises ModelError for a name that is not known."""
+    """Both halves under min-dalle's names. Raises ModelError for an unknown name."""
     halves: dict[str, dict[str, StoredTensor]] = {"encoder": {}, "decoder": {}}
     for name in tensors:
         stored = StoredTensor(
@@ -102,7 +102,7 @@ def _entry(stored: StoredTensor, layer: int) -> StoredTensor:
 
 
 def _oriented(leaf: str, stored: StoredTensor) -> StoredTensor:
-    """Flax kernels are [in, out], torch weights [out, in]."""
+    """A kernel [in, out] as torch's weight [out, in]; other tensors as they are."""
     if leaf != "kernel":
         return stored
     return StoredTensor(stored.shape[::-1], stored.dtype, lambda: stored.read().T)

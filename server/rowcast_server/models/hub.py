@@ -1,8 +1,8 @@
 """DALL-E Mini and Mega from the Hugging Face hub, through its own client and cache.
 
-`huggingface_hub` shows progress, resumes what was cut off and works offline from its cache
-(HF_HOME, HF_HUB_OFFLINE). What it has just fetched is checked here against the SHA-256 that the
-hub announced.
+`huggingface_hub` shows progress, resumes interrupted downloads and works offline from its cache
+(HF_HOME, HF_HUB_OFFLINE). A file just fetched is compared here with the SHA-256 that the hub
+announced.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ def _fetch(name: str, file: str, endpoint: str | None) -> Path:
 
 
 def _is_http(error: Exception) -> bool:
-    """Raised by huggingface_hub or by its HTTP library, which has changed its name twice."""
+    """True for an error of huggingface_hub or of its HTTP library, which has changed its name
+    twice."""
     package = type(error).__module__.partition(".")[0]
     return package in ("huggingface_hub", "requests") or package.startswith("http")
 
 
 def _check(path: Path) -> None:
-    """The cache names a large file by the SHA-256 that the hub announced: it must be its own."""
+    """Raises ModelError, having removed the file, unless it has the SHA-256 that names it in the
+    cache."""
     stored = path.resolve()
     announced = stored.name
     if not re.fullmatch(r"[0-9a-f]{64}", announced):
@@ -90,7 +92,8 @@ def _offline(name: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what happened first: the advice around it is not about this program."""
+    """The first line of the first error in the chain: the advice around it is not about this
+    program."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")[:200]

@@ -1,6 +1,6 @@
-"""From a name or a folder to a model that can be served.
+"""Loading: from a name or a folder to a model that can be served.
 
-Sizes follow from the tensors' shapes; nothing is read whole: tensors are mapped or read one at a
+Sizes follow from the tensors' shapes; no file is read whole: tensors are mapped or read one at a
 time, where the graphs are made (graph_files.py). torch is needed for torch's files alone.
 """
 
@@ -31,7 +31,6 @@ __all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer
 # The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
 # ids beyond are never drawn.
 DALLE_CODEBOOK_SIZE: Final = 16_384
-DALLE_SAMPLING: Final = Sampling(temperature=1.0, top_k=256, top_p=1.0, guidance=16.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Transformer(Network):
 
 @dataclass(frozen=True)
 class LoadedModel(Transformer):
-    """The same with what clients will fetch: ``files``, of which ``detokenizer`` is the first."""
+    """A transformer and the files that clients fetch: ``files``, of which ``detokenizer`` is the
+    first."""
 
     pixels_per_token: int
     detokenizer: Path
@@ -62,7 +62,7 @@ class LoadedModel(Transformer):
 
 
 def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
-    """``postcard``, ``mini``, ``mega`` or a model folder; ``start_token`` instead of its own.
+    """Load ``postcard``, ``mini``, ``mega`` or a model folder; ``start_token`` replaces its own.
 
     Raises ModelError, which names the file and the tensor.
     """
@@ -80,7 +80,7 @@ def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
 
 
 def load_transformer(files: ModelFiles, start_token: int | None = None) -> Transformer:
-    """All but the detokenizer. Raises ModelError."""
+    """Load a model without its detokenizer. Raises ModelError."""
     encoder, decoder = open_halves(files)
     check_transformer(encoder, decoder)
     tokenizer = _tokenizer(files, encoder)
@@ -102,7 +102,7 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
 
 
 def open_halves(files: ModelFiles) -> tuple[Tensors, Tensors]:
-    """Encoder and decoder under min-dalle's names, not read yet."""
+    """Encoder and decoder under min-dalle's names; no tensor is read yet."""
     encoder = open_checkpoint(files.encoder)
     if is_flax(encoder):
         return encoder_and_decoder(encoder)
@@ -125,7 +125,8 @@ def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
 
 
 def _settings(files: ModelFiles, decoder: Tensors) -> tuple[str, Grid, Sampling]:
-    """From model.json, or what the shapes and the family's defaults say."""
+    """Name, grid and sampling of model.json; without one, from the shapes and the family's
+    defaults."""
     if files.settings is None:
         positions = decoder.shape("embed_positions.weight")[0]
         side = math.isqrt(positions)
@@ -135,7 +136,7 @@ def _settings(files: ModelFiles, decoder: Tensors) -> tuple[str, Grid, Sampling]
                 "grid; say rows and cols in a model.json"
             )
         codes = min(DALLE_CODEBOOK_SIZE, decoder.shape("lm_head.weight")[0] - 1)
-        return files.name, Grid(side, side, codes, codes), DALLE_SAMPLING
+        return files.name, Grid(side, side, codes, codes), Sampling()
     settings = _json(files.settings)
     try:
         sizes = (settings[key] for key in ("rows", "cols", "codebook_size", "start_token"))

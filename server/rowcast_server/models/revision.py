@@ -1,4 +1,8 @@
-"""A model's revision: eight bytes that name the pictures it draws, the same for the same ids."""
+"""The revision of a model: eight bytes that name the pictures it draws.
+
+Two servers of one revision draw the same ids for the same request, so a picture can be continued
+from the rows of another server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a safetensors file one tensor at a time: never more than one is in memory.
+"""A writer of safetensors files, one tensor at a time: never more than one is in memory.
 
 The library's own writer takes all tensors at once. Format:
 https://github.com/huggingface/safetensors#format
@@ -27,8 +27,12 @@ CODES: Final = {
 def write_safetensors(
     path: Path, tensors: Tensors, dtype: np.dtype[Any] | None, on_bytes: Callable[[int], None]
 ) -> None:
-    """``dtype`` None keeps each tensor's own. Raises OSError, and OverflowError naming a tensor
-    that has values beyond the dtype's range; what was written by then is left to the caller."""
+    """Write tensors in ``dtype``; None keeps each tensor's own. ``on_bytes`` is called with each
+    block's size.
+
+    Raises OSError, and OverflowError naming a tensor with values beyond the dtype's range; a
+    partial file is left to the caller.
+    """
     dtypes = {name: dtype or tensors.dtype(name) for name in tensors}
     # The largest first, as the format asks for alignment by falling size of the dtype.
     names = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))

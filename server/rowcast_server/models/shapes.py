@@ -1,7 +1,8 @@
-"""What a transformer's files must hold: every tensor by name and shape, from a few of the shapes.
+"""A check that files hold a whole transformer: every tensor by name and shape, from a few of the
+shapes.
 
-Knows the architecture (dalle_bart.py, its graphs), not the formats. The one thing that a file may
-leave out are the scales of LayerNorms, which then mean 1.
+Knows the architecture (dalle_bart.py, its graphs), not the formats. A file may leave out the scales
+of LayerNorms alone, which then mean 1.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _norm(name: str, width: int) -> Expected:
 
 
 def _may_be_absent(name: str) -> bool:
-    """The scale of a LayerNorm."""
+    """True for the scale of a LayerNorm."""
     return re.search(r"(layer_norm|layernorm_embedding|final_ln|ln[01])\.weight$", name) is not None
 
 

@@ -1,6 +1,6 @@
-"""Where the files of a model are: min-dalle's folders, the hub's names, safetensors, flax.
+"""Locations of a model's files: min-dalle's folders, the hub's names, safetensors, flax.
 
-Only looks at names that these layouts document; what a file holds is read where it is opened.
+Looks only at names that these layouts document; each file is read where it is opened.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NAMES: Final = (
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model. ``encoder`` and ``decoder`` are one file where it holds both."""
+    """The files of one model. ``encoder`` and ``decoder`` are one file if it holds both."""
 
     name: str
     encoder: Path

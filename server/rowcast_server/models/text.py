@@ -1,8 +1,8 @@
-"""Prompts to text token ids: the byte-pair tokenizer of DALL-E Mini, over any vocabulary.
+"""The byte-pair tokenizer of DALL-E Mini, over any vocabulary: prompts to text ids.
 
 The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
 spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
-cut, as min-dalle cuts it (its `</s>` goes too), and said to be cut.
+cut, as min-dalle cuts it (its `</s>` goes too), and the number of tokens cut is told.
 
 This module must not import torch: a gateway may tokenize.
 """
@@ -45,7 +45,7 @@ class EncodedText:
 
 
 def _emoji_spelled_out(text: str) -> str:
-    """Emoji as their names."""
+    """Replace each emoji by its name."""
     spelled: Any = emoji.demojize(text, delimiters=("", ""))
     return str(spelled)
 

@@ -23,7 +23,8 @@ from .facts import HEAD_WIDTH, PAD, TransformerShape
 
 
 class Attention(nn.Module):
-    """Multi-head attention; keys and values are made apart from queries, so they can be kept."""
+    """Multi-head attention; keys and values are made apart from queries, so that they can be
+    cached."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class DecoderLayer(nn.Module):
     def after_self_attention(
         self, states: Tensor, attended: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor
     ) -> Tensor:
-        """The rest of the layer, once self-attention's output [batch, n, width] is known."""
+        """The rest of the layer, given self-attention's output [batch, n, width]."""
         states = states + self.self_attn_layer_norm(attended)
         normed = self.pre_encoder_attn_layer_norm(states)
         attended = self.encoder_attn.attend(normed, *cross, mask)
@@ -132,7 +133,7 @@ class DecoderLayer(nn.Module):
 
 @dataclass
 class DecoderCache:
-    """What one batch of sequences remembers between steps."""
+    """The KV cache of a batch of sequences."""
 
     keys: Tensor  # [layers, batch, heads, positions, 64], filled up to `length`
     values: Tensor
@@ -142,7 +143,7 @@ class DecoderCache:
 
 
 class _Transformer(nn.Module):
-    """What encoder and decoder share: embeddings, norms, loading."""
+    """The base of encoder and decoder: embeddings, norms, loading."""
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
@@ -175,7 +176,7 @@ class _Transformer(nn.Module):
 
 
 class DalleBartEncoder(_Transformer):
-    """Text ids to states that the decoder attends to."""
+    """Text ids to the states that the decoder attends to."""
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__(shape)

@@ -1,8 +1,8 @@
 """DalleBart's decoder step as an ONNX graph, built from the weights with `onnx` alone.
 
-The fast path of `dalle_bart.py`, which is its reference. A picture has two streams, with its text
-and without, from which its guided logits are made: 0 the conditional, 1 the unconditional one.
-The first layer's self-attention sees nothing of a text, so there the two are one.
+The fast path of `dalle_bart.py`, which is its reference. For classifier-free guidance a picture has
+two streams: 0 the conditional one, with its text, and 1 the unconditional one. The first layer's
+self-attention sees nothing of a text, so there the two are one.
 
 Attention always runs over all positions of the grid, masked, so that its sums are made in the same
 order whatever the position and the company: the bits of a picture depend on that picture alone.
@@ -13,9 +13,9 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from .facts import HEAD_WIDTH, CacheKind, Weights, layer_count
+from .facts import HEAD_WIDTH, STREAMS, CacheKind, Weights, layer_count
 from .graph_builder import Graph, Store, floats, store_inside
-from .self_attention import ATTENTIONS, STREAMS, Window
+from .self_attention import ATTENTIONS, Window
 from .tensors import shape_of
 
 
@@ -26,17 +26,19 @@ def decoder_step_graph(
     store: Store = store_inside,
     int8: bool = False,
 ) -> onnx.ModelProto:
-    """One decoder step: the guided logits of what comes next. ``int8`` keeps its matrices in eight
-    bits, except those that a cache of states multiplies heads with.
+    """One decoder step: tokens to the guided logits of the next ones.
 
     Inputs: ``tokens`` [pictures, n] and ``positions`` [pictures] int64, n tokens of each picture,
-    the first of them at its position; ``guidance`` [pictures] float32; what attention to texts
-    needs (see `_TextAttention`); and the caches of self_attention.py.
-    Outputs: ``logits`` [pictures, n, codebook_size], and each cache with the tokens' entries,
-    under the name `updated`: bound to the memory of the input, it is changed in place.
+    the first of them at its position; ``guidance`` [pictures] float32; the keys and values of texts
+    (see `_TextAttention`); and the caches of self_attention.py.
+
+    Outputs: ``logits`` [pictures, n, codebook_size], and each cache with the tokens' entries, under
+    the name `updated`: bound to the memory of the input, it is changed in place.
 
     A step has one token of each picture. A window has several, which see each other; its bits are
     those of as many steps, since no sum is made in another order for having more rows beside it.
+    ``int8`` keeps the matrices in eight bits, except those that a cache of states multiplies heads
+    with.
     """
     graph = Graph(decoder, store, int8=int8)
     grid_positions, _ = shape_of(decoder, "embed_positions.weight")
@@ -83,9 +85,10 @@ def decoder_step_graph(
 
 
 def _guided(graph: Graph, states: str) -> str:
-    """u + s (c - u) of the streams' states [pictures, 2, n, width] -> [pictures, n, width].
+    """Classifier-free guidance, u + s (c - u), of the streams' states [pictures, 2, n, width] ->
+    [pictures, n, width].
 
-    lm_head is linear, so its product of this is the guided logits, and half the work of two.
+    lm_head is linear, so its product of this is the guided logits, for half the work.
     """
     conditional, unconditional = graph.parts(states, 1, 1, axis=1)
     scale = graph.op("Unsqueeze", "guidance", graph.integers(1, 2, 3))
@@ -95,7 +98,7 @@ def _guided(graph: Graph, states: str) -> str:
 
 
 class _TextAttention:
-    """Each stream's attention to its text: what the encoder gives, its arrays as they are.
+    """Cross-attention of each stream to its text, over the encoder's arrays as they are.
 
     ``bias``, ``cross_keys_l``, ``cross_values_l`` are of the pictures' texts, padded to one length;
     ``no_text_keys_l``, ``no_text_values_l`` of the empty one, whose length they have: [1, …].
@@ -106,7 +109,7 @@ class _TextAttention:
         self.inputs = [floats("bias", "pictures", 1, 1, 1, 1, "text")]
 
     def attend(self, normed: str, layer: int) -> str:
-        """[pictures, 2, n, width] -> as much, all heads side by side."""
+        """[pictures, 2, n, width] -> the same shape, all heads side by side."""
         graph, heads = self._graph, self._graph.width // HEAD_WIDTH
         name = f"layers.{layer}.encoder_attn"
         queries = graph.scaled(graph.linear(normed, f"{name}.q_proj"))
@@ -122,7 +125,8 @@ class _TextAttention:
     def _over(
         self, kind: str, layer: int, queries: str, batch: str | int, text: str, bias: str | None
     ) -> str:
-        """Queries of one stream [pictures, 1, n, heads, 1, 64] over a text -> as much."""
+        """Attend from queries of one stream [pictures, 1, n, heads, 1, 64] to a text -> the same
+        shape."""
         graph, heads = self._graph, self._graph.width // HEAD_WIDTH
         keys, values = f"{kind}_keys_{layer}", f"{kind}_values_{layer}"
         self.inputs += [

@@ -1,7 +1,7 @@
-"""Weights from their files into a device's memory, in the dtype that the device computes in.
+"""Weights from files into a device's memory, in the dtype that the device computes in.
 
-They go there in blocks: beside what the device holds, never more than a block of 16 MiB is in
-memory, whatever the file's dtype. Knows nothing of what the tensors mean.
+They go there in blocks: on the host, never more than a block of 16 MiB is in memory, whatever the
+file's dtype. Knows nothing of the tensors' meaning.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def fill_from(destination: Tensor, weights: Weights, name: str) -> None:
 
 
 def _host_tensor(array: Array) -> Tensor:
-    """A copy: torch takes no memory that it may not write to, as that of a mapped file."""
+    """A copy as a tensor: torch must not write to the memory of a mapped file."""
     copy = np.array(array, order="C")
     if copy.dtype.name == "bfloat16":  # ml_dtypes' own, which torch does not know
         return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
@@ -52,7 +52,8 @@ def read(
     dtype: torch.dtype,
     rows: int | None = None,
 ) -> Tensor:
-    """A stored tensor, or its first ``rows``, on the device. Raises KeyError."""
+    """A stored tensor, or its first ``rows``, on the device. Raises KeyError, and ValueError as
+    `fill_from`."""
     shape = list(shape_of(weights, name))
     shape[0] = shape[0] if rows is None else rows
     tensor = torch.empty(shape, dtype=dtype, device=device)

@@ -16,12 +16,13 @@ from .graph_builder import Graph, Store, floats, store_inside
 def encoder_graph(
     encoder: Weights, decoder: Weights, store: Store = store_inside
 ) -> onnx.ModelProto:
-    """Text to what the decoder attends to, computed once a picture.
+    """The encoder, and the decoder's cross-attention keys and values of its states: run once a
+    text.
 
     ``text_ids`` [batch, tokens] int64, tokens as many as the text has, or more with padding ->
-    ``bias`` [batch, 1, 1, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l``
-    [batch, 1, 1, heads, 64, tokens] and ``cross_values_l`` [batch, 1, 1, heads, tokens, 64],
-    float32: of one stream, for any number of a picture's tokens.
+    ``bias`` [batch, 1, 1, 1, 1, tokens] and, for each decoder layer l, ``cross_keys_l`` [batch, 1,
+    1, heads, 64, tokens] and ``cross_values_l`` [batch, 1, 1, heads, tokens, 64], float32: of one
+    stream, for any number of a picture's tokens.
     """
     graph = Graph(encoder, store)
     tokens = 0  # in a Reshape: as the input has them

@@ -1,4 +1,5 @@
-"""Facts of the DALL-E Mini family, each said once: sizes, special ids, what a network consists of.
+"""Facts of the DALL-E Mini family, each said once: sizes, special ids, and the records of a
+network.
 
 Needs numpy alone, so that nothing loads ONNX or torch for a constant or a type.
 """
@@ -29,12 +30,14 @@ UNCONDITIONAL: Final = (START, END, *[PAD] * (TEXT_POSITIONS - 2))
 # before lm_head, not after it. 3: the CPU caches keys and values, not states, by default.
 SAMPLER_VERSION: Final = 3
 
+STREAMS: Final = 2  # of a picture, for classifier-free guidance: with its text, and without
+
 Weights = Mapping[str, NDArray[np.floating]]  # by min-dalle's names
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The token grid a model draws: rows x cols ids below ``codebook_size``."""
+    """The token grid of a model: rows x cols ids below ``codebook_size``."""
 
     rows: int
     cols: int
@@ -53,21 +56,18 @@ def _parameter(default: float, low: float, high: float | None) -> Any:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn from the guided logits: the one list of sampling parameters.
+    """Sampling parameters, the one list of them: admission, the announcement and the samplers read
+    its fields."""
 
-    ``temperature`` > 0; ``top_k`` >= 1 keeps the k best (ties kept), 0 keeps all; ``top_p`` in
-    (0, 1] keeps the smallest set of that probability; ``guidance`` s is u + s (c - u).
-    """
-
-    temperature: float = _parameter(1.0, 0.01, 10.0)
-    top_k: int = _parameter(256, 0, None)
-    top_p: float = _parameter(1.0, 0.01, 1.0)
-    guidance: float = _parameter(16.0, 0.0, 64.0)
+    temperature: float = _parameter(1.0, 0.01, 10.0)  # of the softmax
+    top_k: int = _parameter(256, 0, None)  # keeps the k best codes (ties kept); 0 keeps all
+    top_p: float = _parameter(1.0, 0.01, 1.0)  # keeps the smallest set of that probability
+    guidance: float = _parameter(16.0, 0.0, 64.0)  # classifier-free: s of u + s (c - u)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A transformer's weights and the grid it draws: all that a runner is made from.
+    """The weights of a transformer and the grid it draws: a runner is made from these.
 
     ``digest`` stands for the weights where their graphs are kept on disk; without one, all is kept
     in memory.
@@ -80,7 +80,7 @@ class Network:
 
 
 class CacheKind(StrEnum):
-    """What the decoder caches of each token: its keys and values, or the state that they are made
+    """The decoder's cache of each token: its keys and values, or the state that they are made
     from, which takes half the memory and more time (self_attention.py)."""
 
     KEYS_AND_VALUES = "keys-values"
@@ -118,6 +118,12 @@ class TransformerShape:
             layers=layer_count(weights),
             outputs=shape_of(weights, "lm_head.weight")[0] if "lm_head.weight" in weights else 0,
         )
+
+
+def streams_of(layer: int) -> int:
+    """Streams that a layer's self-attention caches: the first layer's comes before any text does,
+    so there the two are one."""
+    return 1 if layer == 0 else STREAMS
 
 
 def layer_count(weights: Mapping[str, Any]) -> int:

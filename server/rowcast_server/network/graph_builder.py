@@ -1,7 +1,7 @@
-"""An ONNX graph under construction: nodes, constants and weights, with DalleBart's building blocks.
+"""A builder of ONNX graphs: nodes, constants and weights, with DalleBart's building blocks.
 
-Every size follows from the shapes of the weights; a head is 64 wide in every checkpoint of the
-family. Knows nothing of what the blocks are put together to (encoder_graph.py, decoder_graph.py).
+Every size follows from the shapes of the weights. Knows nothing of the graphs that are built of the
+blocks (encoder_graph.py, decoder_graph.py).
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ Store = Callable[[str, DTypeLike, tuple[int, ...], Callable[[], Array]], TensorP
 def store_inside(
     name: str, dtype: DTypeLike, shape: tuple[int, ...], read: Callable[[], Array]
 ) -> TensorProto:
-    """The values inside the model: simple, and all in memory (see graph_files.py for the other)."""
+    """An initializer that holds its values: all is in memory (see graph_files.py for the other
+    way)."""
     return numpy_helper.from_array(np.ascontiguousarray(read(), dtype), name)
 
 
 class Graph:
-    """A list of nodes and weights under construction; methods return the name of their result.
+    """A graph under construction; methods add nodes and return the name of their result.
 
     With ``int8`` the matrices of `linear` are kept in eight bits (int8.py); all else is float32.
     """
@@ -57,7 +58,7 @@ class Graph:
         self._numbers = itertools.count()
 
     def with_weights(self, weights: Weights, prefix: str) -> Graph:
-        """The same graph, going on with other weights, which are named ``prefix``…"""
+        """The same graph, continued with other weights, whose names get a ``prefix``."""
         other = Graph(weights, self._store, prefix, self._int8)
         other.nodes, other.initializers = self.nodes, self.initializers
         other._numbers = self._numbers
@@ -110,8 +111,8 @@ class Graph:
         return self._product(x, name, (name,), outputs if rows is None else rows)
 
     def linears(self, x: str, prefix: str, *names: str) -> list[str]:
-        """x @ weight.T of several weights, named ``prefix``.name, of the same shape: read in one
-        piece, which is faster."""
+        """x @ weight.T of several weights ``prefix``.name of one shape, as one product, which is
+        faster."""
         keys = [f"{prefix}.{name}" for name in names]
         outputs, _ = shape_of(self.weights, f"{keys[0]}.weight")
         together = self._product(x, f"{prefix}.{'_'.join(names)}", keys, outputs)
@@ -125,7 +126,8 @@ class Graph:
         return results
 
     def _product(self, x: str, name: str, parts: Sequence[str], rows: int) -> str:
-        """x @ weight.T; the weight is the first ``rows`` outputs of each part, under each other."""
+        """x @ weight.T; the weight is the first ``rows`` outputs of each part, one below the
+        other."""
         weights, keys = self.weights, [f"{part}.weight" for part in parts]
         outputs, inputs = rows * len(keys), shape_of(weights, keys[0])[1]
 
@@ -181,7 +183,7 @@ class Graph:
         )
 
     def gelu(self, x: str) -> str:
-        """The exact GELU, x/2 (1 + erf(x/√2))."""
+        """The exact GELU (Hendrycks and Gimpel, arXiv:1606.08415), x/2 (1 + erf(x/√2))."""
         erf = self.op("Erf", self.op("Div", x, self.scalar(float(np.sqrt(2.0)))))
         one_more = self.op("Add", erf, self.scalar(1.0))
         return self.op("Mul", self.op("Mul", x, one_more), self.scalar(0.5))

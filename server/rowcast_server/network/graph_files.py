@@ -1,8 +1,8 @@
-"""The graphs of a large model as files, so that ONNX Runtime maps the weights instead of copying.
+"""ONNX's external data: the graphs of a large model as files whose weights ONNX Runtime maps.
 
 A small model's graphs stay in memory. A large model's weights are written once, one tensor at a
-time, beside a graph that refers to them (ONNX's external data), into the cache, under
-a hash of the graph and the weights. The values are the same, so the bits of the logits are.
+time, into the cache, under a hash of the graph and the weights. The values are the same, so the
+bits of the logits are.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _bytes(weights: Mapping[str, NDArray[np.floating]]) -> int:
 
 
 def graph_file(graph: Graph, digest: bytes) -> Path:
-    """The path of a graph whose weights lie in a file beside it; written unless in the cache."""
+    """The path of a graph with its weights in a file beside it, written unless it is in the
+    cache."""
     data = _ExternalData()
     model = graph(data.store).SerializeToString()
 

@@ -1,7 +1,7 @@
-"""Matrices in eight bits, as ONNX Runtime's MatMulNBits takes them.
+"""Quantisation to eight bits, in the layout of ONNX Runtime's MatMulNBits.
 
-Blocks of 64 inputs of an output share a scale; values are offset by 128. The block of 64 is the
-one whose products were measured to give a row the same bits in any company (D-39).
+Blocks of 64 inputs of an output share a scale; values are offset by 128. With blocks of 64,
+products were measured to give a row the same bits in any company (D-39).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ZERO: Final = 128  # the operator's default zero point
 
 
 def _blocks(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[outputs, inputs] -> [outputs, blocks, 64], the last block filled up with zeros."""
+    """[outputs, inputs] -> [outputs, blocks, 64], the last block padded with zeros."""
     outputs, inputs = weight.shape
     padded = np.zeros((outputs, -(-inputs // BLOCK) * BLOCK), np.float32)
     padded[:, :inputs] = weight
@@ -30,12 +30,12 @@ def _steps(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What one step of each block is worth, float32 [outputs, blocks]."""
+    """The scale of each block, float32 [outputs, blocks]."""
     return _steps(_blocks(weight))
 
 
 def quantised(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The matrix [outputs, inputs] in steps of its blocks' scales, uint8 [outputs, blocks, 64]."""
+    """The matrix [outputs, inputs] in units of its blocks' scales, uint8 [outputs, blocks, 64]."""
     blocks = _blocks(weight)
     steps = np.rint(blocks / _steps(blocks)[:, :, None]) + ZERO
     values: NDArray[np.uint8] = steps.astype(np.uint8)

@@ -1,11 +1,11 @@
-"""Two ways to remember the tokens that were fed, and to attend to them: parts of a decoder graph.
+"""Self-attention over a cache, in two ways: parts of a decoder graph.
 
-Keys and values are what every decoder caches: as much as two states for each token and layer, and
-the fewest operations. A state is what a layer's keys and values are made from: half the memory, and
-exact, but a head then multiplies its queries with its key matrix (and what it mixed with its value
-matrix) in each step, and attention is over the state's whole width for every head. It is the
-"absorbed" form of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1), with
-the state itself as the latent vector.
+Keys and values are the usual cache: twice a state's size for each token and layer, and the fewest
+operations. A state is the input that a layer's keys and values are made from: half the memory, and
+exact, but in each step a head multiplies its queries with its key matrix (and its mixture with its
+value matrix), and attention runs over the state's whole width for every head. It is the "absorbed"
+form of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1), with the state
+itself as the latent vector.
 """
 
 from __future__ import annotations
@@ -18,28 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ValueInfoProto
 
-from .facts import HEAD_WIDTH, CacheKind
+from .facts import HEAD_WIDTH, CacheKind, streams_of
 from .graph_builder import MICROSOFT, Graph, floats
 from .tensors import as_stored
 
-STREAMS: Final = 2  # of a picture: with its text, and without
 # Inputs of a sum that ONNX Runtime's product of float32 never splits, however many rows there are;
 # of more it makes parts whose size depends on the rows, so that bits would too.
 WHOLE_SUM: Final = 128
 
 
-def streams_of(layer: int) -> int:
-    """The first layer's self-attention comes before any text does: there the streams are one."""
-    return 1 if layer == 0 else STREAMS
-
-
 def updated(cache: str) -> str:
-    """The name of the output that a cache becomes."""
+    """The name of the output for a cache with the pass's tokens in it."""
     return f"{cache}_updated"
 
 
 class Window:
-    """Where a pass's tokens stand.
+    """The positions of a pass's tokens, and the masks that follow from them.
 
     ``x`` is [pictures, streams, n, width], ``positions`` [pictures, n] are the tokens' own; caches
     hold ``places`` of them, and take the pass's from the input ``positions`` [pictures] on.
@@ -52,7 +46,7 @@ class Window:
         self._masks: dict[int, str] = {}
 
     def of_streams(self, x: str) -> Window:
-        """The same for another number of streams."""
+        """The same window for another number of streams."""
         other = Window(self._graph, x, self._positions, self.places)
         other._masks = self._masks
         return other
@@ -65,8 +59,8 @@ class Window:
         return self._shapes[sizes]
 
     def mask_bias(self, between: int) -> str:
-        """The bias that masks what comes after each token: [pictures, 1, n, 1 …, places], with as
-        many axes ``between`` as there are in scores."""
+        """The causal mask as a bias [pictures, 1, n, 1 …, places], with as many axes ``between``
+        as scores have."""
         if between not in self._masks:
             graph = self._graph
             places = graph.constant("places", np.arange(self.places, dtype=np.int64))
@@ -77,7 +71,7 @@ class Window:
 
 
 class SelfAttention(ABC):
-    """A layer's, and its caches as inputs and outputs of the graph.
+    """Self-attention of a layer, with its caches as inputs and outputs of the graph.
 
     Caches are [pictures, streams, 1, …], with as many streams as `streams_of` says.
     """
@@ -92,11 +86,12 @@ class SelfAttention(ABC):
 
     @abstractmethod
     def attend(self, normed: str) -> str:
-        """[pictures, streams, n, width] -> as much, all heads side by side, before out_proj."""
+        """[pictures, streams, n, width] -> the same shape, all heads side by side, before
+        out_proj."""
 
     def _remember(self, kind: str, update: str, shape: tuple[int, ...], axis: int) -> str:
-        """The cache ``kind`` [pictures, streams, 1, *shape], for products with each token, once the
-        update stands in its places along ``axis`` of the shape."""
+        """Write the tokens' entries into the cache ``kind`` [pictures, streams, 1, *shape], in
+        their places along ``axis`` of the shape; returns the cache's name."""
         graph, name = self._graph, f"{kind}_{self._layer}"
         streams = streams_of(self._layer)
         self.inputs.append(floats(name, "pictures", streams, 1, *shape))
@@ -110,8 +105,8 @@ class SelfAttention(ABC):
 
 
 class KeysAndValues(SelfAttention):
-    """``self_keys_l`` [pictures, streams, 1, heads, 64, places] and ``self_values_l``
-    [pictures, streams, 1, heads, places, 64]."""
+    """A KV cache: ``self_keys_l`` [pictures, streams, 1, heads, 64, places] and
+    ``self_values_l`` [pictures, streams, 1, heads, places, 64]."""
 
     def attend(self, normed: str) -> str:
         graph, heads, places = self._graph, self._heads, self._window.places
@@ -130,7 +125,7 @@ class KeysAndValues(SelfAttention):
 
 
 class States(SelfAttention):
-    """``self_states_l`` [pictures, streams, 1, places, width]: what keys and values are made from.
+    """A cache of states: ``self_states_l`` [pictures, streams, 1, places, width].
 
     A head's score with a state s is q (K s) = (q K) s; the values' sum Σ w (V s) is V (Σ w s).
     """

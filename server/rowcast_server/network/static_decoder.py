@@ -1,4 +1,4 @@
-"""DalleBart's decoder over caches of fixed size: every shape is known before the first token.
+"""DalleBart's decoder over a static KV cache: every shape is known before the first token.
 
 The fast path of `dalle_bart.py`, which is its reference. Each row of a batch is at a position of
 its own; nothing here depends on values, so a step can be captured as a CUDA graph. Products of the
@@ -23,7 +23,7 @@ NEVER: Final = float("-inf")
 
 @dataclass
 class DecoderMemory:
-    """What rows of a batch remember: their own tokens, and the text that they attend to.
+    """The KV cache of rows of a batch: of their own tokens, and of the text that they attend to.
 
     A view of some rows shares the tensors of the whole.
     """
@@ -48,8 +48,7 @@ class DecoderMemory:
         self.text_bias.copy_(other.text_bias)
 
     def forget(self) -> None:
-        """Not for the positions, which are masked: for a NaN, which no mask keeps away, as 0 times
-        NaN is NaN."""
+        """Zero the cache. Masks hide stale positions, but 0 × NaN is NaN."""
         self.keys.zero_()
         self.values.zero_()
 
@@ -82,9 +81,10 @@ class _Layer:
 class StaticDecoder:
     """The decoder's weights on a device, and its pass over a batch.
 
-    ``dtype`` is that of weights, caches and products. What layers add to, the norms that read it,
+    ``dtype`` is that of weights, caches and products. The residual stream, the norms that read it,
     and ``lm_head`` are float32: guidance multiplies the difference of two states, so less of it
     should be rounding; and float16 cannot overflow where all layers are summed.
+
     Raises KeyError where a tensor is missing.
     """
 
@@ -112,7 +112,7 @@ class StaticDecoder:
         return read(self._weights, f"{name}.weight", self._device, self.dtype)
 
     def _norm(self, name: str, dtype: torch.dtype | None = None) -> _Norm:
-        """Scales that the files leave out are 1."""
+        """A LayerNorm; a scale that the file leaves out is 1."""
         bias = read(self._weights, f"{name}.bias", self._device, dtype or self.dtype)
         weight = torch.ones_like(bias)
         if f"{name}.weight" in self._weights:
@@ -120,7 +120,7 @@ class StaticDecoder:
         return _Norm(weight, bias)
 
     def _together(self, *names: str) -> Tensor:
-        """Weights [out, in] of the same input below one another."""
+        """Weights [out, in] of the same input, one below the other."""
         height, width = shape_of(self._weights, f"{names[0]}.weight")
         together = torch.empty((len(names) * height, width), dtype=self.dtype, device=self._device)
         for part, name in zip(together.chunk(len(names)), names, strict=True):
@@ -169,15 +169,15 @@ class StaticDecoder:
         return split.permute(1, 2, 3, 0, 4)
 
     def bias(self, attended: Tensor) -> Tensor:
-        """What is added to attention's scores: 0 where ``attended``, else -inf."""
+        """The attention bias of a mask: 0 where ``attended``, else -inf."""
         zeros = torch.zeros(attended.shape, dtype=self.dtype, device=attended.device)
         return zeros.masked_fill(~attended, NEVER)
 
     def feed(self, tokens: Tensor, positions: Tensor, memory: DecoderMemory) -> Tensor:
-        """Feed ids [rows, n] at positions [rows, n], which are remembered -> float32 states
-        [rows, n, width], of which `guided_logits` makes logits.
+        """Feed ids [rows, n] at positions [rows, n] and cache them -> float32 states [rows, n,
+        width], of which `guided_logits` makes logits.
 
-        A row attends to its positions up to each token's own; those before must be remembered.
+        A row attends to its positions up to each token's own; those before must be cached.
         """
         numbers = torch.arange(len(tokens), device=self._device)[:, None]
         bias = self.bias(self._places <= positions[..., None])[:, None]  # [rows, 1, n, positions]
@@ -204,8 +204,8 @@ class StaticDecoder:
         return x
 
     def guided_logits(self, states: Tensor, guidance: Tensor) -> Tensor:
-        """States of pairs of rows, conditional and unconditional, [2 pictures, width], and
-        guidance s [pictures] -> float32 logits [pictures, codebook_size] of what comes next.
+        """Classifier-free guidance: states of pairs of rows, conditional and unconditional, [2
+        pictures, width], and guidance s [pictures] -> float32 logits [pictures, codebook_size].
 
         lm_head is linear, so its product of u + s (c - u) is the guided logits, for half the work.
         """
@@ -215,7 +215,7 @@ class StaticDecoder:
         return F.linear(guided, self._head)
 
     def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """[rows, n, parts * width] -> as many of [rows, n, heads, 64]."""
+        """[rows, n, parts * width] -> ``parts`` tensors [rows, n, heads, 64]."""
         rows, count, _ = projected.shape
         return projected.view(rows, count, parts, self.heads, HEAD_WIDTH).unbind(2)
 

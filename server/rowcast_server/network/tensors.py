@@ -1,6 +1,6 @@
-"""Named tensors of a file, each read when it is asked for, so that a file is never in memory whole.
+"""The tensors of a file by name, each read on demand, so that a file is never in memory whole.
 
-Knows nothing of file formats (the exporter's `formats` does) or of what the tensors mean.
+Knows neither file formats (the exporter's `formats` does) nor the tensors' meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Array", "StoredTensor", "Tensors", "as_stored", "blocks", "shape_of"
 
 
 class Tensors(Mapping[str, NDArray[np.float32]]):
-    """The tensors of a file by name. Asked for, a tensor is read and becomes float32.
+    """A mapping of names to tensors, each read and converted to float32 on access.
 
     ``stored`` reads it as the file holds it; ``shape`` and ``dtype`` cost nothing.
     """
@@ -74,10 +74,10 @@ def blocks(array: Array) -> Iterator[Array]:
 
 
 def shape_of(weights: Mapping[str, NDArray[np.floating]], name: str) -> tuple[int, ...]:
-    """The shape of a tensor, without reading it where that can be had."""
+    """The shape of a tensor, without reading it from its file."""
     return weights.shape(name) if isinstance(weights, Tensors) else weights[name].shape
 
 
 def as_stored(weights: Mapping[str, NDArray[np.floating]], name: str) -> Array:
-    """The tensor as it lies, without a copy in another dtype."""
+    """The tensor as it is stored, without a copy in another dtype."""
     return weights.stored(name) if isinstance(weights, Tensors) else weights[name]
