@@ -98,7 +98,8 @@ def _naming_targets(names: dict[Path, Path]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = None if error.filename is None else Path(os.fsdecode(error.filename))
+        named = isinstance(error.filename, str | bytes | os.PathLike)  # a descriptor is no name
+        told = Path(os.fsdecode(error.filename)) if named else None
         target = names.get(told) if told else None
         if told is None and len(names) == 1:
             [target] = names.values()

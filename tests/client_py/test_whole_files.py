@@ -69,9 +69,12 @@ def test_without_being_asked_no_folder_is_made(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_write_that_fails_without_a_name_names_the_one_target(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [None, 7], ids=["none", "descriptor"])
+def test_a_write_that_fails_without_a_name_names_the_one_target(
+    tmp_path: Path, name: int | None
+) -> None:
     with pytest.raises(OSError, match="No space left") as caught, whole_file(tmp_path / "a"):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", name)
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "a"))
 
 
