@@ -80,7 +80,11 @@ def connect(
 
 
 class AsyncClient:
-    """Made by `connect`."""
+    """The asynchronous client that `connect` makes; several requests may be followed at once.
+
+    ``url`` is the server's, ``bytes_received`` counts frames with their headers, ``session`` knows
+    the server's models and limits.
+    """
 
     def __init__(
         self,
@@ -180,7 +184,7 @@ class AsyncClient:
         seamless: bool = False,
         **options: Unpack[RequestOptions],
     ) -> list[PictureDone]:
-        """The finished pictures: `generate` for those who do not want to watch.
+        """The finished pictures, in order of their index, without the events before.
 
         Where ``seamless``, the ``image`` of each is the finished mosaic.
         """
@@ -241,7 +245,7 @@ class AsyncClient:
             pass  # the reader sees it too, and takes every picture up again or fails it
 
     async def _open(self) -> ClientConnection:
-        """A socket that has said hello and been welcomed. Raises ConnectionFailed."""
+        """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
         with connection_errors(self.url):
             socket = await open_websocket(self.url, **websocket_arguments(self._open_timeout))
             try:
@@ -274,7 +278,7 @@ class AsyncClient:
             await self._read()
 
     async def _recover(self, failure: RowcastError, may_retry: bool) -> bool:
-        """Reconnect with jitter and resume what is forming, or else fail it; says which."""
+        """Reconnect with jitter and resume what is forming, or else fail it; True if resumed."""
         cause = failure
         if may_retry and self.session.active:
             retries = self._patience.retries(self.session.progress)

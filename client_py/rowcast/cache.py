@@ -1,4 +1,4 @@
-"""The folder where files are kept that can be had again: the client's, and the server's too."""
+"""The cache folder, for files that can be had again: the client's, and the server's too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `rowcast` command: finds its subcommands by entry points, so that it imports nobody."""
+"""The `rowcast` command, which finds its subcommands by entry points and imports none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every exception of the client, split by whose fault it is.
+"""The tree of exceptions, split by whose fault it is.
 
 ::
 
@@ -9,7 +9,7 @@
     ├── ConnectionFailed      the server cannot be reached, or refused the handshake
     │   └── ConnectionLost    it was there; the link broke while pictures were forming
     ├── ProtocolError         the peer broke the protocol
-    │   └── MalformedFrame    a frame that is no message at all
+    │   └── MalformedFrame    a frame that does not decode to a message
     ├── DetokenizerError      a detokenizer file is corrupt, truncated, foreign or out of reach
     └── ReplayError           a .rows file is corrupt, truncated or of an unknown version
 
@@ -22,7 +22,7 @@ from typing import Any
 
 
 class RowcastError(Exception):
-    """The base of all; ``pictures`` holds whatever had already been received."""
+    """Base of all; ``pictures`` holds whatever had already been received."""
 
     pictures: tuple[Any, ...] = ()
 
@@ -46,7 +46,7 @@ class RequestRefused(RowcastError):
 
 
 class PictureGone(RequestRefused):
-    """The server no longer knows the picture, or what we hold of it is not what it drew."""
+    """The server no longer knows the picture, or the rows held are not those that it drew."""
 
 
 class ConnectionFailed(RowcastError):
@@ -66,7 +66,7 @@ class ProtocolError(RowcastError):
 
 
 class MalformedFrame(ProtocolError):
-    """A frame that is no message of the protocol."""
+    """A frame that does not decode to a message of the protocol."""
 
 
 class DetokenizerError(RowcastError):

@@ -1,4 +1,4 @@
-"""Files of grids: the ids of many pictures that a model drew, to teach a small decoder from.
+"""Grid files: the ids of many pictures that a model drew, to teach a small decoder from.
 
 A `.npz` that NumPy reads without pickle:
 
@@ -37,7 +37,7 @@ SAVE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Origin:
-    """What drew the grids of a file; pictures of two origins do not share one.
+    """Origin of the grids of a file: the request; two origins do not share a file.
 
     ``images`` pictures are drawn of each of the ``prompts``. ``sampling`` maps names to values.
     """
@@ -54,7 +54,7 @@ class Origin:
 
     @property
     def count(self) -> int:
-        """All pictures that there are to draw."""
+        """Number of all pictures, drawn or not."""
         return len(self.prompts) * self.images
 
     def prompt(self, number: int) -> str:
@@ -88,13 +88,13 @@ class GridFile:
         return [number for number in range(self.origin.count) if number not in self.grids]
 
     def add(self, number: int, grid: Grid) -> None:
-        """Keep one more; every ten seconds the file is written anew. Raises OSError."""
+        """Keep one more grid; every SAVE_SECONDS the file is written anew. Raises OSError."""
         self.grids[number] = grid
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write what there is. Raises OSError; then the file is as it was."""
+        """Write the grids held. Raises OSError; then the file is as it was."""
         numbers = sorted(self.grids)
         small = self.origin.codebook_size <= 2**16
         shape = (len(numbers), self.origin.rows, self.origin.cols)
@@ -112,7 +112,7 @@ class GridFile:
         self._saved = time.monotonic()
 
     def _check(self, found: Origin) -> None:
-        """Raise ReplayError where the file's grids are not the beginning of ours."""
+        """Raise ReplayError where the file's origin is another, or has more prompts than ours."""
         for name, value in asdict(found).items():
             wanted = getattr(self.origin, name)
             if name == "prompts":
@@ -131,7 +131,7 @@ class GridFile:
 
 
 def read_grids(path: Path) -> tuple[Origin, dict[int, Grid]]:
-    """The grids of a file by number. Raises OSError, or ReplayError for one that is none."""
+    """The grids of a file by number. Raises OSError, or ReplayError for another file."""
     try:
         # NumPy leaves a file open that it opened and cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -151,5 +151,5 @@ def read_grids(path: Path) -> tuple[Origin, dict[int, Grid]]:
 
 
 def seed_of(path: Path) -> int | None:
-    """The seed of a file that is to be continued; None where there is none yet."""
+    """The seed of a file that is to be continued; None if it does not exist yet."""
     return read_grids(path)[0].seed if path.exists() else None

@@ -1,7 +1,8 @@
 """The codec: every message of the wire `rowcast.v1`, its limits, encode and decode.
 
-Both sides use this module, and it is the only one that knows the bytes. It knows nothing of
-sockets, sessions or pictures. The rules it enforces are numbered in protocol.md (R-…).
+Both sides use this module, and it is the only one that knows the bytes; codes.py is a part of it.
+It knows nothing of sockets, sessions or pictures. The rules it enforces are numbered in protocol.md
+(R-…).
 
 A frame is one msgpack array ``[tag, field, …]``. The codec checks shapes, types and the limits
 that hold for every server; what depends on the server (is this model known, is this temperature
@@ -12,12 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from enum import IntEnum
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from .codes import CloseCode as CloseCode
+from .codes import DoneReason as DoneReason
+from .codes import ErrorCode as ErrorCode
+from .codes import done_reason as done_reason
+from .codes import may_reconnect as may_reconnect
 from .errors import MalformedFrame
 
 SUBPROTOCOL: Final = "rowcast.v1"
@@ -53,70 +58,6 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Whole: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class DoneReason(IntEnum):
-    """Why a picture ended. A receiver treats a number it does not know as an end all the same."""
-
-    COMPLETE = 0
-    STOP_ROW = 1
-    CANCELLED = 2
-    DEADLINE = 3
-    LEFT = 4
-
-
-def done_reason(number: int) -> DoneReason | int:
-    """The reason, or the bare number where it is newer than this program."""
-    try:
-        return DoneReason(number)
-    except ValueError:
-        return number
-
-
-class CloseCode(IntEnum):
-    """WebSocket close codes of this protocol (RFC 6455 section 7.4.2, private range)."""
-
-    GOING_AWAY = 1001
-    RESTART = 1012
-    TRY_LATER = 1013
-    MALFORMED = 4400
-    BEFORE_HELLO = 4401
-    BAD_TOKEN = 4403
-    VERSION = 4406
-    HELLO_TIMEOUT = 4408
-    DUPLICATE_STREAM = 4409
-    LIMIT = 4413
-    TOKEN_EXPIRED = 4501
-    TOO_SLOW = 4508
-    RATE_LIMITED = 4529
-
-    @property
-    def may_retry(self) -> bool:
-        """Whether to reconnect and go on; otherwise do not retry unchanged."""
-        return may_reconnect(self)
-
-
-def may_reconnect(code: int | None) -> bool:
-    """Whether a closed connection is worth taking up again (R-73, R-75)."""
-    return code is None or not (code in (1000, 1009) or 4400 <= code < 4500)
-
-
-class ErrorCode:
-    """The codes of `error`. Text on the wire, so that new ones need no new version."""
-
-    BAD_PROMPT: Final = "bad_prompt"
-    BAD_IMAGES: Final = "bad_images"
-    BAD_SEED: Final = "bad_seed"
-    BAD_SAMPLING: Final = "bad_sampling"
-    BAD_STOP_ROW: Final = "bad_stop_row"
-    BAD_PREFIX: Final = "bad_prefix"
-    UNKNOWN_MODEL: Final = "unknown_model"
-    WRONG_REVISION: Final = "wrong_revision"
-    CONFLICT: Final = "conflict"
-    GONE: Final = "gone"
-    BUSY: Final = "busy"
-    TOO_MANY_STREAMS: Final = "too_many_streams"
-    INTERNAL: Final = "internal"
-
-
 class Range(Struct, array_like=True, frozen=True):
     """A sampling parameter's default and the inclusive range the server allows."""
 
@@ -126,6 +67,8 @@ class Range(Struct, array_like=True, frozen=True):
 
 
 class SamplingRanges(Struct, array_like=True, frozen=True):
+    """The range of each field of `picture.Sampling`."""
+
     temperature: Range
     top_k: Range
     top_p: Range
@@ -143,7 +86,7 @@ class DetokenizerFile(Struct, array_like=True, frozen=True):
 
 
 class Model(Struct, array_like=True, frozen=True):
-    """What a server draws with. ``revision`` covers weights, vocabulary and sampler."""
+    """A model that a server has. ``revision`` covers weights, vocabulary and sampler."""
 
     name: ModelName
     revision: Revision
@@ -157,7 +100,7 @@ class Model(Struct, array_like=True, frozen=True):
 
 
 class Limits(Struct, array_like=True, frozen=True):
-    """What this server admits. Times in milliseconds."""
+    """Limits of one server, announced in `welcome`. Times in milliseconds."""
 
     client_frame_bytes: Annotated[int, Meta(ge=MAX_CLIENT_FRAME_BYTES, le=1_048_576)]
     prompt_bytes: Annotated[int, Meta(ge=1, le=1_048_576)]
@@ -187,16 +130,22 @@ class Options(Struct, array_like=True, frozen=True):
 
 
 class Hello(Struct, array_like=True, frozen=True, tag=0):
+    """The first frame of a client."""
+
     token: Annotated[str, Meta(max_length=MAX_TOKEN_CHARACTERS)] | None
     client: Annotated[str, Meta(max_length=MAX_CLIENT_NAME_CHARACTERS)]
 
 
 class Welcome(Struct, array_like=True, frozen=True, tag=1):
+    """The first frame of a server: its limits and its models, the default one first."""
+
     limits: Limits
     models: Annotated[list[Model], Meta(min_length=1, max_length=64)]
 
 
 class Start(Struct, array_like=True, frozen=True, tag=2):
+    """Draw ``images`` pictures of a prompt, on as many streams from ``stream`` on."""
+
     stream: Stream
     key: Key
     prompt: str
@@ -205,6 +154,8 @@ class Start(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Accepted(Struct, array_like=True, frozen=True, tag=3):
+    """A picture was taken: its recipe, the first row to come, its place in the queue."""
+
     stream: Stream
     image: Unsigned16
     model: ModelName
@@ -219,12 +170,16 @@ class Accepted(Struct, array_like=True, frozen=True, tag=3):
 
 
 class Rows(Struct, array_like=True, frozen=True, tag=4):
+    """Whole rows of ids, little-endian."""
+
     stream: Stream
     first_row: Row
     ids: Annotated[bytes, Meta(min_length=2, max_length=MAX_SERVER_FRAME_BYTES)]
 
 
 class Done(Struct, array_like=True, frozen=True, tag=5):
+    """The end of a picture of ``rows`` rows, with the checksum of all its ids."""
+
     stream: Stream
     rows: Row
     crc32: Unsigned32
@@ -233,6 +188,8 @@ class Done(Struct, array_like=True, frozen=True, tag=5):
 
 
 class Error(Struct, array_like=True, frozen=True, tag=6):
+    """A refusal; stream None is about the connection. ``retry_ms`` 0: a retry is useless."""
+
     stream: Stream | None
     code: Annotated[str, Meta(min_length=1, max_length=32)]
     retry_ms: Unsigned32
@@ -240,10 +197,14 @@ class Error(Struct, array_like=True, frozen=True, tag=6):
 
 
 class Cancel(Struct, array_like=True, frozen=True, tag=7):
+    """End one's own picture, or leave one that is watched."""
+
     stream: Stream
 
 
 class Watch(Struct, array_like=True, frozen=True, tag=8):
+    """Attach to a picture by its view key, with the rows that are held of it."""
+
     stream: Stream
     view_key: Key
     image: Unsigned16
@@ -252,18 +213,26 @@ class Watch(Struct, array_like=True, frozen=True, tag=8):
 
 
 class Ping(Struct, array_like=True, frozen=True, tag=9):
+    """Ask for a `pong` with the same number."""
+
     echo: Unsigned32
 
 
 class Pong(Struct, array_like=True, frozen=True, tag=10):
+    """The answer to `ping`."""
+
     echo: Unsigned32
 
 
 class GoAway(Struct, array_like=True, frozen=True, tag=12):
+    """The server stops in so many milliseconds."""
+
     milliseconds: Unsigned32
 
 
 class Queued(Struct, array_like=True, frozen=True, tag=13):
+    """A picture's new place in the queue."""
+
     stream: Stream
     position: Unsigned32
 
@@ -288,7 +257,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Message) -> bytes:
-    """One message as one frame's payload. What was added to `accepted` later is left out at 0.
+    """One message as one frame's payload. `accepted.text_cut`, a later addition, is omitted at 0.
 
     Raises ValueError where the text cannot be UTF-8 (a lone surrogate). Ranges are checked where
     a frame is received, not here: what we send we built ourselves.

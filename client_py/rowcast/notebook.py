@@ -35,14 +35,14 @@ class NotebookDisplay:
         self._handle = display("waiting for the first row …", display_id=True)
 
     def update(self, event: Event) -> None:
-        """Show what an event brought; events without a picture change nothing."""
+        """Show an event's image; events without an image change nothing."""
         if event.image is not None:
             self._images[0 if event.seamless else event.index] = event.image
             self._handle.update(contact_sheet(self._images, self._side))
 
 
 def contact_sheet(images: dict[int, Image.Image], side: int | None = None) -> Image.Image:
-    """Pictures by number, left to right and top to bottom, in a grid as square as it goes."""
+    """Contact sheet: pictures by number, row by row, in a grid as square as can be."""
     first = next(iter(images.values()))
     width = side or first.width
     height = round(first.height * width / first.width)

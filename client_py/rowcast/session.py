@@ -88,13 +88,13 @@ class ClientSession:
 
     @property
     def active(self) -> tuple[Generation, ...]:
-        """The generations that have not ended and that somebody follows."""
+        """The generations that have not ended and were not abandoned."""
         generations = {id(slot.generation): slot.generation for slot in self._slots.values()}
         return tuple(each for each in generations.values() if not each.abandoned)
 
     @property
     def welcome(self) -> Welcome:
-        """What the server announced. Raises ConnectionFailed before it has."""
+        """The server's announcement. Raises ConnectionFailed before it has come."""
         if self._welcome is None:
             raise ConnectionFailed("the client is not open; use it in a `with` block")
         return self._welcome
@@ -114,7 +114,10 @@ class ClientSession:
         return models[name]
 
     def start(self, request: Request) -> tuple[Generation, list[bytes]]:
-        """Ask for pictures. Raises InvalidRequest for what this server cannot accept."""
+        """Ask for pictures; returns their generation and the frames to send.
+
+        Raises InvalidRequest for what this server cannot accept.
+        """
         check_request(request, self.model(request.options.model), self.welcome.limits)
         generation = Generation(
             request, secrets.token_bytes(KEY_BYTES), self._free_streams(request.images), None
@@ -129,7 +132,10 @@ class ClientSession:
     def watch(
         self, key: bytes, images: int = 1, first_image: int = 0
     ) -> tuple[Generation, list[bytes]]:
-        """Watch somebody's pictures by their view key. Raises InvalidRequest."""
+        """Watch somebody's pictures by their view key, which has KEY_BYTES bytes; as `start`.
+
+        Raises InvalidRequest.
+        """
         if len(key) != KEY_BYTES:
             raise InvalidRequest(f"a view key has {KEY_BYTES} bytes, not {len(key)}")
         check_whole("images", images, 1, self.welcome.limits.streams)
@@ -139,7 +145,7 @@ class ClientSession:
         return generation, [_watch_frame(slot) for slot in generation.slots]
 
     def cancel(self, generation: Generation) -> list[bytes]:
-        """End what has not ended of a generation: cancels own pictures, leaves watched ones."""
+        """The frames that end a generation: they cancel own pictures, and leave watched ones."""
         return [encode(Cancel(slot.stream)) for slot in generation.slots if not slot.ended]
 
     def resume(self) -> list[bytes]:
@@ -156,13 +162,13 @@ class ClientSession:
         return frames
 
     def close(self) -> list[bytes]:
-        """The frames that end whatever is still forming, for which there is no more use."""
+        """Fail whatever is still forming; returns the frames that cancel it."""
         frames = [frame for generation in self.active for frame in self.cancel(generation)]
         self.fail(ConnectionLost("the client was closed"))
         return frames
 
     def fail(self, error: RowcastError) -> None:
-        """The connection is lost for good: every unfinished generation fails."""
+        """Fail every unfinished generation: the connection is lost for good."""
         for generation in self.active:
             generation.fail(copy.copy(error))  # each carries its own pictures
         self._slots.clear()

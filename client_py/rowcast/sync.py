@@ -71,7 +71,10 @@ def connect(
 
 
 class SyncClient:
-    """Made by `connect`. Follow one request at a time; for more, use the asynchronous client."""
+    """The synchronous client that `connect` makes; its attributes are those of `AsyncClient`.
+
+    Follow one request at a time; for more, use the asynchronous client.
+    """
 
     def __init__(
         self,
@@ -154,7 +157,7 @@ class SyncClient:
         seamless: bool = False,
         **options: Unpack[RequestOptions],
     ) -> list[PictureDone]:
-        """The finished pictures: `generate` for those who do not want to watch.
+        """The finished pictures, in order of their index, without the events before.
 
         Where ``seamless``, the ``image`` of each is the finished mosaic.
         """
@@ -198,7 +201,7 @@ class SyncClient:
                 self._send(cancels)
 
     def _wait(self, easel: Easel, generation: Generation, woken: threading.Event) -> None:
-        """Until there may be something new: a frame, the end of a decode, a file."""
+        """Wait until there may be something new: a frame, the end of a decode, a file."""
         if generation.ended:  # no frame will come
             woken.wait(LOADING_POLL_SECONDS)
             woken.clear()
@@ -235,7 +238,7 @@ class SyncClient:
             pass  # the next receive sees it too, and takes every picture up again or fails it
 
     def _open(self) -> ClientConnection:
-        """A socket that has said hello and been welcomed. Raises ConnectionFailed."""
+        """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
         with connection_errors(self.url), contextlib.ExitStack() as opening:
             arguments = websocket_arguments(self._open_timeout)
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))

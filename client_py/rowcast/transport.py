@@ -113,7 +113,7 @@ def connection_errors(url: str) -> Iterator[None]:
 
 
 def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:
-    """A connection that closed under forming pictures, and whether to reconnect."""
+    """The error of a connection that closed under forming pictures, and True to reconnect."""
     code, reason = _close_of(closed)
     if closed.sent is not None and closed.sent.code in PEERS_FAULT and not closed.rcvd_then_sent:
         return ProtocolError(f"the server's frames cannot be read: {closed.sent.reason}"), False

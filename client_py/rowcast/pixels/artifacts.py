@@ -72,7 +72,7 @@ def obtain(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path | bytes:
-    """As `fetch`, but where the cache cannot keep the file: its bytes, and a warning is logged."""
+    """As `fetch`, or the file's bytes, with a warning, where the cache cannot keep it."""
     path = cached_path(file.sha256, cache, file.kind)
     try:
         return _keep(file, path, server_url, allowed_hosts, progress)
@@ -97,7 +97,7 @@ def _keep(
     allowed_hosts: Collection[str],
     progress: Progress | None,
 ) -> Path:
-    """Raises OSError where the cache cannot keep it."""
+    """The path of a verified copy in the cache. Raises OSError where it cannot be kept there."""
     if _is_whole(path, file):
         return path
     url = _address(file.url, server_url, allowed_hosts)

@@ -1,4 +1,4 @@
-"""Ids to pixels with an exported ONNX detokenizer. Meets the exporter only in the file.
+"""The detokenizer: ids to pixels by an exported ONNX graph. Meets the exporter only in the file.
 
 The file tells about itself in its metadata (`rowcast.*`): codebook size, pixels per token, and a
 self-test grid, which is decoded at loading: a runtime that computes something else is found before
@@ -39,7 +39,7 @@ GUESSED_ROWS: Final = 6
 
 
 class Detokenizer:
-    """A loaded detokenizer file, or its bytes. Raises DetokenizerError for one that is none.
+    """A loaded detokenizer file, or its bytes. Raises DetokenizerError for any other file.
 
     ``threads`` bounds what a decode takes of the machine, so that the host program stays
     responsive. ``providers`` (cpu, cuda, coreml, directml) are tried in turn: those that ONNX

@@ -1,4 +1,4 @@
-"""One file over HTTP, bounded and checked: a download that was cut off goes on where it was cut.
+"""A file over HTTP, bounded and checked: a download that was cut off goes on where it was cut.
 
 Fills a sink, a binary file on disk or in memory, which may hold the beginning of the file already.
 Knows nothing of caches, models or pixels.
@@ -27,11 +27,11 @@ Progress = Callable[[int, int], None]
 
 
 class FileRefused(DetokenizerError):
-    """What came is not the announced file: nothing of it is worth keeping."""
+    """The bytes that came are not those announced: none of them is worth keeping."""
 
 
 class Download:
-    """Of ``file`` from ``url`` into ``sink``. `run` once."""
+    """The download of ``file`` from ``url`` into ``sink``. `run` once."""
 
     def __init__(
         self, url: str, file: DetokenizerFile, sink: BinaryIO, progress: Progress | None
@@ -106,7 +106,7 @@ class Download:
         return None
 
     def _request(self, asked: dict[str, str]) -> bool:
-        """Whether there was an answer to what was asked; there is none to a range that is not."""
+        """False if the server has no such range (416); ask for the whole file then."""
         # Identity: never more bytes than are announced.
         headers = {"Accept-Encoding": "identity", **asked}
         with httpx.stream(

@@ -89,7 +89,7 @@ class TierLoader:
         self.go_on()
 
     def _load_kept(self) -> None:
-        """Load what the cache holds: beside a first picture it would take the cores from it."""
+        """Load cached files now: beside a first picture that would take the cores from it."""
         while self._missing:
             file = self._missing[0]
             if not cached_path(file.sha256, self._cache, file.kind).is_file():
@@ -133,7 +133,7 @@ class TierLoader:
 
     @property
     def pixels_per_token(self) -> int:
-        """The model's; only after `load`."""
+        """Width and height of a token in pixels; only after `load`."""
         assert self._model is not None
         return self._model.pixels_per_token
 
@@ -176,7 +176,7 @@ class TierLoader:
         self._notify()
 
     def drop(self, tier: Tier, error: DetokenizerError) -> None:
-        """Do without a tier that failed; raises its error where nothing can take its place."""
+        """Do without a tier that failed; raises its error if finished pictures need it."""
         if tier.name == self._last:
             raise error
         logger.warning("%s; going on without the %s", error, tier.name)

@@ -141,7 +141,7 @@ class _Rectangle(NamedTuple):
 
 
 def _rectangles(held: NDArray[np.int_], high: int) -> Iterator[_Rectangle]:
-    """What of a mosaic can be decoded together, so that every row held is seen once.
+    """Rectangles of a mosaic to decode, each as one, so that every row held is seen once.
 
     ``held`` [rows, columns] counts the rows of ids, of ``high``, that each picture has. A row of
     pictures that are all complete joins the one below it.

@@ -1,4 +1,4 @@
-"""A decoder's ONNX file on the client: how it is opened, and how it is tested.
+"""Opening and self-test of a decoder's ONNX file.
 
 Files tell about themselves in their metadata (`rowcast.*`), and carry a self-test: a picture, as a
 thumbnail, that a runtime must come near to before it may paint.
@@ -27,7 +27,9 @@ def open_file(
     threads: int,
     provider: str = CPU,
 ) -> tuple[Any, dict[str, str]]:
-    """The session and the metadata of a file, or of its bytes; ``path`` is its name in errors.
+    """The ONNX Runtime session and the metadata of a file, or of its bytes.
+
+    ``path`` is the file's name in errors.
 
     ``threads`` bounds what a run takes of the machine. Raises DetokenizerError.
     """
@@ -57,8 +59,11 @@ def open_file(
 def check_thumbnail(
     path: Path, pixels: NDArray[np.uint8], shape: tuple[int, int], test: Mapping[str, Any]
 ) -> None:
-    """Compare the self-test's picture [height, width, 3], which must be of ``shape``, with its
-    thumbnail. Raises DetokenizerError where colours differ, ValueError for another shape."""
+    """Compare the self-test's picture [height, width, 3] with its thumbnail of block means.
+
+    ``shape`` is (height, width). Raises DetokenizerError where colours differ by more than the
+    file's tolerance, ValueError for another shape.
+    """
     if pixels.shape != (*shape, 3):
         raise ValueError(f"a picture of shape {pixels.shape}")
     side = int(str(test["thumbnail_side"]))

@@ -1,4 +1,4 @@
-"""Pixels from a table: what each code looks like on its own, painted in microseconds.
+"""The palette: a table of a few pixels for each code, which paints in microseconds.
 
 The first tier of a picture, shown the moment a row arrives. The file is an `.npy` of fixed form
 (protocol.md, R-84), read here byte by byte: no pickle, no NumPy parser, nothing larger than it may
@@ -66,7 +66,10 @@ class Palette:
         return joined if times == 1 else joined.repeat(times, axis=2).repeat(times, axis=1)
 
     def paint(self, grid: NDArray[np.integer], rows: int) -> NDArray[np.uint8]:
-        """A picture so far, RGB [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it."""
+        """A picture so far, RGB [rows * p, cols * p, 3]: ``grid`` [held, cols], paper below it.
+
+        Raises DetokenizerError for an id outside the codebook.
+        """
         held, cols = grid.shape
         side = self.pixels_per_token
         canvas = np.empty((rows * side, cols * side, 3), np.uint8)
@@ -76,7 +79,10 @@ class Palette:
 
 
 def _read(content: bytes, name: str) -> NDArray[np.uint8]:
-    """The array of an `.npy` file of the one form that R-84 allows."""
+    """The array uint8 [codes, k, k, 3] of an `.npy` file of the one form that R-84 allows.
+
+    Raises DetokenizerError.
+    """
     if len(content) > MAX_PALETTE_BYTES:
         raise DetokenizerError(
             f"{name} has {len(content)} bytes; a palette has at most {MAX_PALETTE_BYTES}"

@@ -32,7 +32,8 @@ class Decoder(Protocol):
     """Ids to pixels: a `Detokenizer`, or a `Palette`."""
 
     @property
-    def pixels_per_token(self) -> int: ...
+    def pixels_per_token(self) -> int:
+        """Width and height of a token in pixels, p."""
 
     def decode(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Whole grids [batch, rows, cols] -> RGB [batch, rows * p, cols * p, 3]."""

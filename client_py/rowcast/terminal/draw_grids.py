@@ -57,7 +57,7 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def draw_grids(url: str, options: GridOptions) -> int:
-    """Draw what the file lacks, and report. Returns the exit code.
+    """Draw the pictures that the file lacks, and report. Returns the exit code.
 
     Raises RowcastError or OSError before anything is drawn.
     """
@@ -96,7 +96,7 @@ def draw_grids(url: str, options: GridOptions) -> int:
 
 
 class _Drawing:
-    """One run: ``file`` is None until the server has said what it draws with."""
+    """One run of drawing; ``file`` is None until the server has announced its model."""
 
     def __init__(self, url: str, options: GridOptions, prompts: list[str]) -> None:
         self._url = url
@@ -106,7 +106,7 @@ class _Drawing:
         self.held_before = 0
 
     async def run(self, show: Callable[[int, int], None]) -> None:
-        """Draw what is missing; it is saved however this ends."""
+        """Draw the missing pictures; the file is saved however this ends."""
         async with connect(self._url, token=self._options.token, decode=False) as client:
             file = self._open(client)
             self.file, self.held_before = file, len(file.grids)
@@ -161,7 +161,7 @@ class _Drawing:
         numbers: Iterator[int],
         show: Callable[[int, int], None],
     ) -> None:
-        """Draw one picture after the other until there is none left."""
+        """Draw one picture after the other until all numbers are taken."""
         for number in numbers:
             done = None
             while done is None:

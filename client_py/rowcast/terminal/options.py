@@ -101,7 +101,7 @@ def add_picture_options(parser: argparse.ArgumentParser, model_help: str) -> Non
 
 
 def request_options(options: argparse.Namespace) -> RequestOptions:
-    """What is asked of the server about each picture."""
+    """The options of a request, as they were given."""
     own: RequestOptions = {
         "model": options.model,
         "seed": options.seed,

@@ -44,7 +44,7 @@ class Painting:
 
 
 def _layout(images: list[Image.Image], columns: int, lines: int) -> tuple[int, int]:
-    """Images in a line, and the columns each may take, so that they are as large as can be."""
+    """The number of images in a line and the columns of each that make them as large as can be."""
     aspect = images[0].height / images[0].width / 2  # lines a column
 
     def width(in_line: int) -> int:
@@ -73,7 +73,7 @@ def _hex(pixel: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
 
 @contextmanager
 def painting(console: Console) -> Iterator[Callable[[Mapping[int, Image.Image], str], None]]:
-    """A function that repaints images and a caption in place; silent where nobody looks."""
+    """A function that repaints images and a caption in place; without a terminal, no-op."""
     if not console.is_terminal:
         yield lambda images, caption: None
         return
