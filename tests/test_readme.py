@@ -26,6 +26,7 @@ from rowcast_server.placement import Placement
 
 from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_model
+from tools.make_figures import BLOCK, BLOCKS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -269,6 +270,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     others = {"sync.connect", "requests.RequestOptions", "errors", "notebook"}
     assert names == {*rowcast.__all__} - {"connect_sync"} | others
     assert rowcast.connect_sync is rowcast.sync.connect
+
+
+# Figures
+
+
+def test_blocks_of_figures_are_known_and_say_the_same_everywhere() -> None:
+    written: dict[str, set[str]] = {}
+    for path in DOCUMENTS:
+        for match in BLOCK.finditer(path.read_text("utf-8")):
+            written.setdefault(match[1], set()).add(match[2])
+    assert written.keys() == BLOCKS.keys()
+    assert {name: len(contents) for name, contents in written.items()} == dict.fromkeys(written, 1)
+    assert all(contents != {""} for contents in written.values())
 
 
 # Links
