@@ -17,7 +17,7 @@ from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.facts import DEFAULT_CACHE, CacheKind
 from rowcast_server.server import RowcastServer
 
-from tests.support import company
+from tests.support.engine import company
 from tests.support.servers import running_server
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(1_800)]

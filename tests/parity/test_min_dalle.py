@@ -14,8 +14,8 @@ import pytest
 import torch
 from rowcast_bench.engine import loading
 
-from tests.support.agreement import measure
-from tests.support.peer import MEGA, MINI, write_min_dalle
+from tests.support.engine.agreement import measure
+from tests.support.engine.peer import MEGA, MINI, write_min_dalle
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(900)]
 

@@ -19,6 +19,7 @@ from rowcast.session import ClientSession
 from tests.support.fake_server import COLS, MODEL, ROWS, welcome
 
 SIDE = MODEL.pixels_per_token
+PALETTE, PREVIEW, FULL = (1, 1, 1), (2, 2, 2), (4, 4, 4)
 
 
 @dataclass
@@ -105,3 +106,19 @@ def colours(event: Event) -> list[tuple[int, int, int]]:
     pixels = np.asarray(event.image)
     assert pixels.shape == (ROWS * SIDE, COLS * SIDE, 3)
     return [tuple(pixels[row * SIDE, 0].tolist()) for row in range(ROWS)]
+
+
+def palette() -> PlainDecoder:
+    return PlainDecoder(PALETTE)
+
+
+def preview() -> PlainDecoder:
+    return PlainDecoder(PREVIEW)
+
+
+def full() -> PlainDecoder:
+    return PlainDecoder(FULL)
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]

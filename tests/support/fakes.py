@@ -15,14 +15,10 @@ import numpy as np
 from rowcast.messages import (
     ErrorCode,
     Limits,
-    Message,
     Model,
     Range,
     SamplingRanges,
-    ServerMessage,
     Welcome,
-    decode_server,
-    encode,
 )
 from rowcast_server.admission import Order, ServedModel
 from rowcast_server.config import ServerConfig
@@ -41,6 +37,7 @@ from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import Sampling
 from rowcast_server.session import ServerSession
 
+from tests.support.raw_client import Client
 from tests.support.tiny_model import WORDS, vocabulary_of
 
 MODEL = Model(
@@ -75,6 +72,9 @@ def ids_of(image: int, first: int, last: int, cols: int = 4) -> bytes:
     """The ids of rows ``first`` … ``last`` - 1, as they are on the wire."""
     rows = ((row, col) for row in range(first, last) for col in range(cols))
     return b"".join(id_at(image, row, col).to_bytes(2, "little") for row, col in rows)
+
+
+WHOLE = ids_of(0, 0, 4)  # of image 0
 
 
 def order(**changes: Any) -> Order:
@@ -232,25 +232,9 @@ async def open_gateway(
         await gateway.close()
 
 
-class Line:
-    """A connection to a studio, without a socket: messages in, messages out."""
-
-    def __init__(
-        self, studio: Studio, client: str = "a client", tokens: frozenset[str] = frozenset()
-    ) -> None:
-        self.woken = 0
-        self._clock = studio.clock
-        self.session = studio.session(self._wake, tokens, client)
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-    def send(self, *messages: Message) -> None:
-        """Raises CloseConnection, as the session does."""
-        for message in messages:
-            self.session.receive(encode(message))
-
-    def read(self) -> list[ServerMessage]:
-        """All that can be sent now."""
-        frames = self.session.outgoing(self._clock.time())
-        return [message for frame in frames if (message := decode_server(frame))]
+async def start_through(studio: Studio, client: Client, stream: int = 0, **options: Any) -> int:
+    """Start a picture; its number with the engine."""
+    await client.start(stream, **{"key": KEY, **options})
+    number = await studio.drawer.arrivals.get()
+    studio.drawer.place(number)
+    return number

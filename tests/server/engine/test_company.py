@@ -14,7 +14,7 @@ from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.facts import DEFAULT_CACHE, CacheKind, Sampling
 
-from tests.support.company import JOBS, jobs, trials
+from tests.support.engine.company import JOBS, jobs, trials
 from tests.support.tiny_model import tiny_model
 
 PROMPTS = ("a red house", "a blue boat at night", "the sun", "moon over the sea")

@@ -15,14 +15,14 @@ from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.facts import CacheKind
 
-from tests.support.drawing import (
+from tests.support.engine.drawing import (
     JOBS,
     draw_all,
     ids_alone,
     reference_logits,
     requests,
+    text_request,
 )
-from tests.support.requests import text_request
 from tests.support.tiny_model import tiny_model
 
 TRIALS = 50

@@ -18,14 +18,14 @@ from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.facts import Network, Weights
 
-from tests.support.drawing import (
+from tests.support.engine.drawing import (
     draw_all,
     ids_alone,
     reference_logits,
     requests,
+    text_request,
 )
-from tests.support.replayed_device import ReplayedDevice, WouldWait
-from tests.support.requests import text_request
+from tests.support.engine.replayed_device import ReplayedDevice, WouldWait
 from tests.support.tiny_model import tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

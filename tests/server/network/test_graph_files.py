@@ -15,7 +15,7 @@ from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network import graph_files
 
 from tests.support.checkpoints import write_min_dalle_folder, write_safetensors_folder
-from tests.support.requests import text_request
+from tests.support.engine.drawing import text_request
 
 
 @pytest.fixture(autouse=True)

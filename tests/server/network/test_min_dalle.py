@@ -18,9 +18,15 @@ from hypothesis import strategies as st
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import END
 
-from tests.support.agreement import measure
-from tests.support.peer import MINI, TEXT_TOKENS, Sizes, make_vocabulary, write_min_dalle
-from tests.support.peer import TextTokenizer as PeerTokenizer
+from tests.support.engine.agreement import measure
+from tests.support.engine.peer import (
+    MINI,
+    TEXT_TOKENS,
+    Sizes,
+    make_vocabulary,
+    write_min_dalle,
+)
+from tests.support.engine.peer import TextTokenizer as PeerTokenizer
 
 VOCABULARY, MERGES = make_vocabulary(3_000)
 OURS = TextTokenizer(VOCABULARY, [(line.split()[0], line.split()[1]) for line in MERGES])

@@ -17,8 +17,8 @@ from rowcast_server.models.sources import find_in
 from rowcast_server.network.dalle_bart import DalleBartEncoder
 from rowcast_server.network.facts import PAD, UNCONDITIONAL, Sampling
 
-from tests.support.peer import START_TOKEN, Peer, Sizes
-from tests.support.requests import text_request
+from tests.support.engine.drawing import text_request
+from tests.support.engine.peer import START_TOKEN, Peer, Sizes
 
 GUIDANCE = 16.0
 PROMPT = "a red house by the sea at night, and two boats"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn
 from rowcast_server.engine.runner import Runner
@@ -76,3 +76,11 @@ def requests(model: LoadedModel) -> list[PictureRequest]:
         )
         for number in range(JOBS)
     ]
+
+
+def text_request(
+    text_ids: tuple[int, ...], given: ArrayLike | None = None, guidance: float = 16.0
+) -> PictureRequest:
+    """A picture where only its text matters; ``given`` ids count as one row, however many."""
+    prefix = None if given is None else np.asarray(given, np.int64)[None]
+    return PictureRequest(text_ids, 0, 0, Sampling(guidance=guidance), 1, prefix)

@@ -1,0 +1,21 @@
+"""Settings of a server, and where their defaults come from."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from rowcast_server.config import ServerConfig, usable_cores
+
+
+def test_as_many_threads_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
+    assert ServerConfig().threads == usable_cores() == 3
+
+
+def test_where_the_system_does_not_tell_all_cores_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for told, expected in ((6, 6), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
+        assert usable_cores() == expected

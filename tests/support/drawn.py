@@ -1,0 +1,41 @@
+"""Pictures drawn by a real server, and that it has forgotten them."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from rowcast_server.server import RowcastServer
+
+from tests.support.raw_client import (
+    COMPLETE,
+    Received,
+    connected,
+    until,
+)
+
+ROW = 4 * 2  # bytes of a row of the tiny model
+WHOLE = 4 * ROW
+
+
+async def draw(server: RowcastServer, **options: Any) -> Received:
+    async with connected(server.ws_url) as client:
+        await client.start(0, **options)
+        return await client.picture(0)
+
+
+def assert_whole(picture: Received) -> None:
+    assert picture.reason == COMPLETE, picture
+    assert len(picture.ids) == WHOLE
+    assert picture.done is not None
+    assert picture.done[:2] == [4, zlib.crc32(picture.ids)]
+
+
+async def assert_nobody_is_left(server: RowcastServer) -> None:
+    """No session, no viewer, no picture still being drawn or counted as such."""
+    await until(lambda: not server._gateway._sessions)
+    book, (bridge,) = server._book, server._fleet.bridges
+    for picture in list(book._by_number.values()):  # what was left alone would be drawn for nobody
+        assert picture.viewers == set()
+    await until(lambda: not book._by_number and not bridge._outstanding)
+    assert all(picture.viewers == set() for picture in book._by_name.values())
