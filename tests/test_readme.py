@@ -36,6 +36,9 @@ DOCUMENTS = sorted(
 OF_TODAY = [path for path in DOCUMENTS if path.parent.name != "decisions"]
 README, COMMAND_LINE = ROOT / "README.md", ROOT / "docs/command-line.md"
 OPERATE = ROOT / "docs/operate.md"
+FOLDERS = ("client_py", "server", "vqgan_export", "bench", "training", "docs", "tools", "tests")
+FILES = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
+THEIRS = {"image_from_text.py"}  # min-dalle's
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVER_URL = "ws://127.0.0.1:8765"  # as the documents write it
 COMMANDS: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
@@ -311,6 +314,14 @@ def test_a_link_goes_to_something(path: Path) -> None:
         assert place.exists(), target
         if anchor:
             assert anchor in anchors(place), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_a_file_that_a_sentence_names_exists(path: Path) -> None:
+    """By the end of its path: ``session.py`` is any."""
+    for span in spans(path):
+        if re.fullmatch(r"[\w/*.-]+\.(py|md)", span) and span not in THEIRS:
+            assert any(file.match(span) for file in FILES), span
 
 
 def test_every_document_is_linked_from_another() -> None:
