@@ -29,8 +29,8 @@ from rowcast.pixels.tiers import Tier
 from rowcast_bench.engine.memory import resident_bytes
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.client.shells import SHELLS
 from tests.support.fake_server import CODES, MODEL, Peer, accepted, fake_server, welcome
-from tests.support.shells import SHELLS
 from tests.support.site import sends, site
 from tests.support.tiny_model import tiny_palette
 

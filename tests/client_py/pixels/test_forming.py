@@ -14,8 +14,8 @@ from rowcast.events import Event, PictureDone, PictureRepainted
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.shells import SHELLS
 from tests.support.servers import running_server
-from tests.support.shells import SHELLS
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -24,21 +24,16 @@ from rowcast.pixels.palette import Palette
 from rowcast.session import ClientSession
 from rowcast_server.server import RowcastServer
 
-from tests.support.easels import PlainDecoder, plain_tier
+from tests.support.client.easels import PlainDecoder, plain_tier
+from tests.support.client.shells import Client, Connect
+from tests.support.client.shop import ALL, Shop
 from tests.support.fake_server import CODES, Peer, accepted, done, fake_server, rows, welcome
 from tests.support.servers import running_server
-from tests.support.shells import SHELLS, Client, Connect
-from tests.support.shop import ALL, Shop, open_shop
 from tests.support.tiny_model import PIXELS_PER_TOKEN, tiny_detokenizer, tiny_palette
 
 pytestmark = pytest.mark.timeout(40)
 
 PROMPT = "a red boat"
-
-
-@pytest.fixture(params=SHELLS)
-def connect(request: pytest.FixtureRequest) -> Connect:
-    return SHELLS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +51,6 @@ def folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[RowcastServer]:
     with running_server(folder) as running:
         yield running
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path) as made:
-        yield made
 
 
 def pixels(event: Event) -> NDArray[np.uint8]:

@@ -1,0 +1,150 @@
+"""Both clients: whoever leaves cancels his pictures, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import rowcast
+from rowcast.errors import (
+    ConnectionLost,
+)
+from rowcast.events import PictureDone, RowsArrived
+from rowcast.messages import DoneReason, view_key
+from rowcast_server.server import RowcastServer
+
+from tests.support.client.clients import (
+    PROMPT,
+    draws_another,
+    first_rows,
+    ids,
+    reason_of_the_end,
+)
+from tests.support.client.shells import Connect
+from tests.support.pace import paced_server
+from tests.support.proxy import proxy
+
+pytestmark = pytest.mark.timeout(40)  # a client that waits for ever must fail, not hang
+
+
+# Leaving
+
+
+def test_leaving_the_loop_cancels_on_the_server(connect: Connect, tiny_folder: Path) -> None:
+    with (
+        paced_server(tiny_folder, slots=1) as (server, gate),
+        connect(server.ws_url, decode=False) as client,
+    ):
+        gate.allow(rows=1)
+        for event in client.generate(PROMPT):
+            if isinstance(event, RowsArrived):
+                key = client.session.active[0].key
+                break
+        assert reason_of_the_end(server, key) is DoneReason.CANCELLED
+        gate.open()
+        draws_another(client)  # in the only slot
+
+
+def test_leaving_after_the_link_broke_cancels_too(connect: Connect, tiny_folder: Path) -> None:
+    with (
+        paced_server(tiny_folder) as (server, gate),
+        proxy(server.ws_url) as link,
+        connect(link.url, decode=False) as client,
+    ):
+        gate.allow(rows=1)
+        events = client.generate(PROMPT)
+        first_rows(events)
+        key = client.session.active[0].key
+        link.cut()
+        gate.allow(rows=1)
+        first_rows(events)
+        events.close()
+        assert reason_of_the_end(server, key) is DoneReason.CANCELLED
+
+
+def test_closing_the_client_cancels_on_the_server(connect: Connect, tiny_folder: Path) -> None:
+    with paced_server(tiny_folder) as (server, gate):
+        with connect(server.ws_url, decode=False) as client:
+            gate.allow(rows=1)
+            events = client.generate(PROMPT)
+            first_rows(events)
+            key = client.session.active[0].key
+        assert reason_of_the_end(server, key) is DoneReason.CANCELLED
+
+
+def test_a_viewer_that_leaves_does_not_end_the_picture(connect: Connect, tiny_folder: Path) -> None:
+    with (
+        paced_server(tiny_folder) as (server, gate),
+        connect(server.ws_url, decode=False) as owner,
+        connect(server.ws_url, decode=False) as viewer,
+    ):
+        owned = owner.generate(PROMPT)
+        next(owned)
+        watched = viewer.watch(view_key(owner.session.active[0].key))
+        gate.allow(rows=1)
+        first_rows(watched)
+        watched.close()
+        gate.open()
+        *_, end = owned
+        assert isinstance(end, PictureDone)
+        assert end.reason is DoneReason.COMPLETE
+
+
+# What only the asynchronous client can do
+
+
+async def begun(client: rowcast.AsyncClient) -> asyncio.Task[None]:
+    """A task that follows a picture which has been accepted."""
+    accepted = asyncio.Event()
+
+    async def follow() -> None:
+        async for _ in client.generate(PROMPT):
+            accepted.set()
+
+    task = asyncio.create_task(follow())
+    await accepted.wait()
+    return task
+
+
+async def test_several_generations_at_once_on_one_client(tiny_server: RowcastServer) -> None:
+    async with rowcast.connect(tiny_server.ws_url) as client:
+        together = await asyncio.gather(
+            *(client.pictures(PROMPT, 2, seed=seed) for seed in range(5))
+        )
+        for seed, pictures in enumerate(together):
+            alone = await client.pictures(PROMPT, 2, seed=seed)
+            assert [ids(picture) for picture in pictures] == [ids(picture) for picture in alone]
+
+
+async def test_breaking_out_of_a_bare_loop_cancels(tiny_folder: Path) -> None:
+    with paced_server(tiny_folder, slots=1) as (server, gate):
+        async with rowcast.connect(server.ws_url, decode=False) as client:
+            gate.allow(rows=1)
+            async for event in client.generate(PROMPT):
+                if isinstance(event, RowsArrived):
+                    key = client.session.active[0].key
+                    break
+            assert await asyncio.to_thread(reason_of_the_end, server, key) == DoneReason.CANCELLED
+            gate.open()
+            assert (await client.pictures(PROMPT))[0].reason is DoneReason.COMPLETE
+
+
+async def test_a_cancelled_task_cancels_its_pictures(tiny_folder: Path) -> None:
+    with paced_server(tiny_folder) as (server, gate):
+        async with rowcast.connect(server.ws_url, decode=False) as client:
+            task = await begun(client)
+            key = client.session.active[0].key
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(reason_of_the_end, server, key) == DoneReason.CANCELLED
+            gate.open()
+
+
+async def test_closing_the_client_ends_whoever_still_waits(tiny_folder: Path) -> None:
+    with paced_server(tiny_folder) as (server, _):
+        async with rowcast.connect(server.ws_url, decode=False) as client:
+            task = await begun(client)
+        with pytest.raises(ConnectionLost, match="closed"):
+            await task

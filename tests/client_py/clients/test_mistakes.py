@@ -1,0 +1,218 @@
+"""Both clients: what is said of a wrong argument, a wrong address, a foreign server."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rowcast
+from rowcast.errors import (
+    ConnectionFailed,
+    InvalidRequest,
+    ProtocolError,
+    RequestRefused,
+)
+from rowcast.messages import CloseCode
+from rowcast_server.server import RowcastServer
+
+from tests.support.client.clients import PROMPT, draws_another, opens
+from tests.support.client.shells import Connect
+from tests.support.fake_server import (
+    Peer,
+    fake_server,
+    rows,
+)
+from tests.support.pace import paced_server
+from tests.support.servers import running_server
+
+pytestmark = pytest.mark.timeout(40)  # a client that waits for ever must fail, not hang
+
+
+# What a caller gets wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": "x" * 10_000}, "10000 bytes"),
+        ({"prompt": "a \ud800"}, "no valid text"),
+        ({"images": 0}, "images must be"),
+        ({"images": 1_000}, "images must be"),
+        ({"temperature": 0.0}, "temperature must be"),
+        ({"temperature": math.nan}, "temperature must be"),
+        ({"temperature": math.inf}, "temperature must be"),
+        ({"model": "other"}, "unknown model 'other'"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 2**32}, "seed must be"),
+        ({"stop_row": 0}, "stop_row must be"),
+        ({"stop_row": 17}, "stop_row must be"),
+    ],
+)
+def test_a_request_that_cannot_be_is_told_at_once(
+    connect: Connect, tiny_server: RowcastServer, arguments: dict[str, Any], fault: str
+) -> None:
+    with connect(tiny_server.ws_url, decode=False) as client:
+        with pytest.raises(InvalidRequest, match=fault):
+            client.pictures(**({"prompt": PROMPT} | arguments))
+        draws_another(client)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"prefix": b"\0"}, "bad_prefix"),
+        ({"prefix": b"\xff" * 8}, "bad_prefix"),
+        ({"prefix": bytes(16), "stop_row": 2}, "bad_prefix"),
+        ({"revision": bytes(8)}, "wrong_revision"),
+    ],
+)
+def test_what_the_server_refuses_is_told_in_its_words(
+    connect: Connect, tiny_server: RowcastServer, arguments: dict[str, Any], code: str
+) -> None:
+    with connect(tiny_server.ws_url, decode=False) as client:
+        with pytest.raises(RequestRefused) as caught:
+            client.pictures(PROMPT, **arguments)
+        assert caught.value.code == code
+        assert caught.value.retry_seconds is None
+        draws_another(client)
+
+
+def test_a_full_server_says_when_to_try_again(connect: Connect, tiny_folder: Path) -> None:
+    with (
+        paced_server(tiny_folder, slots=1, queue_limit=1) as (server, gate),
+        connect(server.ws_url, decode=False) as client,
+    ):
+        with pytest.raises(RequestRefused) as caught:
+            client.pictures(PROMPT, 8)
+        assert caught.value.code == "busy"
+        assert caught.value.retry_seconds is not None
+        gate.open()
+        for _ in range(100):  # until the engine has heard that the others are cancelled
+            try:
+                draws_another(client)
+                break
+            except RequestRefused:
+                time.sleep(0.05)
+        else:
+            pytest.fail("it stays full")
+
+
+def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: RowcastServer) -> None:
+    with connect(tiny_server.ws_url, decode=False) as client:
+        session = client.session
+    assert session.active == ()
+    never_opened = rowcast.connect_sync(tiny_server.ws_url)
+    with pytest.raises(ConnectionFailed, match="with"):
+        next(never_opened.generate(PROMPT))
+
+
+def test_a_closed_client_says_so(tiny_server: RowcastServer) -> None:
+    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
+        pass
+    with pytest.raises(ConnectionFailed, match="closed"):
+        next(client.generate(PROMPT))
+
+    async def asynchronous() -> None:
+        async with rowcast.connect(tiny_server.ws_url, decode=False) as client:
+            pass
+        with pytest.raises(ConnectionFailed, match="closed"):
+            await anext(client.generate(PROMPT))
+
+    asyncio.run(asynchronous())
+
+
+# No server, or none of ours
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8765", "http://127.0.0.1:1", "", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1"],
+)
+def test_an_address_that_is_none(connect: Connect, url: str) -> None:
+    with pytest.raises(ConnectionFailed, match="use ws://host:port"):
+        opens(connect, url)
+
+
+def test_nothing_listens(connect: Connect) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(ConnectionFailed, match="is the server running, is the port right"):
+            opens(connect, url)
+
+
+def test_the_http_port_instead_of_the_websocket(
+    connect: Connect, tiny_server: RowcastServer
+) -> None:
+    url = tiny_server.http_url.replace("http", "ws")
+    with pytest.raises(ConnectionFailed, match="is this the http port"):
+        opens(connect, url)
+
+
+def test_wss_where_there_is_no_tls(connect: Connect, tiny_server: RowcastServer) -> None:
+    url = tiny_server.ws_url.replace("ws:", "wss:")
+    with pytest.raises(ConnectionFailed, match="does it speak TLS"):
+        opens(connect, url)
+
+
+def test_something_that_never_answers(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        begun = time.monotonic()
+        with pytest.raises(ConnectionFailed, match="does not answer"):
+            opens(connect, url, open_timeout=0.3)
+        assert time.monotonic() - begun < 5
+
+
+def test_a_websocket_that_is_not_ours(connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.connection.wait_closed()
+
+    with (
+        fake_server(script, subprotocol=None) as fake,
+        pytest.raises(ConnectionFailed, match="but not rowcast"),
+    ):
+        opens(connect, fake.url)
+
+
+def test_a_welcome_that_never_comes(connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.connection.wait_closed()
+
+    with fake_server(script) as fake, pytest.raises(ConnectionFailed, match="does not answer"):
+        opens(connect, fake.url, open_timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("frame", "fault"),
+    [
+        (rows(0), "no welcome"),
+        (b"garbage", "not a message"),
+        ("hello", "text frame"),
+        (bytes(70_000), "cannot be read"),
+    ],
+)
+def test_a_first_frame_that_is_no_welcome(connect: Connect, frame: bytes | str, fault: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.receive()
+        await peer.send(frame)
+        await peer.connection.wait_closed()
+
+    with fake_server(script) as fake, pytest.raises(ProtocolError, match=fault):
+        opens(connect, fake.url)
+
+
+def test_a_token_is_asked_for(connect: Connect, tiny_folder: Path) -> None:
+    with running_server(tiny_folder, tokens=frozenset({"open"})) as server:
+        for token in (None, "wrong"):
+            with pytest.raises(ConnectionFailed, match="token") as caught:
+                opens(connect, server.ws_url, token=token)
+            assert caught.value.code == CloseCode.BAD_TOKEN
+        with connect(server.ws_url, token="open") as client:
+            draws_another(client)

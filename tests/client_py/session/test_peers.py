@@ -1,0 +1,175 @@
+"""Servers that break the rules, and servers that refuse."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from rowcast.errors import (
+    ConnectionLost,
+    PictureGone,
+    ProtocolError,
+    RequestRefused,
+)
+from rowcast.events import PictureAccepted, RowsArrived
+from rowcast.messages import (
+    Cancel,
+    Error,
+    Queued,
+    Rows,
+    encode,
+)
+from rowcast.requests import Request
+
+from tests.support.client.sessions import (
+    PROMPT,
+    kinds,
+    message_of,
+    started,
+    taken,
+)
+from tests.support.fake_server import (
+    accepted,
+    done,
+    rows,
+    welcome,
+)
+
+# Peers that break the rules
+
+
+@pytest.mark.parametrize(
+    ("frames", "fault"),
+    [
+        ([rows(0)], "stream 0 was not accepted"),
+        ([done()], "stream 0 was not accepted"),
+        ([encode(Queued(0, 1))], "stream 0 was not accepted"),
+        ([accepted(), rows(1)], "row 1 arrived where row 0 was due"),
+        ([accepted(), rows(0), rows(0)], "row 0 arrived where row 1 was due"),
+        ([accepted(), encode(Rows(0, 0, b"123"))], "no whole rows"),
+        ([accepted(), encode(Rows(0, 0, b"\xff" * 8))], "the id 65535 in a codebook of 96"),
+        ([accepted(), rows(0, 5)], "row 4 of a grid of 4"),
+        ([accepted(), rows(0, 4), done(crc32=1)], "crc32 00000001"),
+        ([accepted(), rows(0, 3), done()], "ended with 4 rows"),
+        ([accepted(model="other")], "'other', which was not announced"),
+        ([accepted(image=3)], "image 3 instead of 0"),
+        ([accepted(first_row=2)], "no whole rows"),
+        ([accepted(), accepted(revision=b"another!")], "another revision"),
+        ([accepted(), rows(0), accepted(first_row=0)], "row 0 follows; 1 are held"),
+        ([encode(Error(None, "internal", 0, "on fire"))], "on fire"),
+        ([b"\x93\x0b\x00\x00"], "not a message"),
+        ([b"garbage"], "not a message"),
+        ([b""], "not a message"),
+        (["[4, 0, 0]"], "text frame"),
+        ([encode(Rows(0, 0, bytes(16_384)))], "at most 16384"),
+    ],
+)
+def test_a_peer_that_breaks_the_protocol_is_told_apart(
+    frames: list[bytes | str], fault: str
+) -> None:
+    session, generation = started()
+    for frame in frames[:-1]:
+        session.receive(frame)
+    with pytest.raises(ProtocolError, match=fault):
+        session.receive(frames[-1])
+    held = [picture.rows_held for picture in generation.pictures]
+    session.fail(ProtocolError("as a shell does"))
+    with pytest.raises(ProtocolError) as caught:
+        taken(generation)
+    assert [picture.rows_held for picture in caught.value.pictures] == held
+
+
+def test_no_frame_raises_anything_but_a_protocol_error() -> None:
+    """Any bytes, in any order: a session that raised something else would leave a shell waiting."""
+    chance = random.Random(1)
+
+    def any_message() -> bytes:
+        stream, row = chance.randrange(4), chance.randrange(6)
+        makers: list[Callable[[], bytes]] = [
+            lambda: accepted(
+                stream,
+                image=chance.randrange(3),
+                first_row=chance.choice([0, 0, row]),
+                model=chance.choice(["tiny", "tiny", "other"]),
+                rows=chance.choice([4, 4, 64]),
+                id_bytes=chance.choice([2, 2, 4]),
+            ),
+            lambda: encode(Rows(stream, row, chance.randbytes(chance.choice([8, 8, 16, 7])))),
+            lambda: rows(row, stream=stream),
+            lambda: done(chance.randrange(5), stream),
+            lambda: encode(Error(stream, chance.choice(["gone", "busy"]), 5, "no")),
+            lambda: encode(Queued(stream, row)),
+            lambda: chance.randbytes(chance.randrange(20)),
+        ]
+        frame = chance.choice(makers)()
+        if chance.random() < 0.2 and frame:
+            spot = chance.randrange(len(frame))
+            frame = frame[:spot] + chance.randbytes(1) + frame[spot + 1 :]
+        return frame
+
+    for _ in range(400):
+        session, generation = started(3)
+        session.watch(bytes(16))
+        for _ in range(12):
+            try:
+                session.receive(any_message())
+                taken(generation)
+            except (ProtocolError, RequestRefused):
+                break
+        session.hello()
+        session.receive(welcome())
+        session.resume()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("code", "kind"), [("busy", RequestRefused), ("gone", PictureGone)])
+def test_a_refusal_carries_its_code_and_what_had_arrived(
+    code: str, kind: type[RequestRefused]
+) -> None:
+    session, generation = started(2)
+    for frame in (accepted(0), rows(0), encode(Error(1, code, 2_000, "not now"))):
+        session.receive(frame)
+    assert generation.ended
+    told = [generation.take(), generation.take()]
+    assert [type(event) for event in told] == [PictureAccepted, RowsArrived]
+    with pytest.raises(kind) as caught:
+        generation.take()
+    error = caught.value
+    assert (error.code, error.text, error.retry_seconds) == (code, "not now", 2.0)
+    assert [picture.rows_held for picture in error.pictures] == [1]
+    assert [message_of(frame) for frame in session.cancel(generation)] == [Cancel(0)]
+
+
+def test_a_refusal_for_good_has_no_retry_time() -> None:
+    session, generation = started()
+    session.receive(encode(Error(0, "bad_prompt", 0, "no")))
+    with pytest.raises(RequestRefused) as caught:
+        generation.take()
+    assert caught.value.retry_seconds is None
+
+
+def test_one_generation_fails_alone() -> None:
+    session, first = started()
+    second, _ = session.start(Request(PROMPT))
+    session.receive(encode(Error(0, "busy", 1, "no")))
+    session.receive(accepted(1, image=0))
+    assert first.ended
+    assert kinds(second) == ["PictureAccepted"]
+
+
+def test_each_generation_fails_with_its_own_pictures() -> None:
+    session, first = started()
+    second, _ = session.start(Request(PROMPT))
+    session.receive(accepted(0))
+    session.receive(rows(0))
+    session.fail(ConnectionLost("the connection broke", 1006))
+    with pytest.raises(ConnectionLost) as caught:
+        taken(first)
+    assert [picture.rows_held for picture in caught.value.pictures] == [1]
+    with pytest.raises(ConnectionLost) as caught:
+        taken(second)
+    assert caught.value.pictures == ()
+    assert caught.value.code == 1006

@@ -1,0 +1,181 @@
+"""`rowcast generate`, in process: what it draws, saves and reports."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rowcast
+from PIL import Image
+from rowcast.messages import DoneReason
+from rowcast.pixels.artifacts import cached_path
+from rowcast.pixels.palette import Palette
+from rowcast.pixels.tiers import Decoder
+from rowcast.rows_file import load_rows
+from rowcast_server.server import RowcastServer
+
+from tests.support.client.commands import (
+    PROMPT,
+    Captured,
+    names,
+    report,
+    run,
+    told,
+)
+from tests.support.fake_server import CODES
+from tests.support.servers import running_server
+from tests.support.tiny_model import tiny_detokenizer, tiny_palette
+
+# Drawing
+
+
+def test_a_picture_is_drawn_saved_and_reported(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, PROMPT, "--seed", 5, "--out", out, "--json") == 0
+    answer = report(capsys)
+    assert answer["seed"] == 5
+    assert answer["images"] == 1
+    assert answer["bytes_received"] > 4 * 14
+    assert 0 < answer["first_row_s"] <= answer["total_s"]
+    assert answer["files"] == [f"{out}/image-0.{kind}" for kind in ("png", "gif", "rows")]
+    assert "error" not in answer
+    assert names(out) == ["image-0.gif", "image-0.png", "image-0.rows"]
+    picture = load_rows(out / "image-0.rows")
+    assert (picture.recipe.prompt, picture.recipe.seed) == (PROMPT, 5)
+    assert picture.reason is DoneReason.COMPLETE
+    with Image.open(out / "image-0.png") as image:
+        assert (image.size, image.info["seed"]) == ((16, 16), "5")
+
+
+def test_several_pictures_have_files_of_their_own(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, PROMPT, "--images", 3, "--out", out, "--json") == 0
+    answer = report(capsys)
+    assert len(answer["files"]) == 9
+    pictures = [load_rows(out / f"image-{index}.rows") for index in range(3)]
+    assert [picture.recipe.image for picture in pictures] == [0, 1, 2]
+    assert {picture.recipe.seed for picture in pictures} == {answer["seed"]}
+
+
+def test_without_json_stdout_is_left_alone(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, PROMPT, "--seed", 5, "--out", out) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "seed 5 · " in captured.err
+    assert f"saved {out}/image-0 (.rows, .png, .gif)" in captured.err
+
+
+def test_options_reach_the_server(tiny_server: RowcastServer, out: Path) -> None:
+    options = ["--temperature", 0.5, "--top-k", 7, "--top-p", 0.75, "--guidance", 2]
+    assert run("generate", tiny_server.ws_url, PROMPT, "--out", out, *options) == 0
+    sampling = load_rows(out / "image-0.rows").recipe.sampling
+    assert (sampling.temperature, sampling.top_k) == (0.5, 7)
+    assert (sampling.top_p, sampling.guidance) == (0.75, 2.0)
+
+
+def test_a_picture_stopped_early_is_finished_later(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    url = tiny_server.ws_url
+    assert run("generate", url, PROMPT, "--seed", 5, "--out", out / "whole") == 0
+    assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 2, "--out", out) == 0
+    assert f"go on with: rowcast generate URL --from {out}/image-0.rows" in capsys.readouterr().err
+    stopped = load_rows(out / "image-0.rows")
+    assert (stopped.rows_held, stopped.reason) == (2, DoneReason.STOP_ROW)
+    assert run("generate", url, "--from", out / "image-0.rows", "--out", out, "--json") == 0
+    answer = report(capsys)
+    assert answer["files"][-1] == f"{out}/image-0-row-2-seed-5.rows"
+    finished = load_rows(Path(answer["files"][-1]))
+    assert np.array_equal(finished.grid, load_rows(out / "whole" / "image-0.rows").grid)
+    assert answer["row_s"] is None or answer["row_s"] < answer["total_s"]
+
+
+def test_a_fork_by_another_seed_leaves_its_source_alone(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    url, source = tiny_server.ws_url, out / "image-0.rows"
+    assert run("generate", url, PROMPT, "--seed", 5, "--out", out) == 0
+    before = source.read_bytes()
+    capsys.readouterr()
+    fork = ["--from", source, "--row", 1, "--seed", 9, "--out", out, "--json"]
+    assert run("generate", url, *fork) == 0
+    answer = report(capsys)
+    assert answer["seed"] == 9
+    forked = load_rows(out / "image-0-row-1-seed-9.rows")
+    assert np.array_equal(forked.grid[0], load_rows(source).grid[0])
+    assert not np.array_equal(forked.grid, load_rows(source).grid)
+    assert source.read_bytes() == before
+
+
+def test_a_seamless_mosaic_is_saved_beside_the_same_files(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    command = ["generate", tiny_server.ws_url, PROMPT, "--seed", 5, "--images", 4]
+    assert run(*command, "--out", out / "apart") == 0
+    capsys.readouterr()
+    assert run(*command, "--out", out / "joined", "--seamless", "--json") == 0
+    answer = report(capsys)
+    mosaic = ["mosaic.gif", "mosaic.png"]
+    assert names(out / "joined") == sorted([*names(out / "apart"), *mosaic])
+    assert sorted(answer["files"][-2:]) == [f"{out}/joined/{name}" for name in mosaic]
+    for name in names(out / "apart"):
+        assert (out / "apart" / name).read_bytes() == (out / "joined" / name).read_bytes()
+    pictures = [load_rows(out / "joined" / f"image-{index}.rows") for index in range(4)]
+    detokenizer = rowcast.Detokenizer(cached_path(pictures[0].recipe.detokenizer_sha256 or b""))
+    with Image.open(out / "joined/mosaic.png") as image:
+        whole = rowcast.Mosaic.of(pictures).paint(detokenizer)
+        assert np.array_equal(np.asarray(image), np.asarray(whole))
+        assert (image.info["mosaic"], image.info["seed"]) == ("2 x 2", "5")
+    with Image.open(out / "joined/mosaic.gif") as gif:
+        assert (gif.size, getattr(gif, "n_frames", 1)) == ((32, 32), 4)
+
+
+def test_a_prompt_that_the_model_cannot_read_to_its_end(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, "a red house " * 60, "--out", out) == 0
+    assert "the prompt is too long: its last " in capsys.readouterr().err
+
+
+# Quality
+
+
+@pytest.mark.parametrize(
+    ("quality", "painted_by"),
+    [
+        ("palette", "palette uint8"),
+        ("preview", "preview fp32 on cpu"),
+        ("full", "full fp32 on cpu"),
+    ],
+)
+def test_pictures_are_saved_in_the_quality_that_is_asked_for(
+    tiny_folder: Path, tmp_path: Path, out: Path, capsys: Captured, quality: str, painted_by: str
+) -> None:
+    folder = tmp_path / "tiers"
+    shutil.copytree(tiny_folder, folder)
+    tiny_palette(folder / "palette.npy", CODES)
+    tiny_detokenizer(folder / "preview.onnx", CODES, **{"rowcast.kind": "preview"})
+    with running_server(folder) as server:
+        options = ["--quality", quality, "--seed", 5, "--out", out, "--json"]
+        assert run("generate", server.ws_url, PROMPT, *options) == 0
+    answer = report(capsys)
+    assert answer["painted_by"] == painted_by
+    assert names(out) == ["image-0.gif", "image-0.png", "image-0.rows"]
+    picture = load_rows(out / "image-0.rows")
+    decoder: Decoder = rowcast.Detokenizer(folder / "detokenizer.onnx")
+    if quality == "palette":
+        decoder = Palette((folder / "palette.npy").read_bytes(), CODES, 4)
+    with Image.open(out / "image-0.png") as image:
+        assert np.array_equal(np.asarray(image), decoder.decode(picture.grid[None])[0])
+
+
+def test_a_quality_that_there_is_not(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        run("generate", "ws://h:1", PROMPT, "--quality", "best")
+    assert "invalid choice: 'best'" in told(capsys)

@@ -1,0 +1,56 @@
+"""Closed connections: what they mean to a caller, and whether to come back."""
+
+from __future__ import annotations
+
+import pytest
+from rowcast.messages import (
+    Done,
+    DoneReason,
+    Queued,
+    encode,
+    may_reconnect,
+)
+from rowcast.transport import closed_text
+
+from tests.support.client.sessions import started
+from tests.support.fake_server import (
+    accepted,
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "retry"),
+    [
+        (None, True),
+        (1006, True),
+        (1001, True),
+        (1011, True),
+        (1012, True),
+        (1000, False),
+        (1009, False),
+        (4400, False),
+        (4403, False),
+        (4413, False),
+        (4444, False),
+        (4501, True),
+        (4508, True),
+        (4555, True),
+    ],
+)
+def test_close_codes_say_whether_to_come_back(code: int | None, retry: bool) -> None:
+    assert may_reconnect(code) is retry  # R-73, R-75
+
+
+def test_close_codes_are_told_in_words() -> None:
+    assert "token" in closed_text(4403, "")
+    assert closed_text(None, "") == "the connection broke"
+    assert closed_text(4400, "no array") == "the server closed it (close code 4400: no array)"
+
+
+def test_progress_grows_with_rows_and_ends_alone() -> None:
+    session, _ = started()
+    before = session.progress
+    session.receive(accepted())
+    session.receive(encode(Queued(0, 0)))
+    session.receive(encode(Done(0, 0, 0, 1, DoneReason.CANCELLED)))
+    assert session.progress == before + 1
