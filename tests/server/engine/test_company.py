@@ -11,20 +11,13 @@ from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.whole_pictures import draw_whole
-from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.models.loading import LoadedModel
 from rowcast_server.network.facts import DEFAULT_CACHE, CacheKind, Sampling
 
 from tests.support.engine.company import JOBS, jobs, trials
-from tests.support.tiny_model import tiny_model
 
 PROMPTS = ("a red house", "a blue boat at night", "the sun", "moon over the sea")
 TRIALS = 200
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("model")
-    return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
 
 
 def make_runner(

@@ -28,12 +28,6 @@ from tests.support.tiny_model import tiny_model
 TRIALS = 50
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("model")
-    return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
-
-
 @pytest.fixture(scope="module", params=list(CacheKind))
 def cache(request: pytest.FixtureRequest) -> CacheKind:
     kind: CacheKind = request.param

@@ -15,7 +15,7 @@ from rowcast_server.engine.request import Ending, PictureEnded, PictureRequest, 
 from rowcast_server.engine.runner import NOT_DRAWN, Runner
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
-from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.models.loading import LoadedModel
 from rowcast_server.network.facts import Network, Weights
 
 from tests.support.engine.drawing import (
@@ -26,17 +26,10 @@ from tests.support.engine.drawing import (
     text_request,
 )
 from tests.support.engine.replayed_device import ReplayedDevice, WouldWait
-from tests.support.tiny_model import tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SLOTS = 8
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("model")
-    return load(str(tiny_model(folder, width=128, codebook_size=203, glu_width=200)))
 
 
 def make_runner(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import load
 
 from tests.support.checkpoints import CODES, write_safetensors_folder
+from tests.support.decoders import TAMING, WIDTHS, make_state, write_safetensors
 from tests.support.tiny_model import tiny_detokenizer
-
-POSTCARD = Path(str(resources.files("rowcast_server.models") / "postcard"))
 
 
 @pytest.mark.timeout(300)
@@ -22,11 +20,13 @@ def test_a_checkpoint_is_exported_once(
 ) -> None:
     folder = write_safetensors_folder(tmp_path / "model")
     (folder / "detokenizer.onnx").unlink()
-    shutil.copyfile(POSTCARD / "detokenizer.safetensors", folder / "detokenizer.safetensors")
+    codebook = torch.randn(CODES, TAMING.code_channels, generator=torch.Generator().manual_seed(1))
+    state = make_state(TAMING) | {TAMING.codebook: codebook}
+    write_safetensors(folder / "detokenizer.safetensors", state)
     model = load(str(folder))
     assert "detokenizer.safetensors" in capfd.readouterr().err  # says what takes so long
     assert model.detokenizer.is_relative_to(own_cache)
-    assert model.pixels_per_token == 8
+    assert model.pixels_per_token == 2 ** (len(WIDTHS) - 1)
     assert load(str(folder)).detokenizer_sha256 == model.detokenizer_sha256
     assert capfd.readouterr().err == ""
 
