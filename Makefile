@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check parity format bench figures clean
+.PHONY: help demo test lint check parity coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,17 +14,26 @@ demo: $(VENV)/installed-server  ## a server and a client: a picture forms in the
 	$(BIN)/rowcast demo $(if $(PROMPT),"$(PROMPT)") --out demo-output
 
 test: $(VENV)/installed-test  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/installed-test  ## ruff and mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy examples/raw_client.py tools
 
 check: lint test  ## lint, types, tests
 
 parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 	$(BIN)/python -m pytest -m parity -s
+
+coverage: $(VENV)/installed-test  ## the share of lines and branches that tests run, with a floor per package
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=
+	$(BIN)/coverage report --include='client_py/*' --fail-under=90
+	$(BIN)/coverage report --include='server/*' --fail-under=90
+	$(BIN)/coverage report --include='vqgan_export/*' --fail-under=90
+	$(BIN)/coverage report --include='bench/*' --fail-under=70
 
 format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
@@ -35,14 +44,24 @@ bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a se
 	$(BIN)/rowcast bench engine
 	$(BIN)/rowcast bench decode
 
-figures: $(VENV)/installed-test  ## run what the README's figures come from, and write them there
-	$(BIN)/python docs/make_figures.py
+pythons: $(VENV)/installed-dev  ## the tests on every other Python that is there (nox)
+	$(BIN)/python -m nox
+
+figures: $(VENV)/installed-test  ## run what the documents' figures come from, and write them there
+	$(BIN)/python tools/make_figures.py
 
 clean:  ## remove everything made here
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) build dist demo-output site .nox .coverage
 
+docs: $(VENV)/installed-docs  ## the site, with the reference made from docstrings, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Made anew where a first try was cut short, or where it is of a Python that is too old.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Rowcast needs Python 3.11 or newer; \
+$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # torch is not among what the server needs: from clone to picture without it.
 $(VENV)/installed-server: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -55,3 +74,10 @@ $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt 'torch==2.13.0'
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/installed-server
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+
+$(VENV)/installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the extra $* into $(VENV) …"
+	$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
