@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import signal
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rowcast.cli import main
 
 from tests.support.raw_client import (
     COMPLETE,
@@ -81,25 +79,6 @@ def failing(model: Path | str, *options: str) -> str:
     assert ended.returncode == 1, ended.stderr
     assert ended.stdout == ""
     return ended.stderr
-
-
-@pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
-    """The same without a process of its own, which would cost most of the time."""
-    websockets = logging.getLogger("websockets")
-    level = websockets.level
-
-    def refusal(model: Path, *options: str, code: int = 1) -> str:
-        try:
-            returned = main(["serve", "--model", str(model), "--port=0", "--http-port=0", *options])
-        except SystemExit as exit:  # of argparse
-            returned = int(exit.code or 0)
-        out, err = capsys.readouterr()
-        assert (returned, out) == (code, "")
-        return err
-
-    yield refusal
-    websockets.setLevel(level)
 
 
 def one_line(stderr: str) -> str:

@@ -1,0 +1,75 @@
+"""The settings that the options of `rowcast serve` become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rowcast.errors import RowcastError
+from rowcast_server import memory
+from rowcast_server.config import ServerConfig
+from rowcast_server.memory import slot_bytes
+from rowcast_server.models.loading import LoadedModel, load
+from rowcast_server.network.facts import CacheKind
+from rowcast_server.placement import Placement
+
+STATES, KEYS_AND_VALUES = CacheKind.STATES, CacheKind.KEYS_AND_VALUES
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
+    """The settings of servers that are asked for; none is made."""
+    found: list[ServerConfig] = []
+
+    def note(model: LoadedModel, config: ServerConfig) -> None:
+        found.append(config)
+        raise RowcastError("noted")
+
+    monkeypatch.setattr("rowcast_server.server.RowcastServer", note)
+    return found
+
+
+def test_options_become_settings(
+    tiny_folder: Path, configs: list[ServerConfig], refusal: Callable[..., str]
+) -> None:
+    refusal(tiny_folder, "--device=cpu")
+    refusal(
+        tiny_folder, "--device=cpu,cpu", "--dtype=int8", "--slots=3", "--queue=0", "--threads=2"
+    )
+    default, other = configs
+    assert default == ServerConfig(port=0, http_port=0)
+    assert other == ServerConfig(
+        port=0,
+        http_port=0,
+        placements=(Placement("cpu", "int8"),) * 2,
+        slots=3,
+        queue_limit=0,
+        threads=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "cache"),
+    [
+        ([], STATES),
+        (["--cache=states"], STATES),
+        (["--cache=keys-values"], KEYS_AND_VALUES),  # asked for: refused later, with a remedy
+    ],
+)
+def test_states_are_cached_where_keys_and_values_do_not_fit_unless_asked_for(
+    tiny_folder: Path,
+    configs: list[ServerConfig],
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    options: list[str],
+    cache: CacheKind,
+) -> None:
+    decoder = load(str(tiny_folder)).decoder
+    enough = 16 * slot_bytes(decoder, Placement(cache=STATES)).all
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: enough)
+    refusal(tiny_folder, "--device=cpu", *options)
+    (config,) = configs
+    assert config.placements == (Placement(cache=cache),)
+    assert ("caching states instead" in caplog.text) == (not options)
