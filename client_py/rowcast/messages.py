@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -73,6 +73,7 @@ class SamplingRanges(Struct, array_like=True, frozen=True):
     top_k: Range
     top_p: Range
     guidance: Range
+    min_p: Range = Range(0.0, 0.0, 0.0)  # a server that does not announce it does not know it
 
 
 class DetokenizerFile(Struct, array_like=True, frozen=True):
@@ -127,6 +128,7 @@ class Options(Struct, array_like=True, frozen=True):
     stop_row: Whole | None = None
     prefix: bytes | None = None
     revision: Revision | None = None
+    min_p: float | None = None
 
 
 class Hello(Struct, array_like=True, frozen=True, tag=0):
@@ -257,15 +259,24 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Message) -> bytes:
-    """One message as one frame's payload. `accepted.text_cut`, a later addition, is omitted at 0.
+    """One message as one frame's payload. What was added to `accepted` is omitted at its default.
 
     Raises ValueError where the text cannot be UTF-8 (a lone surrogate). Ranges are checked where
     a frame is received, not here: what we send we built ourselves.
     """
-    if isinstance(message, Accepted) and not message.text_cut:
-        tag = message.__struct_config__.tag
-        return _encoder.encode((tag, *msgspec.structs.astuple(message)[:-1]))
+    if isinstance(message, Accepted):
+        return _encoder.encode((message.__struct_config__.tag, *without_trailing_defaults(message)))
     return _encoder.encode(message)
+
+
+def without_trailing_defaults(record: Struct) -> list[Any]:
+    """The fields of a record but for those at its end that are at their default (R-4)."""
+    values = list(msgspec.structs.astuple(record))
+    for default in reversed(record.__struct_defaults__):
+        if values[-1] != default:
+            break
+        values.pop()
+    return values
 
 
 def decode_client(frame: bytes, limit: int = MAX_CLIENT_FRAME_BYTES) -> ClientMessage | None:

@@ -36,6 +36,9 @@ class Sampling:
     top_k: Unsigned32 = field(metadata={"help": "keep the K best tokens; 0 keeps all"})
     top_p: float = field(metadata={"help": "keep tokens of this probability"})
     guidance: float = field(metadata={"help": "how closely to follow the text"})
+    min_p: float = field(
+        default=0.0, metadata={"help": "keep tokens this likely beside the likeliest"}
+    )
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -45,6 +48,7 @@ class SamplingOptions(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     guidance: float | None
+    min_p: float | None
 
 
 # The sampling parameters' names and types: int, or float.

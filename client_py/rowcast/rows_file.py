@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 import msgspec
 
 from .errors import ProtocolError, ReplayError
-from .messages import Unsigned8, done_reason
+from .messages import Unsigned8, done_reason, without_trailing_defaults
 from .picture import SAMPLING, Picture, Recipe, Sampling
 from .whole_files import whole_file
 
@@ -24,19 +24,23 @@ NOT_ENDED: Final = 255
 MAX_BYTES: Final = 65_536 + 64 * 64 * 4
 
 
-def _wire_fields(record: type) -> Iterator[tuple[str, Any]]:
-    """Names and types of a dataclass's fields; those of one inside it stand in its place."""
-    for name, hint in get_type_hints(record, include_extras=True).items():
+def _wire_fields(record: type) -> Iterator[tuple[str, Any] | tuple[str, Any, Any]]:
+    """Names, types and defaults of a dataclass's fields; those of one inside it stand in its
+    place."""
+    hints = get_type_hints(record, include_extras=True)
+    for each in fields(record):
+        hint = hints[each.name]
         if isinstance(hint, type) and is_dataclass(hint):
             yield from _wire_fields(hint)
         else:
-            yield name, hint
+            yield (each.name, hint, *(() if each.default is MISSING else (each.default,)))
 
 
-# An array of the recipe's fields, then how the picture ended (a reason, or NOT_ENDED) and its ids.
+# An array of the recipe's fields, then how the picture ended (a reason, or NOT_ENDED) and its ids;
+# last what has a default: it was added later, and may be left out.
 _Record = msgspec.defstruct(
     "_Record",
-    [*_wire_fields(Recipe), ("reason", Unsigned8), ("ids", bytes)],
+    sorted([*_wire_fields(Recipe), ("reason", Unsigned8), ("ids", bytes)], key=len),
     array_like=True,
     frozen=True,
 )
@@ -52,7 +56,7 @@ def encode_picture(picture: Picture) -> bytes:
         reason=NOT_ENDED if picture.reason is None else int(picture.reason),
         ids=picture.held_bytes,
     )
-    body = MAGIC + bytes([VERSION]) + msgspec.msgpack.encode(record)
+    body = MAGIC + bytes([VERSION]) + msgspec.msgpack.encode(without_trailing_defaults(record))
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 

@@ -119,5 +119,5 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
 
 def _flush(path: Path) -> None:
     """Write a file's bytes through to the disk, before its final name promises them."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows flushes no file that is open for reading alone
         os.fsync(file.fileno())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 from rowcast.errors import ProtocolError
-from rowcast.picture import Picture, Recipe, Sampling
+from rowcast.messages import Options, SamplingRanges
+from rowcast.picture import SAMPLING, Picture, Recipe, Sampling, SamplingOptions, sampling_options
+from rowcast.requests import RequestOptions
 
 RECIPE = Recipe(
     model="tiny",
@@ -87,3 +90,20 @@ def test_rows_that_break_the_rules_change_nothing(first_row: int, sent: bytes, f
     with pytest.raises(ProtocolError, match=fault):
         picture.add_rows(first_row, sent)
     assert picture.grid.tolist() == [[9, 9, 9, 9]]
+
+
+# Sampling parameters
+
+
+def test_sampling_is_the_one_list_of_sampling_parameters() -> None:
+    names = [each.name for each in fields(Sampling)]
+    assert [*SAMPLING] == names
+    assert set(SAMPLING.values()) <= {int, float}
+    assert [*get_type_hints(SamplingOptions)] == names
+    assert [*SamplingRanges.__struct_fields__] == names
+    sampling = Sampling(**{name: kind(1) for name, kind in SAMPLING.items()})  # type: ignore[arg-type]
+    assert sampling_options(sampling) == dict.fromkeys(names, 1)
+
+
+def test_what_a_request_may_ask_for_is_what_start_carries() -> None:
+    assert {*get_type_hints(RequestOptions)} == {*Options.__struct_fields__}
