@@ -124,7 +124,7 @@ def _add_engine(names: Any) -> None:
         "--rows",
         type=int,
         help="rows of 16 jobs timed from sampling to the socket; 0 leaves that out "
-        "(default: 2100, with --quick 256)",
+        "(default: 2100, with --quick 128)",
     )
     engine.add_argument(
         "--against", metavar="REVISION", help="a git revision of this repository to compare with"

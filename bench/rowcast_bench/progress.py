@@ -65,13 +65,13 @@ class Progress:
         self._line(self._to_go(self._taken.get(name, 0.0)))
 
     def advance(self, count: int = 1) -> None:
-        """So many more steps of this stage are done."""
-        self._done += count
+        """So many more steps of this stage are done; more than were expected count as all."""
+        self._done += count if self._steps is None else min(count, self._steps - self._done)
         self._bar.advance(self._task, count)
         now = time.perf_counter()
         if self._steps and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (now - self._begun) * max(0, self._steps - self._done) / self._done
+            left = (now - self._begun) * (self._steps - self._done) / self._done
             self._line(f": {self._done:,} of {self._steps:,}{self._to_go(left)}")
 
     def tell(self, detail: str) -> None:

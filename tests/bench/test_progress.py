@@ -64,11 +64,11 @@ def test_a_long_counted_stage_tells_every_half_minute_how_far_it_is(clock: Clock
         shown.stage("rows of 16 jobs", steps=3_000)
         for _ in range(6):
             clock.now += 10
-            shown.advance(500)
+            shown.advance(600)
 
     assert lines(play, ["rows of 16 jobs"]) == [
         "stage 1 of 1: rows of 16 jobs",
-        "stage 1 of 1: rows of 16 jobs: 1,500 of 3,000; about 30 s to go",
+        "stage 1 of 1: rows of 16 jobs: 1,800 of 3,000; about 20 s to go",
         "stage 1 of 1: rows of 16 jobs: 3,000 of 3,000",
     ]
 

@@ -32,7 +32,6 @@ from rowcast_server.server import RowcastServer
 from .sides import PROMPT
 
 JOBS: Final = 16
-STREAMING_ROWS: Final = 4  # of each job, where streaming is compared with drawing alone
 
 
 class _StampedRunner(OnnxRunner):
@@ -109,15 +108,15 @@ class StampedServer:
         delays, self._delays = self._delays, []
         return delays
 
-    def draw_alone(self) -> float:
-        """Seconds that the same engine takes for the jobs of `viewers`, without a socket."""
+    def draw_alone(self, rows: int) -> float:
+        """Seconds that the same engine takes for ``rows`` rows of JOBS jobs, without a socket."""
         assert self._runner is not None
         engine = Engine(self._runner)
         text = self._model.text_ids(PROMPT)
         begun = time.perf_counter()
         draw_together(
             engine,
-            [PictureRequest(text, seed, 0, Sampling(), STREAMING_ROWS) for seed in range(JOBS)],
+            [PictureRequest(text, seed, 0, Sampling(), rows) for seed in range(JOBS)],
         )
         return time.perf_counter() - begun
 

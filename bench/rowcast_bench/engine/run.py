@@ -18,7 +18,7 @@ from rowcast_server.network.facts import CacheKind
 from ..machine import PRODUCT_SIZE, READ_BYTES, gigaflops, read_gigabytes_per_second
 from ..progress import Progress
 from .agreement import int8_agreement
-from .emission import STREAMING_ROWS, StampedServer, summary, viewers
+from .emission import StampedServer, summary, viewers
 from .random_model import random_model
 from .report import JOBS, PREFIXES, TITLES, show
 from .sides import MinDalle, Ours
@@ -26,7 +26,6 @@ from .worker import Worker
 
 TOKENS: Final = 256
 SLOTS: Final = 16
-ROWS: Final = 16
 PROMPTS: Final = (
     "sunset over a meadow, a red house on the left, a yellow balloon on the right",
     "night over the sea, a boat with a red sail, a full moon on the left",
@@ -50,12 +49,23 @@ class Effort:
     greedy_tokens: int = 64
     prompts: int = len(PROMPTS)
     rows: int = 2_100
+    stop_row: int = 16  # of each of the pictures that these rows are of
+    streaming_rows: int = 4  # of each job, where viewers are compared with none
     read_bytes: int = READ_BYTES  # the two ceilings' sizes
     product_size: int = PRODUCT_SIZE
 
 
 THOROUGH: Final = Effort()
-BRIEF: Final = Effort(rounds=1, steps=8, job_rows=1, greedy_tokens=16, prompts=1, rows=256)
+BRIEF: Final = Effort(
+    rounds=1,
+    steps=8,
+    job_rows=1,
+    greedy_tokens=16,
+    prompts=1,
+    rows=128,
+    stop_row=8,
+    streaming_rows=2,
+)
 
 
 def run(size: str, threads: int, effort: Effort, console: Console) -> dict[str, Any]:
@@ -213,11 +223,11 @@ def _emission(
         url = server.call("address")
         ratios = []
         for _ in range(effort.rounds):
-            alone = server.call("draw_alone")
-            ratios.append(viewers(url, 1, STREAMING_ROWS) / alone)
+            alone = server.call("draw_alone", effort.streaming_rows)
+            ratios.append(viewers(url, 1, effort.streaming_rows) / alone)
         server.call("delays")
         progress.stage(title, effort.rows)
-        viewers(url, effort.rows, ROWS, progress.advance)
+        viewers(url, effort.rows, effort.stop_row, progress.advance)
         emission = summary(server.call("delays"), statistics.median(ratios))
     return {
         "row_emit_rows": emission.rows,

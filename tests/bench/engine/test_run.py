@@ -13,7 +13,15 @@ from rowcast_bench.engine import run as engine
 from rowcast_bench.engine.worker import Worker
 
 TINY = engine.Effort(
-    rounds=1, steps=4, job_rows=1, prompts=1, rows=32, read_bytes=1 << 24, product_size=256
+    rounds=1,
+    steps=4,
+    job_rows=1,
+    prompts=1,
+    rows=32,
+    stop_row=2,
+    streaming_rows=1,
+    read_bytes=1 << 24,
+    product_size=256,
 )
 KEYS = {
     "ours_ms_per_step",
