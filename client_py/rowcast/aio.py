@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -18,7 +17,7 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
-from .events import Event, PictureDone
+from .events import Event, PictureDone, finished
 from .files import PRECISIONS
 from .generation import Generation
 from .messages import CloseCode
@@ -35,6 +34,7 @@ from .transport import (
     connection_errors,
     first_wait,
     frame_bytes,
+    given_up,
     lost,
     websocket_arguments,
 )
@@ -188,13 +188,8 @@ class AsyncClient:
 
         Where ``seamless``, the ``image`` of each is the finished mosaic.
         """
-        done: dict[int, PictureDone] = {}
-        async for event in self.generate(prompt, images, seamless=seamless, **options):
-            if isinstance(event, PictureDone):
-                done[event.index] = event
-        if seamless:
-            return [replace(done[index], image=event.image) for index in sorted(done)]
-        return [done[index] for index in sorted(done)]
+        events = self.generate(prompt, images, seamless=seamless, **options)
+        return finished([event async for event in events if isinstance(event, PictureDone)])
 
     async def _follow(
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
@@ -279,22 +274,20 @@ class AsyncClient:
 
     async def _recover(self, failure: RowcastError, may_retry: bool) -> bool:
         """Reconnect with jitter and resume what is forming, or else fail it; True if resumed."""
-        cause = failure
+        retries = None
         if may_retry and self.session.active:
             retries = self._patience.retries(self.session.progress)
-            if retries is not None:
-                logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
-                try:
-                    await asyncio.sleep(first_wait())
-                    async for attempt in tenacity.AsyncRetrying(**retries):
-                        with attempt:
-                            self._socket = await self._open()
-                    await self._send(self.session.resume())
-                    return True
-                except ConnectionFailed as error:
-                    failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
-                except ProtocolError as error:
-                    failure = error
+        if retries is not None:
+            logger.warning("%s; reconnecting for up to %g s", failure, self._patience.seconds)
+            try:
+                await asyncio.sleep(first_wait())
+                async for attempt in tenacity.AsyncRetrying(**retries):
+                    with attempt:
+                        self._socket = await self._open()
+                await self._send(self.session.resume())
+                return True
+            except (ConnectionFailed, ProtocolError) as error:
+                failure = given_up(failure, error)
         self.session.fail(failure)
         return False
 

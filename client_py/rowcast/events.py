@@ -5,7 +5,8 @@ The session tells them without pixels; `pixels.easel` fills ``image`` and ``tier
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,3 +79,13 @@ class PictureDone(Event):
     """
 
     reason: DoneReason | int
+
+
+def finished(ends: Iterable[PictureDone]) -> list[PictureDone]:
+    """The ends of a request's pictures in order of their index.
+
+    Of a seamless request each has the image of the last one: the finished mosaic.
+    """
+    told = list(ends)
+    in_order = sorted(told, key=lambda end: end.index)
+    return [replace(end, image=told[-1].image) if end.seamless else end for end in in_order]

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -19,7 +18,7 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
-from .events import Event, PictureDone
+from .events import Event, PictureDone, finished
 from .files import PRECISIONS
 from .generation import Generation
 from .messages import CloseCode
@@ -36,6 +35,7 @@ from .transport import (
     connection_errors,
     first_wait,
     frame_bytes,
+    given_up,
     lost,
     websocket_arguments,
 )
@@ -161,13 +161,8 @@ class SyncClient:
 
         Where ``seamless``, the ``image`` of each is the finished mosaic.
         """
-        done: dict[int, PictureDone] = {}
-        for event in self.generate(prompt, images, seamless=seamless, **options):
-            if isinstance(event, PictureDone):
-                done[event.index] = event
-        if seamless:
-            return [replace(done[index], image=event.image) for index in sorted(done)]
-        return [done[index] for index in sorted(done)]
+        events = self.generate(prompt, images, seamless=seamless, **options)
+        return finished(event for event in events if isinstance(event, PictureDone))
 
     def _follow(
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
@@ -250,23 +245,21 @@ class SyncClient:
 
     def _recover(self, failure: RowcastError, may_retry: bool) -> None:
         """Reconnect with jitter and resume what is forming, or else fail it."""
-        cause = failure
+        retries = None
         if may_retry and self.session.active:
             retries = self._patience.retries(self.session.progress)
-            if retries is not None:
-                logger.warning("%s; reconnecting for up to %g s", cause, self._patience.seconds)
-                try:
-                    time.sleep(first_wait())
-                    for attempt in tenacity.Retrying(**retries):
-                        with attempt:
-                            self._socket = self._open()
-                    self._send(self.session.resume())
-                    self._is_lost = False
-                    return
-                except ConnectionFailed as error:
-                    failure = ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
-                except ProtocolError as error:
-                    failure = error
+        if retries is not None:
+            logger.warning("%s; reconnecting for up to %g s", failure, self._patience.seconds)
+            try:
+                time.sleep(first_wait())
+                for attempt in tenacity.Retrying(**retries):
+                    with attempt:
+                        self._socket = self._open()
+                self._send(self.session.resume())
+                self._is_lost = False
+                return
+            except (ConnectionFailed, ProtocolError) as error:
+                failure = given_up(failure, error)
         self._is_lost = True
         self.session.fail(failure)
 

@@ -72,6 +72,13 @@ class Patience:
         }
 
 
+def given_up(cause: RowcastError, error: ConnectionFailed | ProtocolError) -> RowcastError:
+    """The failure of pictures whose link broke by ``cause`` and could not be taken up again."""
+    if isinstance(error, ConnectionFailed):
+        return ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
+    return error
+
+
 def first_wait() -> float:
     """Seconds before the first attempt, so that a server's clients do not come back as one."""
     return random.uniform(0, FIRST_WAIT_SECONDS)
