@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import rowcast
 from rich.progress import track
 from rowcast_server.engine.engine import Engine
+from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.models.loading import LoadedModel, load
@@ -79,7 +81,7 @@ def model() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def requests(model: LoadedModel) -> list[company.PictureRequest]:
+def requests(model: LoadedModel) -> list[PictureRequest]:
     texts = [model.text_ids(prompt) for prompt in PROMPTS]
     return company.jobs(texts, model.grid.rows, seed=3)
 
@@ -95,7 +97,7 @@ def requests(model: LoadedModel) -> list[company.PictureRequest]:
 )
 def test_two_hundred_trials_in_the_engine(
     model: LoadedModel,
-    requests: list[company.PictureRequest],
+    requests: list[PictureRequest],
     name: str,
     options: dict[str, Any],
     bitwise: bool,
@@ -115,14 +117,14 @@ def test_two_hundred_trials_in_the_engine(
 
 @pytest.mark.parametrize("draft_window", [1, DRAFT_WINDOW])
 def test_a_prefix_cut_at_each_row_changes_no_id(
-    model: LoadedModel, requests: list[company.PictureRequest], draft_window: int
+    model: LoadedModel, requests: list[PictureRequest], draft_window: int
 ) -> None:
     engine = Engine(make_runner(model, draft_window))
     different = 0
     for request in requests[:4]:
         whole = draw_whole(engine, request)
         for rows in range(1, model.grid.rows):
-            rest = draw_whole(engine, company.replace(request, prefix=whole[:rows]))
+            rest = draw_whole(engine, replace(request, prefix=whole[:rows]))
             different += not np.array_equal(rest, whole[rows:])
     print(f"prefixes at each of 15 rows, draft window {draft_window}: {different} differ")
     assert different == 0

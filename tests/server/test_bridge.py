@@ -115,6 +115,12 @@ class Bench:
                 self._news.clear()
 
 
+def thread_of(bench: Bench) -> threading.Thread:
+    thread = bench.bridge._thread
+    assert thread is not None, "it was started"
+    return thread
+
+
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
@@ -218,7 +224,7 @@ async def test_closing_stops_the_thread_in_the_middle_of_a_picture() -> None:
     await bench.until(lambda: bool(bench.events))
     bench.draw(1)
     await bench.bridge.close()
-    assert not bench.bridge._thread.is_alive()
+    assert not thread_of(bench).is_alive()
     bench.submit(1)
     bench.bridge.cancel(0)
     await bench.bridge.close()
@@ -241,8 +247,8 @@ def test_an_engine_outlives_its_loop_without_a_word() -> None:
 
     bench = asyncio.run(draw_and_leave())
     bench.draw(100)
-    bench.bridge._thread.join(10)
-    assert not bench.bridge._thread.is_alive()
+    thread_of(bench).join(10)
+    assert not thread_of(bench).is_alive()
 
 
 async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(

@@ -13,7 +13,8 @@ from rowcast.messages import Error, Welcome, decode_server
 from rowcast_server.errors import CloseConnection
 
 from tests import document
-from tests.support.fakes import Line, Studio
+from tests.support.fakes import Studio
+from tests.support.lines import Line
 
 FRAME = re.compile(r"^([CS])  ((?:[0-9a-f]+\s+)+);", re.MULTILINE)
 SEED = 20_260_501  # that the server draws in the exchanges

@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ class FakeDriver:
     def cuInit(self, flags: int) -> int:
         return self.initialised
 
-    def cuDeviceGetCount(self, count: object) -> int:
+    def cuDeviceGetCount(self, count: Any) -> int:
         ctypes.cast(count, ctypes.POINTER(ctypes.c_int))[0] = self.devices
         return self.counted
 
@@ -148,7 +149,7 @@ class FakeDriver:
     ],
 )
 def test_the_driver_is_asked_for_devices(driver: FakeDriver, has: bool) -> None:
-    assert placement._driver_has_devices(lambda name: driver) is has
+    assert placement._driver_has_devices(lambda name: cast(ctypes.CDLL, driver)) is has
 
 
 def test_no_driver_has_no_devices() -> None:

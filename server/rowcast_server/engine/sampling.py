@@ -1,7 +1,8 @@
-"""Sampling a token from guided logits: top-k, temperature, top-p, then Gumbel-max. All float32.
+"""Sampling a token from guided logits: top-k, temperature, top-p, min-p, then Gumbel-max.
 
-The order is min-dalle's (top-k with ties kept, temperature), with top-p after it. Each row is
-filtered by itself, and its noise is given by its key: company changes no token.
+All float32. The order is min-dalle's (top-k with ties kept, temperature), with top-p (Holtzman et
+al., arXiv:1904.09751) and min-p (Nguyen et al., arXiv:2407.01082) after it. Each row is filtered by
+itself, and its noise is given by its key: company changes no token.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ def candidates(
         # The first codes whose probability together reaches top_p; at least the best one.
         kept = np.sort(order[: int(np.searchsorted(reached, np.float32(sampling.top_p))) + 1])
         codes, scaled = codes[kept], scaled[kept]
-    return codes, scaled
+    likely = scaled >= min_p_threshold(sampling.min_p)
+    return codes[likely], scaled[likely]
+
+
+def min_p_threshold(min_p: float) -> np.float32:
+    """The least logit over temperature, counted from the best one's, that ``min_p`` keeps: a code's
+    share of the best one's probability is exp(scaled), so no sum is needed. 0 keeps all."""
+    return np.log(np.float32(min_p)) if min_p > 0 else np.float32(-np.inf)
 
 
 def draw(

@@ -22,6 +22,7 @@ from .devices_torch import Device
 from .noise import gumbel, noise_words, philox_torch
 from .request import PictureRequest
 from .runner import NOT_DRAWN
+from .sampling import min_p_threshold
 
 # Up to here the k-th best logit is found without sorting all; DALL-E Mini's own k.
 LARGEST_QUICK_TOP_K: Final = 256
@@ -54,7 +55,7 @@ class TorchSampler:
         self._device, self._codes = device, codes
 
         # Each parameter of each slot, in places that stay; top_p is infinite and top_k 0 where all
-        # codes are kept.
+        # codes are kept, and of min_p it is the threshold.
         self._parameters = {
             parameter.name: torch.ones(slots, dtype=DTYPES[type(parameter.default)]).to(
                 device.torch
@@ -72,7 +73,8 @@ class TorchSampler:
         sampling = request.sampling
         top_k = sampling.top_k if 0 < sampling.top_k < self._codes else 0
         top_p = sampling.top_p if sampling.top_p < 1.0 else np.inf
-        for name, value in (asdict(sampling) | {"top_k": top_k, "top_p": top_p}).items():
+        kept = {"top_k": top_k, "top_p": top_p, "min_p": min_p_threshold(sampling.min_p)}
+        for name, value in (asdict(sampling) | kept).items():
             tensor = self._parameters[name]
             self._device.upload(np.array(value, NUMPY[tensor.dtype]), tensor[slot])
         self._device.upload(np.array([request.seed, request.image], np.int64), self._key[slot])
@@ -114,6 +116,7 @@ class TorchSampler:
         scaled = (logits - best) / self._parameters["temperature"][: len(logits), None]
         if sort:
             kept = kept & self._in_top_p(scaled.masked_fill(~kept, NEVER))
+        kept = kept & (scaled >= self._parameters["min_p"][: len(logits), None])
         # Candidates alone compete; of equals the first wins, as in numpy.
         drawn = (scaled + noise).masked_fill(~kept, NEVER).argmax(-1)
         return drawn.masked_fill(~torch.isfinite(logits).all(-1), NOT_DRAWN)

@@ -63,6 +63,7 @@ class Sampling:
     top_k: int = _parameter(256, 0, None)  # keeps the k best codes (ties kept); 0 keeps all
     top_p: float = _parameter(1.0, 0.01, 1.0)  # keeps the smallest set of that probability
     guidance: float = _parameter(16.0, 0.0, 64.0)  # classifier-free: s of u + s (c - u)
+    min_p: float = _parameter(0.0, 0.0, 1.0)  # keeps codes of that share of the best's probability
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ class FakeEvent:
 
 def test_a_copied_row_is_ready_with_its_event_and_its_ids_are_waited_for() -> None:
     host = torch.zeros(2, dtype=torch.int64)
-    row = CopiedRow(host, FakeEvent(host))
+    row = CopiedRow(host, cast(torch.cuda.Event, FakeEvent(host)))
     assert not row.ready
     assert row.ids().tolist() == [4, 5]
     assert row.ready

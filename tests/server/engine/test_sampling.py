@@ -44,7 +44,8 @@ def draws(
     """A token for each (seed, image, position), from the same logits."""
     rows = np.repeat(logits[None], len(keys), axis=0)
     requests = [PictureRequest((), seed, image, sampling, 1) for seed, image, _ in keys]
-    return draw(rows, requests, [position for *_, position in keys]).tolist()
+    ids: list[int] = draw(rows, requests, [position for *_, position in keys]).tolist()
+    return ids
 
 
 def test_draws_follow_the_probabilities() -> None:

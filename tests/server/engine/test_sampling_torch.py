@@ -59,7 +59,8 @@ def drawn(
 def expected(
     requests: list[PictureRequest], logits: NDArray[np.float32], positions: NDArray[np.int64]
 ) -> list[int]:
-    return draw(logits, requests, positions.tolist()).tolist()
+    ids: list[int] = draw(logits, requests, positions.tolist()).tolist()
+    return ids
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "tied"])

@@ -93,7 +93,7 @@ def test_absent_norm_scales_are_one(modules: tuple[DalleBartEncoder, DalleBartDe
         if not key.endswith(("self_attn_layer_norm.weight", "ln0.weight"))
     }
     loaded = DalleBartEncoder.from_state_dict({key: value.half() for key, value in state.items()})
-    assert torch.equal(loaded.layers[0].glu.ln0.weight, torch.ones(128))
+    assert torch.equal(loaded.get_parameter("layers.0.glu.ln0.weight"), torch.ones(128))
     with pytest.raises(RuntimeError, match="fc2"):
         DalleBartEncoder.from_state_dict(
             {key: value for key, value in state.items() if not key.endswith("1.glu.fc2.weight")}

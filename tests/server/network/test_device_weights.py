@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -22,9 +23,8 @@ def stored(**arrays: NDArray[np.generic]) -> Tensors:
     tensors = {}
     for name, array in arrays.items():
         array.flags.writeable = False
-        tensors[name.replace("__", ".")] = StoredTensor(
-            array.shape, array.dtype, lambda array=array: array
-        )
+        read_it = partial(np.asarray, array)
+        tensors[name.replace("__", ".")] = StoredTensor(array.shape, array.dtype, read_it)
     return Tensors(Path("test"), tensors)
 
 
@@ -57,11 +57,12 @@ def test_the_first_rows_alone_are_read() -> None:
 def test_a_large_tensor_goes_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = values(3 * BLOCK_BYTES // (4 * 1_000) + 1, 1_000)
     copied = []
-    copy = np.array
 
     def noted(array: NDArray[np.generic], order: str) -> NDArray[np.generic]:
         copied.append(array.nbytes)
-        return copy(array, order=order)
+        copy: NDArray[np.generic] = array.copy(order="C")
+        assert order == "C"
+        return copy
 
     monkeypatch.setattr("rowcast_server.network.device_weights.np.array", noted)
     tensor = read(stored(a=expected), "a", CPU, torch.bfloat16)
@@ -77,7 +78,7 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(shape: tuple[int, int]) -
         fill_from(torch.empty(5, 7), stored(a=values(*shape)), "a")
 
 
-def encoder_weights() -> dict[str, NDArray[np.generic]]:
+def encoder_weights() -> dict[str, NDArray[np.floating]]:
     shape = TransformerShape(vocabulary=9, positions=64, width=64, glu_width=32, layers=1)
     random = torch.Generator().manual_seed(0)
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network import graph_files
+from rowcast_server.network.facts import Network
 
 from tests.support.checkpoints import write_min_dalle_folder, write_safetensors_folder
 from tests.support.engine.drawing import text_request
@@ -26,7 +26,8 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def logits(model: LoadedModel, digest: bytes | None) -> bytes:
     """Eight steps of two pictures, bit by bit."""
-    runner = OnnxRunner(replace(model, digest=digest), slots=2, threads=1)
+    network = Network(model.encoder, model.decoder, model.grid, digest)
+    runner = OnnxRunner(network, slots=2, threads=1)
     for slot, prompt in enumerate(("a red house", "the moon at night")):
         runner.open(slot, text_request(model.text_ids(prompt)))
     drawn = [

@@ -15,13 +15,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from rowcast_bench.engine.random_model import TEXT_TOKENS
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import END
 
 from tests.support.engine.agreement import measure
 from tests.support.engine.peer import (
     MINI,
-    TEXT_TOKENS,
     Sizes,
     make_vocabulary,
     write_min_dalle,

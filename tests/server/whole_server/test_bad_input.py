@@ -86,7 +86,7 @@ class TestBadInput:
     async def test_everything_wrong_has_its_own_answer_and_leaves_no_trace(
         self, tiny_folder: Path
     ) -> None:
-        settings = {"keep": 0, "grace": 0.1, "queue_limit": 8}
+        settings: dict[str, Any] = {"keep": 0, "grace": 0.1, "queue_limit": 8}
         with paced_server(tiny_folder, **settings) as (server, gate):
             gate.open()
             before = await draw(server)
