@@ -69,7 +69,7 @@ def fields(part: str) -> list[tuple[str, str, str | None]]:
     rows = table(f"`{part}`", "type")
     if part == "options":  # the only table with a column of defaults
         return [(row[0], row[1], row[2]) for row in rows]
-    return [(row[0], row[1], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
+    return [(*row[:2], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
 
 
 def decode_frame(side: str, frame: bytes) -> dict[str, Any] | None:
@@ -113,7 +113,8 @@ def read_part(part: str, values: list[Any]) -> dict[str, Any]:
         if position < len(values):
             read_fields[name] = read(values[position], kind)
         elif default is not None:
-            read_fields[name] = {"nil": None, "0": 0}[default]
+            nothing = read_part("range", [0.0, 0.0, 0.0]) if kind == "`range`" else 0
+            read_fields[name] = {"nil": None, "0": nothing}[default]
         elif kind == "`options`":
             read_fields[name] = read_part("options", [])
         else:

@@ -19,8 +19,8 @@ class RequestOptions(SamplingOptions, total=False):
 
     ``seed`` 0 … 2³²−1. ``first_image`` numbers the first picture. ``temperature``, ``top_k`` (0
     keeps all), ``top_p``, ``guidance`` and ``min_p`` (0 keeps all) within the model's ranges.
-    ``stop_row`` draws only the first so many rows. ``prefix`` holds the ids of whole rows, little-endian, to continue from.
-    ``revision`` (8 bytes) insists on a model's revision.
+    ``stop_row`` draws only the first so many rows. ``prefix`` holds the ids of whole rows,
+    little-endian, to continue from. ``revision`` (8 bytes) insists on a model's revision.
     """
 
     model: str | None

@@ -79,6 +79,7 @@ def test_golden_files_say_what_they_mean(vector: dict[str, Any]) -> None:
         "detokenizer": None if digest is None else digest.hex(),
         "reason": 255 if picture.reason is None else picture.reason,
         "ids": picture.held_bytes.hex(),
+        "min_p": sampling.min_p,
     }
     if vector.get("canonical"):
         assert encode_picture(picture) == data

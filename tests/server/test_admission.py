@@ -125,6 +125,9 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
         {"top_p": math.nan},
         {"guidance": -math.inf},
         {"guidance": 65.0},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
+        {"min_p": math.nan},
     ],
 )
 def test_sampling_out_of_the_models_range_is_refused(options: dict[str, float]) -> None:

@@ -95,6 +95,7 @@ def test_a_png_carries_its_recipe(detokenizer: Detokenizer, tmp_path: Path) -> N
             "top_k": "32",
             "top_p": "0.9",
             "guidance": "4.0",
+            "min_p": "0.0",
             "rows": "2",
         }
     assert [each.name for each in tmp_path.iterdir()] == ["x.png"]

@@ -38,6 +38,29 @@ def test_top_p_keeps_the_smallest_set_of_that_probability(top_p: float, kept: in
     assert len(scaled) == kept
 
 
+@pytest.mark.parametrize(
+    ("min_p", "kept"),
+    [
+        (0.0, [0, 1, 2, 3, 4, 5]),
+        (0.01, [0, 1, 2, 3, 4, 5]),
+        (0.02, [0, 1, 2, 3, 4]),  # exp(-4) = 0.018
+        (0.1, [1, 2, 3, 4]),  # exp(-2) = 0.135
+        (0.2, [1, 3, 4]),  # exp(-1) = 0.368
+        (1.0, [1, 3]),
+    ],
+)
+def test_min_p_keeps_what_is_so_likely_beside_the_likeliest(min_p: float, kept: list[int]) -> None:
+    codes, scaled = candidates(LOGITS, Sampling(top_k=0, min_p=min_p))
+    assert codes.tolist() == kept
+    assert len(scaled) == len(kept)
+
+
+def test_min_p_is_measured_after_the_temperature_and_beside_the_other_filters() -> None:
+    hot = Sampling(temperature=4.0, top_k=5, top_p=0.99, min_p=0.5)
+    codes, _ = candidates(LOGITS, hot)
+    assert codes.tolist() == [1, 2, 3, 4]  # 0 is third by top_k's ties, and exp(-3 / 4) = 0.472
+
+
 def draws(
     logits: NDArray[np.float32], sampling: Sampling, keys: list[tuple[int, int, int]]
 ) -> list[int]:

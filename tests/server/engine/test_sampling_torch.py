@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,34 @@ def test_ids_are_those_of_the_reference(
         logits, positions = logits_of(random, coarse), random.integers(0, 4_096, SLOTS)
         assert drawn(sampler, requests, logits, positions) == expected(requests, logits, positions)
         assert sampler.must_sort(SLOTS) == sorts
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "tied"])
+@pytest.mark.parametrize("top_ks", [[0, 1, 16, 256], [0, 16, 257, 400]], ids=["quick", "sorted"])
+def test_ids_with_min_p_are_those_of_the_reference(
+    sampler: TorchSampler, top_ks: list[int], coarse: bool
+) -> None:
+    """All of them: no sum is made, so nothing is rounded in another order."""
+    random = np.random.default_rng([len(top_ks), top_ks[-1], coarse])
+    filtered = 0
+    for _ in range(100):
+        requests = [
+            picture(
+                Sampling(
+                    temperature=float(random.choice([0.3, 1.0, 2.5])),
+                    top_k=int(random.choice(top_ks)),
+                    min_p=float(random.choice([0.0, 0.01, 0.1, 0.3678795, 0.5, 1.0])),
+                ),
+                seed=int(random.integers(2**32)),
+            )
+            for _ in range(SLOTS)
+        ]
+        logits, positions = logits_of(random, coarse), random.integers(0, 256, SLOTS)
+        ids = drawn(sampler, requests, logits, positions)
+        assert ids == expected(requests, logits, positions)
+        plain = [replace(each, sampling=replace(each.sampling, min_p=0.0)) for each in requests]
+        filtered += int((np.array(ids) != expected(plain, logits, positions)).sum())
+    assert filtered > 50  # it does something
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "tied"])
