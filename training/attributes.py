@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from training.scenes import (
     BALLOON_COLOURS,
     BODIES,
@@ -37,20 +39,8 @@ OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named
 
 def attributes(scene: Scene) -> dict[str, str]:
     """The value of every kind of attribute in the scene."""
-    return {
-        "time": scene.time,
-        "land": scene.land,
-        "clouds": "cloudy" if scene.cloudy else "clear",
-        "body": scene.body or ABSENT,
-        "body side": (scene.body_side if scene.body else None) or ABSENT,
-        "house": scene.house or ABSENT,
-        "house side": scene.house_side or ABSENT,
-        "trees": scene.trees or ABSENT,
-        "tree count": scene.tree_count or ABSENT,
-        "sail": scene.sail or ABSENT,
-        "balloon": scene.balloon or ABSENT,
-        "balloon side": scene.balloon_side or ABSENT,
-    }
+    named = {**asdict(scene), "clouds": "cloudy" if scene.cloudy else "clear"}
+    return {kind: named[kind.replace(" ", "_")] or ABSENT for kind in HEADS}
 
 
 def labels(scene: Scene) -> list[int]:

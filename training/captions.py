@@ -10,10 +10,9 @@ checks against what a classifier sees in the picture.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +23,10 @@ from rowcast_server.network.facts import UNCONDITIONAL
 from torch import Tensor
 
 from training.attributes import HEADS, named_targets
+from training.command_line import parse
 from training.scenes import Scene, sample_scene
+
+Pick = Callable[..., str]  # one of several wordings
 
 MERGES = 400
 TEXT_LENGTH = 40  # captions take at most 33 tokens; shorter than 64 saves time, not results
@@ -45,6 +47,12 @@ def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str
     def pick(*choices: str) -> str:
         return choices[int(generator.integers(len(choices)))]
 
+    def placed(phrase: str, kind: str, side: str) -> str:
+        if generator.random() < 0.7:
+            named[kind] = side
+            phrase += " " + PLACE[side]
+        return phrase
+
     named = {"time": scene.time, "land": scene.land}
     land = pick(*LAND_WORDS[scene.land])
     weather = ""
@@ -56,18 +64,11 @@ def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str
     if scene.body is not None and generator.random() < 0.6:
         named["body"] = scene.body
         article = "the" if scene.body == "sun" else pick("a", "the")
-        phrase = f"{article} {scene.body}"
-        if scene.body_side is not None and generator.random() < 0.7:
-            named["body side"] = scene.body_side
-            phrase += " " + PLACE[scene.body_side]
-        phrases.append(phrase)
+        phrases.append(placed(f"{article} {scene.body}", "body side", str(scene.body_side)))
     if scene.house is not None and scene.house_side is not None:
         named["house"] = scene.house
         phrase = pick(f"{_a(scene.house)} house", f"a house with {scene.house} walls")
-        if generator.random() < 0.7:
-            named["house side"] = scene.house_side
-            phrase += " " + PLACE[scene.house_side]
-        phrases.append(phrase)
+        phrases.append(placed(phrase, "house side", scene.house_side))
     if scene.trees is not None and scene.tree_count is not None:
         named["trees"], named["tree count"] = scene.trees, scene.tree_count
         if scene.tree_count == "one":
@@ -82,10 +83,7 @@ def caption(scene: Scene, generator: np.random.Generator) -> tuple[str, dict[str
     if scene.balloon is not None and scene.balloon_side is not None:
         named["balloon"] = scene.balloon
         phrase = pick(f"{_a(scene.balloon)} balloon", f"{_a(scene.balloon)} hot air balloon")
-        if generator.random() < 0.7:
-            named["balloon side"] = scene.balloon_side
-            phrase += " " + PLACE[scene.balloon_side]
-        phrases.append(phrase)
+        phrases.append(placed(phrase, "balloon side", scene.balloon_side))
     return _join(setting, [phrases[i] for i in generator.permutation(len(phrases))], pick), named
 
 
@@ -94,24 +92,20 @@ def _a(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
-def _setting(time: str, land: str, weather: str, pick: object) -> str:
-    assert callable(pick)
-    name = time if time != "day" else str(pick("day", "daytime"))
+def _setting(time: str, land: str, weather: str, pick: Pick) -> str:
+    name = time if time != "day" else pick("day", "daytime")
     by = {"day": "by day", "night": "at night"}.get(time, f"at {time}")
     sky = f"{weather} " if weather else ""
     article = f"a {sky}" if weather else ""
-    return str(
-        pick(
-            f"{article}{name} over {land}",
-            f"{sky}{name} over {land}",
-            f"{land} {by}" + (f" under a {weather} sky" if weather else ""),
-            f"{land} on a {sky}{time}" if weather else f"{land} {by}",
-        )
+    return pick(
+        f"{article}{name} over {land}",
+        f"{sky}{name} over {land}",
+        f"{land} {by}" + (f" under a {weather} sky" if weather else ""),
+        f"{land} on a {sky}{time}" if weather else f"{land} {by}",
     )
 
 
-def _join(setting: str, phrases: Sequence[str], pick: object) -> str:
-    assert callable(pick)
+def _join(setting: str, phrases: Sequence[str], pick: Pick) -> str:
     if not phrases:
         return setting
     match pick("list", "list", "list", "with", "and", "objects first"):
@@ -197,13 +191,14 @@ def write_vocabulary(folder: Path, seed: int = 0) -> TextTokenizer:
 
 def main() -> None:
     """Print captions, or learn the vocabulary."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = parse(
+        __doc__,
+        {
+            "count": (20, "captions to print"),
+            "seed": (0, "of the captions"),
+            "vocabulary": (Path, "write the vocabulary to this folder"),
+        },
     )
-    parser.add_argument("--count", type=int, default=20, help="captions to print (default 20)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--vocabulary", type=Path, help="write the vocabulary to this folder")
-    arguments = parser.parse_args()
     texts = sample_captions(arguments.count, arguments.seed)
     if arguments.vocabulary is None:
         print("\n".join(texts))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from training.painter import CLOUDS, Colour, Painter, Point, mix
 
 WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
 WOOD = (122, 74, 44)
 SLATE = (72, 66, 88)
 # Three constellations to choose from: few stars, in places that repeat, so that they can be learnt.
@@ -23,16 +24,6 @@ STARS = (
     ((6, 24), (46, 10), (60, 52), (90, 24), (120, 54), (80, 8)),
 )
 STAR = ((0, -3), (0.8, -0.8), (3, 0), (0.8, 0.8), (0, 3), (-0.8, 0.8), (-3, 0), (-0.8, -0.8))
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(255, round(value * factor)) for value in colour)
-    return red, green, blue
-
-
-def _tint(colour: Colour, share: float) -> Colour:
-    red, green, blue = (round(value + (255 - value) * share) for value in colour)
-    return red, green, blue
 
 
 def stars(painter: Painter, pattern: int) -> None:
@@ -193,7 +184,7 @@ def palm(painter: Painter, x: float, y: float) -> None:
 def boat(painter: Painter, colour: Colour, x: float, y: float) -> None:
     """A boat with a square sail, 36 pixels wide, the sail 32 wide and 24 high."""
     painter.box(x - 1, y - 36, x + 1, y - 5, WOOD)
-    painter.box(x - 16, y - 32, x, y - 8, _shade(colour, 0.86))
+    painter.box(x - 16, y - 32, x, y - 8, mix(BLACK, colour, 0.86))
     painter.box(x, y - 32, x + 16, y - 8, colour)
     painter.box(x - 1, y - 32, x + 1, y - 8, WOOD)
     hull = [(x - 18, y - 6), (x + 18, y - 6), (x + 12, y + 3), (x - 12, y + 3)]
@@ -208,22 +199,14 @@ def balloon(painter: Painter, colour: Colour, x: float, y: float) -> None:
     painter.polygon([(x + 9, y + 10), (x + 8, y + 10), (x + 3, y + 24), (x + 4, y + 24)], rope)
     painter.ellipse(x, y - 4, 16, 16, SLATE)
     painter.polygon([(x - 14, y + 3), (x + 14, y + 3), (x + 5, y + 17), (x - 5, y + 17)], SLATE)
-    for half, shade in ((8, _shade(colour, 0.84)), (5, colour), (2, _tint(colour, 0.18))):
+    for half, shade in ((8, mix(BLACK, colour, 0.84)), (5, colour), (2, mix(colour, WHITE, 0.18))):
         painter.box(x - half, y - 16, x + half, y + 8, shade)
     painter.box(x - 4.5, y + 22, x + 4.5, y + 28, (146, 92, 50))
     painter.box(x - 4.5, y + 22, x + 4.5, y + 23.5, (100, 60, 34))
 
 
 LANDS: dict[str, Callable[[Painter, int], None]] = {
-    "mountains": mountains,
-    "sea": sea,
-    "meadow": meadow,
-    "desert": desert,
-    "hills": hills,
-    "snow": snow,
+    land.__name__: land for land in (mountains, sea, meadow, desert, hills, snow)
 }
-TREES: dict[str, Callable[[Painter, float, float], None]] = {
-    "pine": pine,
-    "round": round_tree,
-    "palm": palm,
-}
+TREES: dict[str, Callable[[Painter, float, float], None]]
+TREES = {"pine": pine, "round": round_tree, "palm": palm}

@@ -4,15 +4,13 @@ Draws 300 prompts, looks at the pictures with the classifier, and counts how man
 that the prompts name are there. Writes training/results.json, the model card and a sheet of
 pictures; ends with one line of JSON.
 
-    python -m training.evaluate                            # with the torch reference
-    python -m training.evaluate --engine                   # with the server's own engine
+    python -m training.evaluate
     python -m training.evaluate --try-out --prompts 50 --seed 7 --temperature 0.9 --top-k 64 \\
         --sheet training/runs/sheet.png                    # other defaults, on other prompts
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections import Counter
@@ -21,15 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.whole_pictures import draw_together
-from rowcast_server.models.loading import load
-from rowcast_server.models.text import TextTokenizer
-from rowcast_server.network.dalle_bart import DalleBartDecoder, DalleBartEncoder
+from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.network.facts import Sampling
 from safetensors.torch import load_file
 from torch import Tensor
@@ -37,12 +32,11 @@ from tqdm import tqdm
 
 from training.attributes import ABSENT, OBJECTS, attributes
 from training.captions import caption
+from training.command_line import parse
 from training.export_weights import PACKAGE
-from training.loop import load_checkpoint
+from training.loop import CHECKPOINT, load_checkpoint
 from training.model_card import card
-from training.painter import Pixels
-from training.rendering import as_pixels, render
-from training.sampling import SamplingOptions, sample_prompts
+from training.rendering import as_pixels, render, sheet
 from training.scenes import Scene, held_out_pairs, sample_scene
 from training.train_classifier import accuracy_on_renders, load_classifier, read_pictures
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
@@ -51,8 +45,18 @@ from training.train_vqgan import load_autoencoder, psnr
 RESULTS = Path("training/results.json")
 CARD = Path("training/MODEL_CARD.md")
 SHEET = Path("docs/postcard-sheet.png")
-TOKENIZER_RUNS = ("vqgan*/checkpoint.pt", "detokenizer*/checkpoint.pt")
-TRANSFORMER_RUNS = "transformer*/checkpoint.pt"
+OPTIONS = {
+    "prompts": (300, "held-out prompts"),
+    "seed": (2026, "of prompts and pictures"),
+    "model": (PACKAGE, "folder of the shipped files"),
+    "temperature": (float, "default: what model.json says"),
+    "top-k": (int, "default: what model.json says"),
+    "guidance": (float, "default: what model.json says"),
+    "sheet": (SHEET, "where the pictures go"),
+    "try-out": (False, "only draw and score; write nothing but the sheet"),
+    "card-only": (False, "rewrite the card, measure nothing"),
+    "threads": (2, "threads of torch"),
+}
 BARS = {"overall": 0.90, "worst kind": 0.75, "classifier": 0.98, "psnr": 27.0}
 
 
@@ -63,31 +67,16 @@ def held_out_prompts(count: int, seed: int) -> list[tuple[str, dict[str, str], S
     return [(*caption(scene, generator), scene) for scene in scenes]
 
 
-def draw_with_torch(
-    folder: Path, prompts: list[str], options: SamplingOptions, seed: int, start_token: int
-) -> Tensor:
-    """Grids int64 [prompts, 256] from the shipped files, by the plain reference."""
-    encoder = DalleBartEncoder.from_state_dict(load_file(folder / "encoder.safetensors"))
-    decoder = DalleBartDecoder.from_state_dict(load_file(folder / "decoder.safetensors"))
-    tokenizer = TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
-    with tqdm(total=len(prompts), desc="drawing", mininterval=5) as bar:
-        return sample_prompts(
-            encoder, decoder, tokenizer, prompts, start_token, options, seed, on_progress=bar.update
-        )
-
-
-def draw_with_engine(prompts: list[str], options: SamplingOptions, seed: int) -> Tensor:
-    """Grids int64 [prompts, 256] by the server's engine and ONNX Runtime, 16 pictures at once."""
-    model = load("postcard")
+def draw(model: LoadedModel, prompts: list[str], sampling: Sampling, seed: int) -> Tensor:
+    """Grids int64 [prompts, rows, cols] by the server's engine, 16 pictures at once."""
     runner = OnnxRunner(model, slots=16, threads=2)
-    sampling = Sampling(options.temperature, options.top_k, 1.0, options.guidance)
     requests = [
         PictureRequest(model.text_ids(prompt), seed + picture, 0, sampling, model.grid.rows)
         for picture, prompt in enumerate(prompts)
     ]
     with tqdm(total=len(prompts) * model.grid.rows, desc="rows", mininterval=5) as bar:
         grids = draw_together(Engine(runner, len(prompts)), requests, bar.update)
-    return torch.from_numpy(np.stack(grids)).flatten(1)
+    return torch.from_numpy(np.stack(grids))
 
 
 def score(named: list[dict[str, str]], found: list[dict[str, str]]) -> dict[str, Any]:
@@ -115,28 +104,6 @@ def score(named: list[dict[str, str]], found: list[dict[str, str]]) -> dict[str,
     }
 
 
-def captioned_sheet(pictures: list[Image.Image], captions: list[str], columns: int) -> Image.Image:
-    """Pictures with their prompts beneath."""
-    gap, side, text_height = 12, 128, 40
-    rows = -(-len(pictures) // columns)
-    size = columns * (side + gap) + gap, rows * (side + text_height + gap) + gap
-    page = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=9)
-    for index, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
-        x = gap + index % columns * (side + gap)
-        y = gap + index // columns * (side + text_height + gap)
-        page.paste(picture, (x, y))
-        lines, line = [], ""
-        for word in text.split():
-            longer = f"{line} {word}".strip()
-            if draw.textlength(longer, font=font) > side:
-                lines.append(line)
-                longer = word
-            line = longer
-        draw.text((x, y + side + 3), "\n".join([*lines, line][:4]), "#333333", font, spacing=0)
-    return page
-
-
 def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The sizes and the training runs' figures that the model card tells."""
 
@@ -145,12 +112,11 @@ def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return sum(value.numel() for state in states for value in state.values())
 
     # Runs that the last one began with count too: training/runs/vqgan, vqgan_groupnorm and so on.
-    tokenizer_runs = [
-        load_checkpoint(path)
-        for pattern in TOKENIZER_RUNS
-        for path in VQGAN_RUN.parent.glob(pattern)
-    ]
-    transformer_runs = [load_checkpoint(path) for path in VQGAN_RUN.parent.glob(TRANSFORMER_RUNS)]
+    def runs(name: str) -> list[dict[str, Any]]:
+        paths = VQGAN_RUN.parent.glob(f"{name}*/{CHECKPOINT}")
+        return [load_checkpoint(path) for path in paths]
+
+    tokenizer_runs, transformer_runs = runs("vqgan") + runs("detokenizer"), runs("transformer")
     return {
         **settings,
         "transformer_parameters": parameters("encoder", "decoder"),
@@ -163,25 +129,7 @@ def training_facts(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Evaluate and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--prompts", type=int, default=300, help="held-out prompts (default 300)")
-    parser.add_argument("--seed", type=int, default=2026, help="of prompts and pictures")
-    parser.add_argument("--model", type=Path, default=PACKAGE, help="folder of the shipped files")
-    parser.add_argument("--engine", action="store_true", help="draw with the server's engine")
-    parser.add_argument("--temperature", type=float, help="default: what model.json says")
-    parser.add_argument("--top-k", type=int, help="default: what model.json says")
-    parser.add_argument("--guidance", type=float, help="default: what model.json says")
-    parser.add_argument("--sheet", type=Path, default=SHEET, help="where the pictures go")
-    parser.add_argument(
-        "--try-out", action="store_true", help="only draw and score; write nothing but the sheet"
-    )
-    parser.add_argument(
-        "--card-only", action="store_true", help="rewrite the card, measure nothing"
-    )
-    parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, OPTIONS)
     torch.set_num_threads(arguments.threads)
     settings = json.loads((arguments.model / "model.json").read_text())
     if arguments.card_only:
@@ -189,42 +137,34 @@ def main() -> None:
         CARD.write_text(card(results, training_facts(arguments.model, settings)), encoding="utf-8")
         return
     defaults = settings["sampling"]
-    options = SamplingOptions(
-        arguments.temperature or defaults["temperature"],
-        arguments.top_k or defaults["top_k"],
-        defaults["guidance"] if arguments.guidance is None else arguments.guidance,
-    )
+    sampling = {
+        name: defaults[name] if (given := getattr(arguments, name)) is None else given
+        for name in ("temperature", "top_k", "guidance")
+    }
     prompts = held_out_prompts(arguments.prompts, arguments.seed)
     texts = [text for text, _, _ in prompts]
     started = time.monotonic()
-    if arguments.engine:
-        grids = draw_with_engine(texts, options, arguments.seed)
-    else:
-        grids = draw_with_torch(
-            arguments.model, texts, options, arguments.seed, settings["start_token"]
-        )
+    grids = draw(load(str(arguments.model)), texts, Sampling(**sampling), arguments.seed)
     seconds = time.monotonic() - started
     detokenizer = VQGANDecoder.from_state_dict(
         load_file(arguments.model / "detokenizer.safetensors"),
         norm_epsilon=float(settings["group_norm_epsilon"]),
     )
     with torch.no_grad():
-        ids = torch.unflatten(grids, 1, (settings["rows"], settings["cols"]))
-        pixels = torch.cat([detokenizer(part) for part in torch.split(ids, 25)])
+        pixels = torch.cat([detokenizer(part) for part in torch.split(grids, 25)])
     classifier = load_classifier()
     found = read_pictures(classifier, pixels)
     results = {
-        "sampler": "engine" if arguments.engine else "torch reference",
-        "sampling": vars(options),
+        "sampler": "engine",
+        "sampling": sampling,
         "prompts": len(prompts),
         "seed": arguments.seed,
         "seconds_to_draw": round(seconds, 1),
         **score([named for _, named, _ in prompts], found),
     }
     images = (pixels.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
-    pictures = [Image.fromarray(image) for image in images[:36]]
     arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-    captioned_sheet(pictures, texts[:36], columns=6).save(arguments.sheet, optimize=True)
+    sheet(list(images[:36]), 6, texts[:36]).save(arguments.sheet, optimize=True)
     if arguments.try_out:
         print(json.dumps(results))
         return
@@ -232,8 +172,8 @@ def main() -> None:
     autoencoder = load_autoencoder()
     autoencoder.detokenizer.load_state_dict(detokenizer.state_dict())
     with torch.no_grad():
-        tokens = torch.cat([autoencoder.tokens(as_pixels(part)) for part in _split(renders)])
-        rebuilt = torch.cat([detokenizer(part) for part in torch.split(tokens, 25)])
+        parts = torch.split(as_pixels(renders), 25)
+        rebuilt = torch.cat([detokenizer(autoencoder.tokens(part)) for part in parts])
     judged = accuracy_on_renders(classifier, 1000, seed=arguments.seed + 1)
     truth = [attributes(scene) for _, _, scene in prompts]
     results["classifier"] = {
@@ -251,10 +191,6 @@ def main() -> None:
     CARD.write_text(card(results, training_facts(arguments.model, settings)), encoding="utf-8")
     line = {key: results[key] for key in ("overall", "worst_kind", "worst", "vqgan_psnr")}
     print(json.dumps({**line, "classifier": results["classifier"]["mean"]}))
-
-
-def _split(images: Pixels, size: int = 25) -> list[Pixels]:
-    return [images[start : start + size] for start in range(0, len(images), size)]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the final names and shapes, and the command says so.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.captions import write_vocabulary
+from training.command_line import parse
 from training.networks import CODEBOOK_SIZE, NORM_EPSILON
 from training.train_transformer import DEFAULT_RUN, DEFAULT_TEXT, load_transformer
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
@@ -28,6 +28,12 @@ from training.transformer import START_TOKEN, CaptionToTokens
 
 DETOKENIZER_RUN = Path("training/runs/detokenizer")  # where the decoder went on learning alone
 PACKAGE = Path("server/rowcast_server/models/postcard")
+OPTIONS = {
+    "vqgan": (Path, "run of train_vqgan (default: detokenizer, else vqgan)"),
+    "transformer": (DEFAULT_RUN, "run of train_transformer"),
+    "text": (DEFAULT_TEXT, "folder of the vocabulary"),
+    "output": (PACKAGE, "folder of the model"),
+}
 # Chosen on held-out prompts; the numbers behind the choice are in NOTES.md.
 SAMPLING = {"temperature": 0.8, "top_k": 16, "top_p": 1.0, "guidance": 2.0}
 EXAMPLES = (
@@ -77,16 +83,7 @@ def settings() -> dict[str, Any]:
 
 def main() -> None:
     """Write all files of the model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--vqgan", type=Path, help="run of train_vqgan (default: detokenizer, else vqgan)"
-    )
-    parser.add_argument("--transformer", type=Path, default=DEFAULT_RUN)
-    parser.add_argument("--text", type=Path, default=DEFAULT_TEXT, help="folder of the vocabulary")
-    parser.add_argument("--output", type=Path, default=PACKAGE)
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, OPTIONS)
     output: Path = arguments.output
     vqgan: Path = arguments.vqgan or latest_detokenizer()
     output.mkdir(parents=True, exist_ok=True)

@@ -16,13 +16,14 @@ a VQGAN decoder that turns tokens into pixels), trained from scratch on procedur
 
 | | |
 |---|---|
-| picture | 128 x 128 pixels, 16 x 16 tokens of 8 x 8 pixels, {codebook} codes |
+| picture | 128 x 128 pixels, 16 x 16 tokens of 8 x 8 pixels, {codebook_size} codes |
 | transformer | {transformer_parameters:,} parameters, half precision |
 | detokenizer | {detokenizer_parameters:,} parameters, half precision |
 | training | {vqgan_minutes:.0f} minutes tokenizer, {transformer_minutes:.0f} minutes transformer \
 ({pictures:,} pictures seen), two cores of a shared CPU, no GPU |
 | data | drawn by `training/rendering.py`; no photograph, no drawing and no text of anybody else |
-| sampling | temperature {temperature:g}, top_k {top_k}, guidance {guidance:g} |
+| sampling | temperature {sampling[temperature]:g}, top_k {sampling[top_k]}, \
+guidance {sampling[guidance]:g} |
 
 ## Results
 
@@ -32,16 +33,18 @@ renders only.
 
 | measure | result | bar |
 |---|---|---|
-| named attributes that are in the picture ({named}) | **{overall:.1%}** | {bar_overall:.0%} |
-| worst kind of attribute ({worst_kind}) | {worst:.1%} | {bar_worst:.0%} |
-| objects not named that are absent | {absent:.1%} | |
-| classifier on {renders} fresh renders | {classifier:.2%} | {bar_classifier:.0%} |
-| classifier on reconstructed renders (tokenizer only) | {reconstructions:.2%} | |
-| tokenizer, PSNR on fresh renders | {psnr:.1f} dB | {bar_psnr:.0f} dB |
+| named attributes that are in the picture ({named_attributes:,} in all) | **{overall:.1%}** \
+| {bars[overall]:.0%} |
+| worst kind of attribute ({worst_kind}) | {worst:.1%} | {bars[worst kind]:.0%} |
+| objects not named that are absent | {unnamed_objects_absent:.1%} | |
+| classifier on {classifier[renders]} fresh renders | {classifier[mean]:.2%} \
+| {bars[classifier]:.0%} |
+| classifier on reconstructed renders (tokenizer only) | {classifier[on_reconstructions]:.2%} | |
+| tokenizer, PSNR on fresh renders | {vqgan_psnr:.1f} dB | {bars[psnr]:.0f} dB |
 
 | kind of attribute | named | right | classifier alone |
 |---|---|---|---|
-{kinds}
+{rows_of_kinds}
 
 ## What prompts may name
 
@@ -49,7 +52,7 @@ renders only.
 
 A prompt names a time and a land first, then objects, in the manner of these:
 
-{examples}
+{listed_examples}
 
 What is not named is not drawn, except clouds and the sun or moon, which are left to chance.
 
@@ -65,9 +68,9 @@ why, and what to try next. It is a test model and a toy.
 
 def card(results: dict[str, Any], facts: dict[str, Any]) -> str:
     """Fill the template with evaluate's results and the facts of the training runs."""
-    classifier, bars = results["classifier"], results["bars"]
+    judged = results["classifier"]["kinds"]
     rows = [
-        f"| {kind} | {entry['count']} | {entry['accuracy']:.1%} | {classifier['kinds'][kind]:.1%} |"
+        f"| {kind} | {entry['count']} | {entry['accuracy']:.1%} | {judged[kind]:.1%} |"
         for kind, entry in sorted(results["kinds"].items(), key=lambda item: item[1]["accuracy"])
     ]
     values = {
@@ -77,30 +80,8 @@ def card(results: dict[str, Any], facts: dict[str, Any]) -> str:
     count = sum(len([v for v in heads if v != ABSENT]) for heads in HEADS.values())
     listed = "\n".join(f"- {kind}: {names}" for kind, names in values.items())
     return TEMPLATE.format(
-        codebook=facts["codebook_size"],
-        transformer_parameters=facts["transformer_parameters"],
-        detokenizer_parameters=facts["detokenizer_parameters"],
-        vqgan_minutes=facts["vqgan_minutes"],
-        transformer_minutes=facts["transformer_minutes"],
-        pictures=facts["pictures"],
-        **results["sampling"],
-        prompts=results["prompts"],
-        sampler=results["sampler"],
-        seed=results["seed"],
-        named=f"{results['named_attributes']:,} in all",
-        overall=results["overall"],
-        worst_kind=results["worst_kind"],
-        worst=results["worst"],
-        absent=results["unnamed_objects_absent"],
-        renders=classifier["renders"],
-        classifier=classifier["mean"],
-        reconstructions=classifier["on_reconstructions"],
-        psnr=results["vqgan_psnr"],
-        bar_overall=bars["overall"],
-        bar_worst=bars["worst kind"],
-        bar_classifier=bars["classifier"],
-        bar_psnr=bars["psnr"],
-        kinds="\n".join(rows),
+        **{**facts, **results},
+        rows_of_kinds="\n".join(rows),
         vocabulary=f"{len(HEADS)} kinds of attribute, {count} values:\n\n{listed}",
-        examples="\n".join(f"- {text}" for text in facts["examples"]),
+        listed_examples="\n".join(f"- {text}" for text in facts["examples"]),
     )

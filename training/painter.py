@@ -73,7 +73,9 @@ class Painter:
 
     def land(self, colour: Colour) -> Colour:
         """The colour of ground in this light."""
-        return _lit(colour, LAND_LIGHT[self.time])
+        light = zip(colour, LAND_LIGHT[self.time], strict=True)
+        red, green, blue = (round(value * share) for value, share in light)
+        return red, green, blue
 
     def gradient(self, top: float, bottom: float, first: Colour, last: Colour) -> None:
         """Full-width bands from one colour to another."""
@@ -91,11 +93,6 @@ class Painter:
 def mix(first: Colour, last: Colour, share: float) -> Colour:
     """The colour `share` of the way from the first to the last, rounded."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, last, strict=True))
-    return red, green, blue
-
-
-def _lit(colour: Colour, light: tuple[float, float, float]) -> Colour:
-    red, green, blue = (round(a * b) for a, b in zip(colour, light, strict=True))
     return red, green, blue
 
 

@@ -5,17 +5,17 @@ python -m training.rendering --count 36 --output sheet.png     # look at the dat
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from training import drawing
+from training.command_line import parse
 from training.painter import OBJECT_COLOURS, SIZE, Painter, Pixels
 from training.scenes import COUNTS, SIDES, Scene, sample_scene
 
@@ -75,29 +75,42 @@ def as_pixels(images: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def sheet(images: Sequence[Pixels], columns: int, scale: int = 1) -> Image.Image:
-    """The pictures side by side with a white gap."""
-    gap, side = 6, SIZE * scale
+def sheet(images: Sequence[Pixels], columns: int, captions: Sequence[str] = ()) -> Image.Image:
+    """The pictures side by side, each with its caption beneath if there are any."""
+    gap, text_height = 12, 40 if captions else 0
     rows = math.ceil(len(images) / columns)
-    step = side + gap
-    page = Image.new("RGB", (columns * step + gap, rows * step + gap), "white")
+    size = columns * (SIZE + gap) + gap, rows * (SIZE + text_height + gap) + gap
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=9)
     for index, pixels in enumerate(images):
-        picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-        page.paste(picture, (gap + index % columns * step, gap + index // columns * step))
+        x = gap + index % columns * (SIZE + gap)
+        y = gap + index // columns * (SIZE + text_height + gap)
+        page.paste(Image.fromarray(pixels), (x, y))
+        lines, line = [], ""
+        for word in captions[index].split() if captions else ():
+            longer = f"{line} {word}".strip()
+            if draw.textlength(longer, font=font) > SIZE:
+                lines.append(line)
+                longer = word
+            line = longer
+        draw.text((x, y + SIZE + 3), "\n".join([*lines, line][:4]), "#333333", font, spacing=0)
     return page
 
 
 def main() -> None:
     """Draw a sheet of random scenes."""
-    parser = argparse.ArgumentParser(description="Draw a sheet of random training scenes.")
-    parser.add_argument("--count", type=int, default=36, help="how many scenes (default 36)")
-    parser.add_argument("--seed", type=int, default=0, help="which scenes (default 0)")
-    parser.add_argument("--output", type=Path, default=Path("training/runs/scenes.png"))
-    arguments = parser.parse_args()
+    arguments = parse(
+        __doc__,
+        {
+            "count": (36, "number of scenes"),
+            "seed": (0, "of the scenes"),
+            "output": (Path("training/runs/scenes.png"), "file of the sheet"),
+        },
+    )
     generator = np.random.default_rng(arguments.seed)
     images = [render(sample_scene(generator)) for _ in range(arguments.count)]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    sheet(images, columns=max(1, round(arguments.count**0.5))).save(arguments.output)
+    sheet(images, max(1, round(arguments.count**0.5))).save(arguments.output)
     print(f"{arguments.count} scenes in {arguments.output}")
 
 

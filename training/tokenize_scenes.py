@@ -7,7 +7,6 @@ Captions are not stored: each epoch of the transformer words the same scene anew
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +18,21 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
+from training.command_line import parse
 from training.networks import quantise
 from training.rendering import as_pixels, render
 from training.scenes import Scene, sample_scene
 from training.train_vqgan import DEFAULT_RUN, load_autoencoder
 
 DEFAULT_TOKENS = Path("training/runs/tokens")
+OPTIONS = {
+    "count": (60_000, "training scenes"),
+    "validation": (512, "validation scenes"),
+    "vqgan": (DEFAULT_RUN, "run of train_vqgan"),
+    "output": (DEFAULT_TOKENS, "folder of the tokens"),
+    "seed": (100, "of the scenes"),
+    "threads": (2, "threads of torch"),
+}
 BATCH = 16
 
 
@@ -59,16 +67,7 @@ def load_scenes(path: Path) -> list[Scene]:
 
 def main() -> None:
     """Write train and validation tokens with their scenes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=60_000, help="training scenes")
-    parser.add_argument("--validation", type=int, default=512, help="validation scenes")
-    parser.add_argument("--vqgan", type=Path, default=DEFAULT_RUN, help="run of train_vqgan")
-    parser.add_argument("--output", type=Path, default=DEFAULT_TOKENS)
-    parser.add_argument("--seed", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, OPTIONS)
     torch.set_num_threads(arguments.threads)
     encoder = convert_conv2d_weight_memory_format(
         load_autoencoder(arguments.vqgan).encoder, torch.channels_last

@@ -8,9 +8,9 @@ and hues rather than exact pixels; it never sees a generated or reconstructed pi
 
 from __future__ import annotations
 
-import argparse
-import time
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,16 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm import tqdm
 
 from training.attributes import HEADS, SIZES, attributes, labels
-from training.loop import Average, Schedule, StopFlag, load_checkpoint, save_checkpoint
+from training.loop import Training, load_average, parse_training, training_options
 from training.rendering import as_pixels, render
 from training.scenes import sample_scene
 
 DEFAULT_RUN = Path("training/runs/classifier")
+OPTIONS = {
+    **training_options(DEFAULT_RUN, minutes=8.0, steps=20_000, rate=2e-3, every=200),
+    "batch": (48, "pictures a step"),
+    "scenes": (16_000, "renders to train on"),
+}
 
 
 class Classifier(nn.Module):
@@ -93,86 +98,38 @@ def accuracy_on_renders(model: Classifier, count: int, seed: int) -> dict[str, f
     }
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Run or resume the training."""
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-    model = convert_conv2d_weight_memory_format(Classifier(), torch.channels_last)
-    average = Average(model, 0.995)
-    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
-    schedule = Schedule(arguments.rate, arguments.steps, arguments.minutes, warmup=100)
-    checkpoint: Path = arguments.run / "checkpoint.pt"
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        model.load_state_dict(state["model"])
-        average.module.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.step, schedule.seconds_before = state["step"], state["seconds"]
-    generator = np.random.default_rng(arguments.seed + 77 + schedule.step)
-    scenes = [sample_scene(generator) for _ in range(arguments.scenes)]
-    images = np.stack([render(scene) for scene in tqdm(scenes, "rendering", mininterval=10)])
-    answers = torch.tensor([labels(scene) for scene in scenes])
-    stop, bar = StopFlag(), tqdm(initial=schedule.step, unit="step", mininterval=10)
-    schedule.started = time.monotonic()
-    while schedule.progress < 1 and not stop.raised:
-        chosen = generator.integers(len(images), size=arguments.batch)
-        pixels = blemish(as_pixels(images[chosen]), generator)
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.learning_rate
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = model(pixels.contiguous(memory_format=torch.channels_last))
-        truth = answers[chosen].unbind(dim=1)
-        pairs = zip(outputs, truth, strict=True)
-        loss = torch.stack([F.cross_entropy(logits.float(), right) for logits, right in pairs])
-        torch.autograd.backward(loss.sum())
-        optimiser.step()
-        optimiser.zero_grad()
-        average.update(model, schedule.step)
-        schedule.step += 1
-        bar.update()
-        if schedule.step % arguments.every == 0 or schedule.progress >= 1 or stop.raised:
-            for mean, value in zip(average.module.buffers(), model.buffers(), strict=True):
-                mean.copy_(value)
-            share = accuracy_on_renders(average.module, 300, seed=5)
-            worst = min(share, key=lambda kind: share[kind])
-            print(
-                f"step {schedule.step} minute {schedule.seconds / 60:.1f} "
-                f"loss {loss.sum().item():.4f} accuracy {np.mean(list(share.values())):.4f} "
-                f"worst {worst} {share[worst]:.4f}",
-                flush=True,
-            )
-            save_checkpoint(
-                checkpoint,
-                model=model.state_dict(),
-                average=average.module.state_dict(),
-                optimiser=optimiser.state_dict(),
-                step=schedule.step,
-                seconds=schedule.seconds,
-            )
-
-
 def load_classifier(run: Path = DEFAULT_RUN) -> Classifier:
     """The averaged weights of a run, in eval mode."""
-    model = Classifier()
-    model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["average"])
-    return model.eval()
+    return load_average(Classifier(), run)
 
 
 def main() -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of the checkpoint")
-    parser.add_argument("--minutes", type=float, default=8, help="wall-clock budget (default 8)")
-    parser.add_argument("--steps", type=int, default=20_000, help="most steps")
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--scenes", type=int, default=16_000, help="renders to train on")
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    parser.add_argument("--seed", type=int, default=0)
-    train(parser.parse_args())
+    """Run or resume the training."""
+    arguments = parse_training(__doc__, OPTIONS)
+    model = convert_conv2d_weight_memory_format(Classifier(), torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
+    training = Training(arguments, model, optimiser, warmup=100, decay=0.995, clip=math.inf)
+    generator = np.random.default_rng(arguments.seed + 77 + training.schedule.step)
+    scenes = [sample_scene(generator) for _ in range(arguments.scenes)]
+    images = np.stack([render(scene) for scene in tqdm(scenes, "rendering", mininterval=10)])
+    answers = torch.tensor([labels(scene) for scene in scenes])
+
+    def loss(progress: float) -> Tensor:
+        chosen = generator.integers(len(images), size=arguments.batch)
+        pixels = blemish(as_pixels(images[chosen]), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model(pixels.contiguous(memory_format=torch.channels_last))
+        pairs = zip(outputs, answers[chosen].unbind(dim=1), strict=True)
+        parts = [F.cross_entropy(logits.float(), right) for logits, right in pairs]
+        return torch.stack(parts).sum()
+
+    def measure(average: Classifier) -> tuple[str, dict[str, Any]]:
+        share = accuracy_on_renders(average, 300, seed=5)
+        worst = min(share, key=lambda kind: share[kind])
+        mean = np.mean(list(share.values()))
+        return f"accuracy {mean:.4f} worst {worst} {share[worst]:.4f}", {}
+
+    training.run(loss, measure)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,26 @@ encoder, which no client needs. This makes run folders of them:
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.command_line import parse
 from training.export_weights import PACKAGE
 from training.loop import save_checkpoint
 from training.train_vqgan import DEFAULT_RUN, Autoencoder, load_autoencoder
 from training.transformer import CaptionToTokens
 
 IMAGE_ENCODER = Path("training/weights/image_encoder.safetensors")
-RUNS = Path("training/runs")
+OPTIONS = {
+    "runs": (Path("training/runs"), "where the run folders go"),
+    "keep-encoder": (
+        False,
+        f"instead: keep the image encoder of {DEFAULT_RUN} in {IMAGE_ENCODER}",
+    ),
+}
 
 
 def load_float(path: Path) -> dict[str, Tensor]:
@@ -65,16 +71,7 @@ def shipped_transformer() -> CaptionToTokens:
 
 def main() -> None:
     """Write the run folders."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=Path, default=RUNS, help="where the run folders go")
-    parser.add_argument(
-        "--keep-encoder",
-        action="store_true",
-        help=f"instead: keep the image encoder of {DEFAULT_RUN} in {IMAGE_ENCODER}",
-    )
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, OPTIONS)
     if arguments.keep_encoder:
         save_image_encoder(DEFAULT_RUN)
         return

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from rowcast_export.distill.schedule import Schedule
 from torch import nn
 
-from training.loop import Average, Schedule, load_checkpoint, save_checkpoint
+from training.loop import Average, load_checkpoint, save_checkpoint
 
 
 def test_a_stop_while_saving_leaves_the_checkpoint_before(
@@ -52,5 +53,5 @@ def test_the_schedule_warms_up_and_ends_at_a_fiftieth_by_steps_or_by_minutes() -
     assert schedule.progress == 1.0
     assert schedule.learning_rate == pytest.approx(0.02)
     late = Schedule(peak=1.0, steps=100, minutes=2, warmup=10)
-    late.seconds_before = 120
+    late.seconds = 120
     assert late.progress == 1.0

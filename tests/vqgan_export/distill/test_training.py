@@ -81,9 +81,9 @@ def test_a_training_stopped_twice_ends_with_the_bits_of_one_that_was_not(
         stopped = training(module, tmp_path / "stopped")
         with pytest.raises(KeyboardInterrupt):
             stopped.run(press_at(step))
-        assert stopped.step == step
+        assert stopped.schedule.step == step
     resumed = training(module, tmp_path / "stopped")
-    assert resumed.step == 5
+    assert resumed.schedule.step == 5
     assert resumed.run() == found
     assert same(weights(resumed), weights(whole))
     again = training(module, tmp_path / "whole")  # it has ended: nothing is left to do
@@ -121,19 +121,19 @@ def test_a_stop_while_grids_are_decoded_keeps_those_that_are(
 def test_more_steps_go_on_from_the_end(module: VQGANDecoder, tmp_path: Path) -> None:
     training(module, tmp_path).run()
     longer = training(module, tmp_path, dataclasses.replace(OPTIONS, steps=9))
-    assert longer.step == 8
+    assert longer.schedule.step == 8
     longer.run()
-    assert longer.step == 9
+    assert longer.schedule.step == 9
 
 
 def test_minutes_end_it_too(module: VQGANDecoder, tmp_path: Path) -> None:
     brief = dataclasses.replace(OPTIONS, steps=10**6, minutes=1e-3)
     training(module, tmp_path, brief).run()
     again = training(module, tmp_path, brief)
-    assert 0 < again.step < 10**6
-    step = again.step
+    assert 0 < again.schedule.step < 10**6
+    step = again.schedule.step
     again.run()  # the minutes are used up
-    assert again.step == step
+    assert again.schedule.step == step
 
 
 def test_a_loss_that_is_no_number_ends_it(module: VQGANDecoder, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_cut_grid_is_compared_with_its_rows_of_the_whole_picture(
     taught = training(module, tmp_path)
     taught.run()
     seen = set()
-    for taught.step in range(40):
+    for taught.schedule.step in range(40):
         ids, wanted = taught._batch()
         rows = ids.shape[1]
         assert wanted.shape[2] == rows * TINY.pixels_per_token

@@ -14,13 +14,9 @@ This module must not know ONNX, nor the command line.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +35,7 @@ from .grids import Grids, Ids
 from .options import DistillOptions
 from .palette_teaching import paint, teach_palette
 from .references import Planes, References
+from .schedule import Schedule, stop_asked
 
 FORMAT: Final = 2
 CHECKPOINT: Final = "checkpoint.pt"
@@ -68,8 +65,9 @@ class Distillation:
         options: DistillOptions,
     ) -> None:
         self.options = options
-        self.step = 0
-        self._seconds = 0.0
+        self.schedule = Schedule(
+            options.learning_rate, options.steps, options.minutes, WARM_UP_STEPS, SLOWEST
+        )
         self._device = torch.device(options.device)
         self._full = full
         with torch.random.fork_rng(devices=[]):
@@ -115,7 +113,7 @@ class Distillation:
         finally:
             self._full.cpu()
         self._train(on_progress)
-        on_progress("comparing with the grids held out", self.step, self.step)
+        on_progress("comparing with the grids held out", self.schedule.step, self.schedule.step)
         self.preview.eval()
         found = self._compare(len(self._ids) - self._taught)
         self.preview.cpu()
@@ -134,35 +132,27 @@ class Distillation:
         )
 
     def _train(self, on_progress: Progress) -> None:
-        saved = started = time.monotonic()
-        before = self._seconds
+        schedule = self.schedule
+        saved = schedule.seconds
         what = "training"
-        with _stop_asked() as is_stopping:
-            while not is_stopping() and (share := self._share()) < 1:
-                loss = self._take_step(share)
-                now = time.monotonic()
-                self._seconds = before + now - started
-                if now - saved > SAVE_SECONDS:
+        schedule.begin()
+        with stop_asked() as is_stopping:
+            while not is_stopping() and schedule.progress < 1:
+                loss = self._take_step()
+                if schedule.seconds - saved > SAVE_SECONDS:
                     self._save()
-                    saved = now
+                    saved = schedule.seconds
                     watched = self._compare(min(WATCHED, len(self._ids) - self._taught))
                     what = f"training, {watched.psnr_db_median:.1f} dB"
-                on_progress(f"{what}, loss {loss:.5f}", self.step, self.options.steps)
+                on_progress(f"{what}, loss {loss:.5f}", schedule.step, schedule.steps)
             self._save()
             if is_stopping():
                 raise KeyboardInterrupt
 
-    def _share(self) -> float:
-        """Share of the training that is done: 0 at its start, 1 or more at its end."""
-        by_time = self._seconds / 60 / self.options.minutes
-        return max(self.step / self.options.steps, by_time)
-
-    def _take_step(self, share: float) -> float:
+    def _take_step(self) -> float:
         """Train on one batch; returns its loss. Raises DistillError where that is not finite."""
-        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
-        cosine = SLOWEST + (1 - SLOWEST) * (1 + math.cos(math.pi * share)) / 2
         for group in self._optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * warm * cosine
+            group["lr"] = self.schedule.learning_rate
         ids, wanted = self._batch()
         self.preview.train()
         with torch.enable_grad():  # some programs turn gradients off for good
@@ -170,19 +160,19 @@ class Distillation:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DistillError(
-                f"the loss is {value} at step {self.step}, so training ends; {self._path} keeps "
-                "the last checkpoint. Begin anew elsewhere with a smaller learning rate"
+                f"the loss is {value} at step {self.schedule.step}, so training ends; {self._path} "
+                "keeps the last checkpoint. Begin anew elsewhere with a smaller learning rate"
             )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.preview.parameters(), LARGEST_GRADIENT)
         self._optimizer.step()
-        self.step += 1
+        self.schedule.advance()
         return value
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Ids [batch, rows, cols], perhaps cut after some row, and the pixels of those rows."""
-        generator = np.random.default_rng((self.options.seed, self.step))
+        generator = np.random.default_rng((self.options.seed, self.schedule.step))
         rows = rows_shown(self._ids.shape[1], generator)
         chosen = generator.integers(self._taught, size=self.options.batch)
         ids = torch.from_numpy(self._ids[chosen, :rows])
@@ -211,8 +201,8 @@ class Distillation:
     def _save(self) -> None:
         state = {
             "identity": self._identity,
-            "step": self.step,
-            "seconds": self._seconds,
+            "step": self.schedule.step,
+            "seconds": self.schedule.seconds,
             "preview": self.preview.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
@@ -230,7 +220,8 @@ class Distillation:
             if not differing:
                 self.preview.load_state_dict(state["preview"])
                 self._optimizer.load_state_dict(state["optimizer"])
-                self.step, self._seconds = int(state["step"]), float(state["seconds"])
+                self.schedule.step = int(state["step"])
+                self.schedule.seconds = float(state["seconds"])
         except OSError:
             raise
         except Exception as error:  # torch's reader raises whatever its bytes lead it to
@@ -266,24 +257,3 @@ def imitation_loss(pixels: Tensor, wanted: Tensor) -> Tensor:
     down = apart[..., 1:, :] - apart[..., :-1, :]
     edges = across.square().mean() + down.square().mean()
     return apart.square().mean() + EDGE_WEIGHT * edges
-
-
-@contextlib.contextmanager
-def _stop_asked() -> Iterator[Any]:
-    """Yield a function: True once Ctrl-C was pressed. A second one raises KeyboardInterrupt."""
-    asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # signals go elsewhere
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
