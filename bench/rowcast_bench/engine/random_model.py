@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 IMAGE_TOKENS: Final = 256
@@ -70,6 +69,8 @@ def build(sizes: Sizes, device: str = "cpu") -> tuple[Any, Any]:
 
 def write_weights(folder: Path, sizes: Sizes, seed: int = 0) -> None:
     """`encoder.pt` and `decoder.pt`, float16, of random values."""
+    import torch  # here: our side's processes have none, as a server has none
+
     generator = torch.Generator().manual_seed(seed)
     for module, file in zip(build(sizes), ("encoder.pt", "decoder.pt"), strict=True):
         state = {}
