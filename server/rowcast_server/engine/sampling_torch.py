@@ -53,15 +53,12 @@ class TorchSampler:
 
     def __init__(self, slots: int, codes: int, device: Device) -> None:
         self._device, self._codes = device, codes
-
         # Each parameter of each slot, in places that stay; top_p is infinite and top_k 0 where all
         # codes are kept, and of min_p it is the threshold.
-        self._parameters = {
-            parameter.name: torch.ones(slots, dtype=DTYPES[type(parameter.default)]).to(
-                device.torch
-            )
-            for parameter in fields(Sampling)
-        }
+        self._parameters: dict[str, Tensor] = {}
+        for parameter in fields(Sampling):
+            dtype = DTYPES[type(parameter.default)]
+            self._parameters[parameter.name] = torch.ones(slots, dtype=dtype, device=device.torch)
         self._key = torch.zeros((slots, 2), dtype=torch.int64, device=device.torch)  # seed, image
         self._to_be_sorted = np.zeros(slots, np.bool_)
         self._all_codes = torch.arange(codes, device=device.torch)
