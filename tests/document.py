@@ -69,7 +69,7 @@ def fields(part: str) -> list[tuple[str, str, str | None]]:
     rows = table(f"`{part}`", "type")
     if part == "options":  # the only table with a column of defaults
         return [(row[0], row[1], row[2]) for row in rows]
-    return [(*row[:2], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
+    return [(row[0], row[1], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
 
 
 def decode_frame(side: str, frame: bytes) -> dict[str, Any] | None:
