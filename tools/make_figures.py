@@ -6,7 +6,6 @@ python tools/make_figures.py wire model      # some
 A block NAME stands between the lines <!-- figures: NAME --> and <!-- end --> of README.md or of a
 page in docs/.
 """
-# ruff: noqa: E501 (paragraphs and tables as they will stand in the documents)
 
 from __future__ import annotations
 

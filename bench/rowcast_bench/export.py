@@ -30,7 +30,7 @@ MEGABYTE: Final = 1e6
 
 @dataclass(frozen=True)
 class Exported:
-    """Of one export: seconds, CPU seconds, most memory in bytes, and the bytes of each file."""
+    """One export: seconds, CPU seconds, most memory in bytes, and the bytes of each file."""
 
     seconds: float
     cpu_seconds: float

@@ -75,7 +75,7 @@ class Progress:
             self._line(f": {self._done:,} of {self._steps:,}{self._to_go(left)}")
 
     def tell(self, detail: str) -> None:
-        """What happens within this stage, for a terminal."""
+        """Show a detail of this stage, on a terminal alone."""
         self._bar.update(self._task, description=f"{self._title}: {detail}")
 
     @property

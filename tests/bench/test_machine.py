@@ -1,4 +1,4 @@
-"""What a machine is called, and what it can do at most."""
+"""The line of a machine, and the rates that it reaches."""
 
 from __future__ import annotations
 

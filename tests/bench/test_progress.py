@@ -1,4 +1,4 @@
-"""Where output is no terminal, each stage is a line, and time to go is told where it is known."""
+"""Each stage is a line where output is no terminal; time to go is told where it is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
-from rowcast_bench import progress
 from rowcast_bench.progress import Progress
 
 
@@ -24,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress.time, "perf_counter", clock)
+    monkeypatch.setattr("time.perf_counter", clock)
     return clock
 
 

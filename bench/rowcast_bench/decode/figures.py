@@ -44,7 +44,7 @@ class Costs:
 
 
 def headline(costs: Costs, quality: Mapping[str, Quality]) -> dict[str, Any]:
-    """What the bars are about, as far as schemes tell it."""
+    """Figures that the bars are about, as far as schemes tell them."""
     full, times = costs.full_ms, costs.times
     forming = next(name for name in WHILE_FORMING if name in times and name in quality)
     painted = times[forming]  # by a client, which leaves the last update to the final decode

@@ -1,5 +1,5 @@
-"""What `rowcast bench decode` decodes with: a decoder of DALL·E Mini's size with random weights,
-and postcard's own files with pictures that it draws.
+"""Decoders of `rowcast bench decode`: one of DALL·E Mini's size with random weights, and
+postcard's own files with pictures that it draws.
 
 The first is for cost, which does not depend on values; the second for quality, which does.
 """

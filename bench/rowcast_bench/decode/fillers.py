@@ -84,7 +84,7 @@ def compare(
     finals = detokenizer.decode(grids)
     found = {}
     for name, fill in fillers(detokenizer.codebook_size).items():
-        values = []
+        values: list[float] = []
         for held in range(1, rows):
             filled = np.stack([fill(grid[:held], rows) for grid in grids])
             shown = detokenizer.decode(filled)[:, : held * side]

@@ -1,4 +1,4 @@
-"""What a decode costs, counted: the multiply-adds of an ONNX graph's convolutions and products.
+"""Floating-point operations of a decode, counted in its ONNX graph's convolutions and products.
 
 The graph is run once on the sizes in question, with every such node's output shape as a further
 output, so what is counted is what runs. Products of constants (a runtime folds them when it loads

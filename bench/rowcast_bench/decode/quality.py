@@ -1,4 +1,4 @@
-"""How near the pictures of a scheme come to full decodes of the same rows, and their seams."""
+"""Quality of a scheme: PSNR and SSIM against full decodes of the same rows, and seams."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Quality:
 
 @dataclass
 class _Seen:
-    """Of each picture [pictures, updates]: what one scheme showed."""
+    """Values of one scheme, [pictures, updates]."""
 
     near: list[list[float]] = field(default_factory=list)
     near_ssim: list[list[float]] = field(default_factory=list)
@@ -53,6 +53,7 @@ class _Seen:
             values.append([])
 
     def add(self, shown: Picture, whole: Picture, final: Picture, side: int) -> None:
+        """One update, beside a full decode of its rows and the final picture."""
         self.near[-1].append(psnr(shown, whole))
         self.near_ssim[-1].append(ssim(shown, whole))
         self.final[-1].append(psnr(shown, final[: len(shown)]))
@@ -62,6 +63,7 @@ class _Seen:
             self.full_seams.append(gradients(whole, side))
 
     def quality(self) -> Quality:
+        """All that was seen, summed up."""
         near = np.array(self.near)
         # The last full decode is the final picture itself.
         before_last = slice(None, -1) if near.shape[1] > 1 else slice(None)
@@ -85,7 +87,7 @@ def qualities(
     grids: NDArray[np.integer],
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, Quality]:
-    """Of each scheme by name, on ``grids`` [pictures, rows, cols]; ``detokenizer`` is the full one.
+    """Quality of each scheme by name, on ``grids`` [pictures, rows, cols], with the full decoder.
 
     ``advance`` is called with every picture. Raises DetokenizerError for ids that are not the
     model's.

@@ -53,7 +53,7 @@ PLAN: Final = (FILES, PEER, CEILING, UPDATES, COUNTS, PALETTE, DRAWING, QUALITY,
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured. ``is_real``: at DALL·E Mini's size, with min-dalle beside it."""
+    """Repetitions and sizes. ``is_real``: at DALL·E Mini's size, with min-dalle beside it."""
 
     is_real: bool
     rounds: int

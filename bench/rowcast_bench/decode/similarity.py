@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR and SSIM, and how visible the boundaries of token rows are."""
+"""Similarity of two pictures, PSNR and SSIM, and seams at the boundaries of token rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the updates of a picture take: all schemes in turn, row by row, in one run."""
+"""Times of a picture's updates: all schemes in turn, row by row, in one run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ class Times:
 
     @property
     def median(self) -> float:
+        """The median update."""
         return statistics.median(self.by_update)
 
     @property
     def worst(self) -> float:
+        """The slowest update."""
         return max(self.by_update)
 
     @property

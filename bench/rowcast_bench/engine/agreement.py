@@ -1,4 +1,4 @@
-"""How much int8 matrices change what a model draws: teacher-forced, token by token."""
+"""Agreement of int8 with float32 matrices: teacher-forced, token by token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def int8_agreement(
     threads: int,
     advance: Callable[[], object] = lambda: None,
 ) -> Int8Agreement:
-    """Draws the prompts in float32 and feeds what was drawn to both; ``advance`` once a prompt."""
+    """Draw the prompts in float32 and feed what was drawn to both; ``advance`` once a prompt."""
     exact, small = (OnnxRunner(model, 1, threads, dtype) for dtype in ("float32", "int8"))
     same: list[bool] = []
     divergence: list[float] = []

@@ -35,9 +35,10 @@ JOBS: Final = 16
 
 
 class _StampedRunner(OnnxRunner):
-    """Notes when the last tokens were sampled."""
+    """A runner that notes when the last tokens were sampled."""
 
     def stamp(self) -> None:
+        """Begin; what is drawn at loading is nobody's row."""
         self.sampled = 0.0
         self.rows: dict[bytes, float] = {}
 
@@ -62,26 +63,18 @@ class StampedServer:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._model = load(str(folder))
-        self._threads = threads
         self._delays: list[float] = []
-        self._loop = asyncio.new_event_loop()
         self._runner: _StampedRunner | None = None
-        ready = threading.Event()
-        threading.Thread(target=self._run, args=(ready,), daemon=True).start()
-        ready.wait()
-
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
         server = RowcastServer(
             self._model,
-            ServerConfig(port=0, http_port=0, threads=self._threads, slots=JOBS, deadline=86_400),
+            ServerConfig(port=0, http_port=0, threads=threads, slots=JOBS, deadline=86_400),
             make_runner=self._make_runner,
             on_frame_sent=lambda frame: self._note(frame, time.perf_counter()),
         )
-        self._loop.run_until_complete(server.start())
-        self.url = server.ws_url
-        ready.set()
-        self._loop.run_forever()
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+        self._url = server.ws_url
 
     def _make_runner(
         self, network: Network, config: ServerConfig, placement: Placement
@@ -101,7 +94,8 @@ class StampedServer:
                 self._delays.append(written - sampled)
 
     def address(self) -> str:
-        return self.url
+        """The URL where viewers connect."""
+        return self._url
 
     def delays(self) -> list[float]:
         """Seconds of all rows since the last call."""
@@ -162,5 +156,6 @@ class Emission:
 
 
 def summary(delays: list[float], streaming_ratio: float) -> Emission:
+    """Percentiles of ``delays`` in seconds, beside that ratio."""
     p50, p99 = np.percentile(np.array(delays) * 1000, [50, 99])
     return Emission(len(delays), float(p50), float(p99), streaming_ratio)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import ExitStack
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rowcast.cache import default_cache
 from rowcast_server.placement import place
 
+from ..progress import Progress
 from .random_model import random_model
 from .sides import MinDalle, Ours
 from .worker import Worker
@@ -29,13 +30,16 @@ def run(
     first: list[float] = []
     many: list[float] = []
     where = (placement.device, placement.dtype)
-    with (
-        Worker(MinDalle, folder, size, threads, *where) as theirs,
-        Worker(Ours, folder, threads, MANY, *where) as ours,
-    ):
+    starting, turn = "loading both, and a first picture of each", "pictures of both, in turn"
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(console, [starting, *[turn] * ROUNDS]))
+        progress.stage(starting)
+        theirs = stack.enter_context(Worker(MinDalle, folder, size, threads, *where))
+        ours = stack.enter_context(Worker(Ours, folder, threads, MANY, *where))
         theirs.call("seconds_per_picture", 1)  # what is made at the first use is not counted
         ours.call("seconds_per_picture", 1)
-        for _ in track(range(ROUNDS), "in turn", console=console, transient=True):
+        for _ in range(ROUNDS):
+            progress.stage(turn)
             alone["min_dalle"].append(theirs.call("seconds_per_picture", 1))
             row, picture = ours.call("seconds_per_picture", 1)
             first.append(row)

@@ -19,13 +19,16 @@ from typing import Any, Final
 
 import rowcast
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rowcast.cache import default_cache
 from rowcast.errors import RowcastError
+from rowcast_server.models.loading import load_transformer
+from rowcast_server.models.sources import find_in
 
+from ..machine import READ_BYTES, read_gigabytes_per_second
+from ..progress import Progress
 from .random_model import random_model
-from .sides import PROMPT
+from .sides import PROMPT, START_TOKEN, step_weight_bytes
 
 PACKAGES: Final = ("client_py", "server", "vqgan_export", "bench")
 ROUNDS: Final = 5
@@ -34,7 +37,11 @@ JOBS: Final = (1, 8)
 
 
 def run(revision: str, size: str, threads: int, console: Console) -> dict[str, Any]:
-    """Milliseconds a token of both; ratios over 1 mean that the working tree is faster."""
+    """Milliseconds a token of both; ratios over 1 mean that the working tree is faster.
+
+    Raises RowcastError for a revision that git does not know, or a server that does not start.
+    """
+    ceiling = read_gigabytes_per_second(threads, READ_BYTES)
     model = str(random_model(size, default_cache(), console.print))
     here = Path(_git("rev-parse", "--show-toplevel"))
     commit = _git("rev-parse", "--short", revision)
@@ -58,16 +65,31 @@ def run(revision: str, size: str, threads: int, console: Console) -> dict[str, A
         table.add_row(
             f"{jobs} pictures", f"{old_ms:.2f}", f"{new_ms:.2f}", f"{old_ms / new_ms:.2f}"
         )
+    weights = step_weight_bytes(load_transformer(find_in(Path(model)), START_TOKEN))
+    read = weights / figures["new_ms_per_token_1"] / 1e6  # GB/s
+    figures["memory_ceiling_gb_s"] = round(ceiling, 1)
+    figures["new_memory_ceiling_share"] = round(read / ceiling, 3)
     console.print(table)
+    console.print(
+        f"for one picture the working tree reads weights at {read:.1f} of the {ceiling:.1f} GB/s "
+        f"that {threads} threads can read here",
+        highlight=False,
+    )
     return figures
 
 
 def _measure(urls: dict[str, str], console: Console) -> dict[tuple[str, int], list[float]]:
     times: dict[tuple[str, int], list[float]] = {}
     turns = [(side, jobs) for _ in range(ROUNDS) for jobs in JOBS for side in urls]
-    for side, jobs in track(turns, "in turn", console=console, transient=True):
-        times.setdefault((side, jobs), []).append(asyncio.run(_seconds(urls[side], jobs)))
+    with Progress(console, [_title(*turn) for turn in turns]) as progress:
+        for side, jobs in turns:
+            progress.stage(_title(side, jobs))
+            times.setdefault((side, jobs), []).append(asyncio.run(_seconds(urls[side], jobs)))
     return times
+
+
+def _title(side: str, jobs: int) -> str:
+    return f"{side} revision, {jobs} pictures"
 
 
 async def _seconds(url: str, jobs: int) -> float:

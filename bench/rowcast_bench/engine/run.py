@@ -41,7 +41,7 @@ STREAMING: Final = "16 jobs with viewers and without"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured; ``rows`` 0 leaves out the way from sampling to the socket."""
+    """Repetitions and sizes; ``rows`` 0 leaves out the way from sampling to the socket."""
 
     rounds: int = 3  # of each side in turn; the median counts
     steps: int = 24  # of a round
@@ -100,7 +100,7 @@ def run(size: str, threads: int, effort: Effort, console: Console) -> dict[str, 
 
 
 def _turns() -> dict[tuple[str, int, bool], str]:
-    """What a round measures, and what that is called: [side, pictures, True if jobs arrive]."""
+    """Names of what a round measures, by [side, pictures, True if jobs arrive]."""
     return {
         **{(side, 1, False): f"{title}, one picture" for side, title in TITLES.items()},
         **{(side, 4, False): f"{TITLES[side]}, four pictures" for side in ("min_dalle", "ours")},
@@ -185,7 +185,7 @@ def _speeds(found: Mapping[tuple[str, int, bool], float]) -> dict[str, Any]:
 def _shares(
     found: Mapping[tuple[str, int, bool], float], weights: int, readable: float, multiplied: float
 ) -> dict[str, Any]:
-    """What of the machine is used: ``weights`` bytes are read in a step, in int8 a fourth.
+    """Shares of the machine that are used: a step reads ``weights`` bytes, in int8 a fourth.
 
     ``readable`` is in GB/s, ``multiplied`` in GFLOP/s. A token takes two rows of each matrix's
     products, one of them guided by the empty text; attention is not counted.

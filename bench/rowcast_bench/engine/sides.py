@@ -62,7 +62,7 @@ class MinDalle:
         self._text = load_transformer(find_in(folder), START_TOKEN).tokenizer.encode(PROMPT).ids
 
     def seconds_per_step(self, images: int, steps: int) -> float:
-        """Of drawing ``images`` pictures together, from the first position on."""
+        """Seconds of a step that draws ``images`` pictures together, from the first position."""
         run = self._run(images, top_k=256)
         for _ in range(WARM_UP):
             next(run)
@@ -72,13 +72,14 @@ class MinDalle:
         return (time.perf_counter() - begun) / steps
 
     def seconds_per_picture(self, images: int) -> float:
-        """Of ``images`` whole pictures drawn together, until the last token is on the host."""
+        """Seconds of ``images`` whole pictures together, until the last token is on the host."""
         begun = time.perf_counter()
         for _ in self._run(images, top_k=256):
             pass
         return time.perf_counter() - begun
 
     def greedy(self, count: int) -> list[int]:
+        """The first ``count`` tokens of a picture, each the most likely one."""
         run = self._run(1, top_k=1)
         return [next(run) for _ in range(count)]
 
@@ -118,6 +119,7 @@ class MinDalle:
         return torch.zeros(size, device=self._device)  # float32, whatever the dtype
 
     def memory(self) -> dict[str, int]:
+        """Bytes: the most that this process took, and the caches of a picture."""
         return {"peak": peak_bytes(), "cache": self._cache(images=1).nbytes}
 
 
@@ -144,7 +146,7 @@ class Ours:
         return PictureRequest(self._text, seed, 0, sampling, stop_row)
 
     def seconds_per_step(self, images: int, steps: int) -> float:
-        """Of drawing ``images`` pictures together, from the first position on."""
+        """Seconds of a step that draws ``images`` pictures together, from the first position."""
         engine = Engine(self._runner)
         for seed in range(images):
             engine.submit(seed, self._request(seed, self._model.grid.rows, Sampling()))
@@ -158,7 +160,7 @@ class Ours:
         return seconds
 
     def seconds_per_picture(self, images: int) -> tuple[float, float]:
-        """Until the first row, and all, of ``images`` whole pictures are on the host."""
+        """Seconds until the first row, and until all of ``images`` whole pictures are here."""
         engine = Engine(self._runner)
         begun, first = time.perf_counter(), 0.0
         for seed in range(images):
@@ -170,8 +172,10 @@ class Ours:
         return first, time.perf_counter() - begun
 
     def tokens_per_second(self, jobs: int, rows: int, seed: int) -> float:
-        """Of single-picture jobs that arrive at random in the time of one row, each of ``rows``
-        rows: all their tokens over all the time, encoding of the texts included."""
+        """Rate of single-picture jobs that arrive at random in the time of one row.
+
+        Each has ``rows`` rows. All their tokens over all the time, encoding of the texts included.
+        """
         engine = Engine(self._runner)
         random = np.random.default_rng(seed)
         arrivals = np.sort(random.integers(0, self._model.grid.cols, jobs))
@@ -188,31 +192,33 @@ class Ours:
         return jobs * rows * self._model.grid.cols / (time.perf_counter() - begun)
 
     def greedy(self, count: int) -> list[int]:
+        """The first ``count`` tokens of a picture, each the most likely one."""
         rows = -(-count // self._model.grid.cols)
         request = self._request(0, rows, Sampling(top_k=1, guidance=GUIDANCE))
         ids: list[int] = draw_whole(Engine(self._runner), request).ravel().tolist()
         return ids[:count]
 
     def step_weight_bytes(self) -> int:
-        """What a step must read: the decoder's matrices, in float32."""
-        return 4 * sum(elements for _, elements in step_matrices(self._model))
+        """Bytes of the decoder's matrices in float32, whatever the dtype here."""
+        return step_weight_bytes(self._model)
 
     def memory(self) -> dict[str, int]:
+        """Bytes: the most that this process took, and the caches of a picture."""
         return {"peak": peak_bytes(), "cache": self._slot.tokens, "text": self._slot.text}
 
 
-def step_matrices(model: Transformer) -> list[tuple[str, int]]:
-    """Names and elements of the matrices that a decoder step multiplies with.
+def step_weight_bytes(model: Transformer) -> int:
+    """Bytes that a decoder step must read: the matrices that it multiplies with, in float32.
 
     Not the token tables, of which it takes a row, nor what keys and values of the text are made
     with, which happens once a picture.
     """
-    matrices = []
+    elements = 0
     for name in model.decoder:
         shape = model.decoder.shape(name)
         once = name.startswith("embed_") or "encoder_attn.k_proj" in name
         if len(shape) != 2 or once or "encoder_attn.v_proj" in name:
             continue
         rows = model.grid.codebook_size if name == "lm_head.weight" else shape[0]
-        matrices.append((name, rows * shape[1]))
-    return matrices
+        elements += rows * shape[1]
+    return 4 * elements

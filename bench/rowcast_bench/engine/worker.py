@@ -28,6 +28,7 @@ class Worker:
         self._answer()
 
     def call(self, method: str, *arguments: object) -> Any:
+        """The result of a method. Raises RowcastError with what went wrong there."""
         self._pipe.send((method, arguments))
         return self._answer()
 

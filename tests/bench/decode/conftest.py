@@ -23,7 +23,7 @@ def tiny_decoder(one_thread: None) -> VQGANDecoder:
 def tiny_files(
     tiny_decoder: VQGANDecoder, tmp_path_factory: pytest.TempPathFactory
 ) -> DecoderFiles:
-    """Of 50 codes with 2 x 2 pixels; the full decoder stands for the preview too."""
+    """Files of 50 codes with 2 x 2 pixels; the full decoder stands for the preview too."""
     folder = tmp_path_factory.mktemp("files")
     full, palette = folder / "detokenizer.onnx", folder / "palette.npy"
     model = to_onnx(tiny_decoder)

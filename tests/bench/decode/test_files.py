@@ -1,4 +1,4 @@
-"""What quality is measured on: prompts that training never saw, and the files that ship."""
+"""Quality is measured on prompts that training never saw, with the files that ship."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ def test_a_revision_is_measured_beside_the_working_tree(
     monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
     monkeypatch.setattr(revisions, "ROUNDS", 1)
+    monkeypatch.setattr(revisions, "READ_BYTES", 1 << 24)
     monkeypatch.setattr(revisions, "JOBS", (1, 2))
     text = io.StringIO()
     figures = revisions.run("HEAD", "small", 1, Console(file=text, width=200))
@@ -23,6 +24,8 @@ def test_a_revision_is_measured_beside_the_working_tree(
     for jobs in (1, 2):
         old, new = (figures[f"{side}_ms_per_token_{jobs}"] for side in ("old", "new"))
         assert figures[f"ratio_{jobs}"] == pytest.approx(old / new, rel=0.05)
+    assert figures["new_memory_ceiling_share"] > 0
+    assert "stage 4 of 4: old revision, 2 pictures" in text.getvalue()
 
 
 def test_a_revision_that_is_not_there_is_told(own_cache: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_goes_wrong_in_a_worker_is_told_here() -> None:
 def test_whole_pictures_by_the_torch_runner_are_measured_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What `--device cuda` runs, on the device that every machine has."""
+    """As `--device cuda` runs it, on the device that every machine has."""
     for name, value in (("ROUNDS", 1), ("MANY", 2)):
         monkeypatch.setattr(gpu, name, value)
     figures = gpu.run("small", "cpu", "bfloat16", 1, Console(file=io.StringIO()))
