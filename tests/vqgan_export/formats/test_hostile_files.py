@@ -202,27 +202,33 @@ HOSTILE_MSGPACK = {
     "nested maps": (MAP * 100_000, "nested deeper"),
     "bytes that are not there": (
         MAP + b"\xc6\xff\xff\xff\xff" + bytes(9),
-        r"in a: it is cut short",
+        "truncated",
     ),
-    "an array of four gigabytes": (MAP + ext(bytes(20), 1 << 32 - 1), "in a: it is cut short"),
+    "an array of four gigabytes": (MAP + ext(bytes(20), 1 << 32 - 1), "truncated"),
     "a shape that lies": (
         MAP + array([1 << 40, 1 << 20], "float32", bytes(8)),
         "8 bytes for shape",
     ),
-    "a shape of objects": (MAP + array(["x"], "float32", bytes(8)), "not made of numbers"),
-    "a shape without end": (MAP + array([1] * 15, "float32", bytes(4)), "without a shape"),
+    "a shape of objects": (MAP + array(["x"], "float32", bytes(8)), "in a: Expected `int`"),
+    "a shape without end": (
+        MAP + array([1] * 15, "float32", bytes(4)),
+        "in a: .*length <= 8",
+    ),
     "an unknown type": (MAP + array([1], "object", bytes(8)), "an array of type object"),
-    "an array that is none": (MAP + ext(b"\x01"), "not an array of flax"),
-    "a short array": (MAP + ext(msgpack.packb(([1], "float32", bytes(4))) + b"\x00"), "disagree"),
-    "a list": (MAP + b"\xdd\xff\xff\xff\xff", "no value of kind 0xdd"),
-    "a long key": (b"\x82\xa1a\x01\xda\xff\xff" + bytes(70_000), "a key of 65535 bytes"),
-    "a key that is no string": (b"\x82\xa1a\x01\x07\x07", "not a string"),
-    "a key that is no text": (b"\x82\xa1a\x01\xa2\xff\xfe\x01", "not text"),
+    "an array that is none": (MAP + ext(b"\x01"), "in a: Expected `array`"),
+    "a short array": (
+        MAP + ext(msgpack.packb(([1], "float32", bytes(4))) + b"\x00"),
+        "in a: .*trail",
+    ),
+    "a list": (MAP + b"\xdd\xff\xff\xff\xff", "truncated"),
+    "a long key": (b"\x82\xa1a\x01\xda\xff\xff" + bytes(65_536), "a key of 65535 characters"),
+    "a key that is no string": (b"\x82\xa1a\x01\x07\x07", "Expected `str`"),
+    "a key that is no text": (b"\x82\xa1a\x01\xa2\xff\xfe\x01", "codec can't decode"),
     "a name twice": (
         b"\x82" + 2 * (MAP[1:] + array([1], "float32", bytes(4))),
-        "a: it occurs twice",
+        "in it occurs twice",
     ),
-    "something behind": (MAP + b"\x01" + b"rest", "4 bytes are left over"),
+    "something behind": (MAP + b"\x01" + b"rest", "trailing characters"),
     "pieces that are not there": (b"\x81\xb9" + CHUNKED.encode() + b"\xc3", "more to it than"),
     "pieces and more": (MAP + pieces({"0": 2}, {"0": FLOATS}, more=1), "more to it than"),
     "pieces without a shape": (
@@ -233,7 +239,7 @@ HOSTILE_MSGPACK = {
     "pieces of no size": (MAP + pieces({"0": 0, "1": 1 << 63}, {}), "in pieces of the shape"),
     "pieces of many axes": (
         MAP + pieces({str(axis): (1 << 64) - 1 for axis in range(50_000)}, {"0": FLOATS}),
-        "shape has 50000 entries",
+        "in a: it has more than 8 entries",
     ),
     "no pieces": (MAP + pieces({"0": 2}, {}), "do not fit together"),
     "pieces of two types": (
@@ -246,16 +252,16 @@ HOSTILE_MSGPACK = {
     ),
     "pieces in disorder": (
         MAP + pieces({"0": 4}, {"1": FLOATS, "0": FLOATS}),
-        "chunks lacks number 0",
+        "not numbered",
     ),
-    "a piece that is a number": (MAP + pieces({"0": 1}, {"0": b"\x01"}), "not an array of flax"),
+    "a piece that is a number": (MAP + pieces({"0": 1}, {"0": b"\x01"}), "do not fit together"),
     "a piece of another kind": (
         MAP + pieces({"0": 1}, {"0": b"\xc7\x01\x05x"}),
-        "piece that is not an array",
+        "do not fit together",
     ),
     "pieces by another name": (
         b"\x83\xb9" + CHUNKED.encode() + b"\xc3\xa1x\x80\xa1y\x80",
-        "without its shape",
+        "more to it than",
     ),
     "empty maps": (b"\xdf\x00\x01\xff\xff" + b"\xa1a\x80" * 131_071, "entries"),
 }

@@ -11,11 +11,10 @@ import mmap
 from pathlib import Path
 from typing import Any, Final
 
-import ml_dtypes
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .stored import (
+    DTYPES,
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,
@@ -25,18 +24,7 @@ from .stored import (
 
 LONGEST_HEADER: Final = 100_000_000  # bytes; the limit of the library
 NOTES: Final = "__metadata__"
-DTYPES: Final[dict[str, np.dtype[Any]]] = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(np.bool_),
-}
+TYPES: Final = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}  # before the bits
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -66,7 +54,9 @@ def open_safetensors(path: Path) -> StoredCheckpoint:
 
 
 def _tensor(path: Path, name: str, entry: dict[str, Any], data: memoryview) -> StoredTensor:
-    dtype = DTYPES.get(entry["dtype"])
+    letters = entry["dtype"].rstrip("0123456789")
+    bits = entry["dtype"].removeprefix(letters)
+    dtype = DTYPES.get(TYPES.get(letters, letters.lower()) + bits)
     if dtype is None:
         return unreadable(f"{path}: the tensor {name} is of type {entry['dtype']}")
     what = f"{path}: the tensor {name}"

@@ -18,9 +18,10 @@ from rowcast.errors import RowcastError
 
 Array = NDArray[np.generic]
 
-FLOATING: Final[frozenset[np.dtype[Any]]] = frozenset(
-    np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)
-)
+FLOATS: Final = (ml_dtypes.bfloat16, np.float16, np.float32, np.float64)
+WHOLES: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
+DTYPES: Final = {dtype.name: dtype for dtype in map(np.dtype, (*FLOATS, *WHOLES))}  # of tensors
+FLOATING: Final = frozenset(map(np.dtype, FLOATS))
 UNREADABLE: Final = np.dtype(np.void)
 
 

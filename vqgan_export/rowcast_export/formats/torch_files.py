@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import ml_dtypes
-import numpy as np
 import torch
 from torch import Tensor
 
 from .stored import (
+    DTYPES,
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,
@@ -30,19 +29,6 @@ from .stored import (
 )
 
 DEEPEST: Final = 8  # dicts within dicts; real files have 2
-DTYPES: Final[dict[torch.dtype, np.dtype[Any]]] = {
-    torch.float64: np.dtype(np.float64),
-    torch.float32: np.dtype(np.float32),
-    torch.float16: np.dtype(np.float16),
-    torch.bfloat16: np.dtype(ml_dtypes.bfloat16),
-    torch.int64: np.dtype(np.int64),
-    torch.int32: np.dtype(np.int32),
-    torch.int16: np.dtype(np.int16),
-    torch.int8: np.dtype(np.int8),
-    torch.uint8: np.dtype(np.uint8),
-    torch.bool: np.dtype(np.bool_),
-}
-
 # Classes found in training checkpoints. Their names stand for nothing here: no code of theirs runs.
 LEFTOVERS: Final = (
     "argparse.Namespace",
@@ -165,7 +151,7 @@ def _tensor(what: str, value: Tensor, largest: int) -> StoredTensor:
         return unreadable(f"{what} is not a plain one ({value.layout})")
     if value.numel() * value.element_size() > largest:
         return unreadable(f"{what} claims the shape {list(value.shape)}, more than the file holds")
-    dtype = DTYPES.get(value.dtype)
+    dtype = DTYPES.get(str(value.dtype).removeprefix("torch."))
     if dtype is None:
         return unreadable(f"{what} is of type {value.dtype}")
     try:
