@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..errors import ConnectionLost, DetokenizerError, RowcastError
 from ..events import Event, PictureDone, PictureRepainted
 from ..generation import Generation
-from .canvas import Canvas, MosaicCanvas, PictureCanvas
+from .canvas import Canvas
 from .loader import TierLoader
 from .tiers import Tier
 
@@ -45,7 +45,7 @@ class Easel:
         self._end_listening: Callable[[], None] = lambda: None
         if loader is not None:
             if seamless:
-                mosaic = MosaicCanvas(loader, len(generation.slots))
+                mosaic = Canvas(loader, len(generation.slots))
                 self._canvases = dict.fromkeys(range(len(generation.slots)), mosaic)
             loader.go_on()
             self._end_listening = loader.listen(self._woken)
@@ -131,7 +131,7 @@ class Easel:
         if self._loader is None:
             return True
         canvas = self._canvas(self._loader, event)
-        is_shown = canvas.show(event.index, event.picture)
+        is_shown = canvas.show(event.index if self._seamless else 0, event.picture)
         if not self._is_last(event):
             return is_shown
         if canvas.is_final():
@@ -158,7 +158,7 @@ class Easel:
     def _canvas(self, loader: TierLoader, event: Event) -> Canvas:
         """The canvas that an event's picture is on."""
         if event.index not in self._canvases:
-            self._canvases[event.index] = PictureCanvas(loader, event.picture)
+            self._canvases[event.index] = Canvas(loader)
         return self._canvases[event.index]
 
     def _decode(self, loader: TierLoader, canvas: Canvas, tier: Tier) -> Callable[[], None]:

@@ -132,12 +132,6 @@ class TierLoader:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def pixels_per_token(self) -> int:
-        """Width and height of a token in pixels; only after `load`."""
-        assert self._model is not None
-        return self._model.pixels_per_token
-
-    @property
     def palette(self) -> Decoder | None:
         """The decoder that paints at once; None if it is not loaded."""
         tier = self._tiers.get("palette")

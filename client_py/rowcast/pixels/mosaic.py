@@ -47,6 +47,7 @@ class Mosaic:
         self.images, self.columns, self.rows = images, columns, images // columns
         self._pictures: list[Picture | None] = [None] * images
         self._decoded: dict[_Rectangle, NDArray[np.uint8]] = {}  # of the last painting alone
+        self._decoder: Decoder | None = None  # of the last painting
         self._painted: Image.Image | None = None
 
     @classmethod
@@ -97,6 +98,8 @@ class Mosaic:
                 held[row, column] = len(grid)
         if not held.any():
             return None
+        if detokenizer is not self._decoder:
+            self._decoder, self._decoded = detokenizer, {}
         rectangles = list(_rectangles(held, high))
         if self._painted is not None and self._decoded.keys() == set(rectangles):
             return self._painted

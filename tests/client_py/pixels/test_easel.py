@@ -263,6 +263,20 @@ def test_a_mosaic_is_told_at_once_and_ends_decoded_as_a_whole() -> None:
     assert all(event.seamless for event in events)
 
 
+def test_a_mosaic_that_the_preview_has_painted_whole_is_painted_anew_by_the_full_tier() -> None:
+    loader = plain_loader(palette=palette(), preview=preview())
+    table = Table(loader, images=2, seamless=True)
+    table.receive(accepted(0), accepted(1), rows(0, 4), rows(0, 4, 1))
+    *_, drawn = table.settle()
+    assert (np.asarray(drawn.image) == PREVIEW).all()
+    loader.add(plain_tier("full", full()))
+    table.receive(done(stream=0), done(stream=1))
+    *_, end = table.settle()
+    assert isinstance(end, PictureDone)
+    assert end.tier == "full"
+    assert (np.asarray(end.image) == FULL).all()
+
+
 def test_rows_that_come_while_a_mosaic_is_decoded_stay_in_it() -> None:
     table = Table(plain_loader(palette=palette(), full=full()), images=2, seamless=True)
     table.receive(accepted(0), accepted(1), rows(0), rows(0, stream=1))
