@@ -7,10 +7,10 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 
 from .errors import RowcastError
+from .terminal.exit_codes import INTERRUPTED
 
 GROUP = "rowcast.commands"
 ORDER = ("demo", "serve", "generate", "replay", "grids", "export", "convert", "bench")
-INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 Command = Callable[[list[str]], int]
 

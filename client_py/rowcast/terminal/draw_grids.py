@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..aio import AsyncClient, connect
-from ..cli import INTERRUPTED
 from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..grids import (
     MOST_PICTURES,
@@ -36,6 +35,7 @@ from ..requests import (
     check_whole,
     resolve_sampling,
 )
+from .exit_codes import INTERRUPTED
 from .options import GridOptions
 
 AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn

@@ -12,7 +12,6 @@ from tempfile import TemporaryFile
 
 from rich.console import Console
 
-from ..cli import INTERRUPTED
 from ..errors import InvalidRequest, RowcastError
 from ..events import Event
 from ..messages import DoneReason
@@ -23,6 +22,7 @@ from ..pixels.tiers import Decoder
 from ..pixels.time_lapse import final_image, time_lapse
 from ..rows_file import load_rows, save_rows
 from ..sync import SyncClient, connect
+from .exit_codes import INTERRUPTED
 from .options import DrawOptions
 from .painting import download_bar, painting
 from .watch import Fetching, Watch

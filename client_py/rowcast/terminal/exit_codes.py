@@ -1,0 +1,7 @@
+"""Exit codes of the commands, beside 0 (done), 1 (failed, told on stderr) and 2 (usage)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INTERRUPTED: Final = 130  # by Ctrl-C, as a shell reports it
