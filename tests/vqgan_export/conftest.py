@@ -10,12 +10,12 @@ import pytest
 import torch
 from rowcast.cli import main
 from rowcast_export.building import build
-from rowcast_export.detokenizer_file import to_onnx
 from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.manifest import Exported
 from rowcast_export.preview import AnyDecoder
 from rowcast_export.settings import OPSETS, Settings, settle
+from rowcast_export.tracing import to_onnx
 from rowcast_export.verify import Reference
 from rowcast_export.vqgan import VQGANDecoder
 from safetensors.torch import save_file

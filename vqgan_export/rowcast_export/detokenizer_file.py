@@ -28,13 +28,11 @@ from __future__ import annotations
 from typing import Final
 
 import onnx
-import torch
 
 from .preview import AnyDecoder
 from .runtime import OnnxDetokenizer
 from .self_test import make_self_test
-from .settings import FORMAT_VERSION, OPSETS, PRECISIONS
-from .tracing import trace
+from .settings import FORMAT_VERSION, PRECISIONS
 
 STEMS: Final = {"full": "detokenizer", "preview": "preview"}  # of the file's name, by kind
 
@@ -43,15 +41,6 @@ def file_name(kind: str, precision: str) -> str:
     """Name of the file: ``detokenizer.onnx`` in fp32, ``preview.fp16.onnx`` and so on."""
     middle = "" if precision == PRECISIONS[0] else f".{precision}"
     return f"{STEMS[kind]}{middle}.onnx"
-
-
-def to_onnx(module: AnyDecoder, opset: int = OPSETS[0]) -> onnx.ModelProto:
-    """The graph of a module, with nothing in it that tells when, where or by whom it was made."""
-    example = torch.zeros(2, 3, 5, dtype=torch.int64)  # no size of 1, no two alike: all stay free
-    free = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "rows", "cols"))}
-    return trace(
-        module, (example,), ["ids"], ["pixels"], {"ids": free}, opset, graph_name="detokenizer"
-    )
 
 
 def describe(

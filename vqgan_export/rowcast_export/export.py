@@ -22,7 +22,7 @@ from rowcast.whole_files import whole_files
 
 from .agreements import AnyAgreement, Imitation, PreviewAgreement
 from .building import build
-from .detokenizer_file import describe, file_name, to_onnx, with_metadata
+from .detokenizer_file import describe, file_name, with_metadata
 from .formats import Checkpoint
 from .manifest import FILE_NAME as MANIFEST_NAME
 from .manifest import Exported, kept_entries, manifest
@@ -39,6 +39,7 @@ from .precision import convert
 from .preview import AnyDecoder, PreviewDecoder
 from .progress import Progress, unreported
 from .settings import OPSETS, PRECISIONS, Settings
+from .tracing import to_onnx
 from .verify import TOLERANCES, Reference, verify
 from .vqgan import VQGANDecoder
 
@@ -76,51 +77,22 @@ def export_detokenizer(
     VerificationFailed or OSError.
     """
     module = build(checkpoint, settings)
-    decoders = [_Decoder("full", module, precisions)]
+    names = [file_name("full", precision) for precision in precisions]
     if taught is not None:
-        decoders.append(
-            _Decoder("preview", taught.module, taught.precisions, imitation=taught.imitation)
-        )
-    names = [name for decoder in decoders for name in decoder.file_names]
+        names += [file_name("preview", precision) for precision in taught.precisions]
     names += [PALETTE_NAME, MANIFEST_NAME]
     with whole_files([folder / name for name in names], make_folders=True) as temporaries:
-        tasks = {
-            name: _Task(folder / name, pending)
-            for name, pending in zip(names, temporaries, strict=True)
-        }
-        writer = _Writer(checkpoint, settings, opset, threads, force, on_progress)
-        exported = [file for decoder in decoders for file in writer.write_decoder(decoder, tasks)]
-        exported.append(writer.write_palette(tasks[PALETTE_NAME], module, taught))
+        pending = dict(zip(names, temporaries, strict=True))
+        writer = _Writer(checkpoint, settings, opset, threads, force, on_progress, folder, pending)
+        exported = list(writer.write_decoder("full", module, precisions))
+        if taught is not None:
+            exported += writer.write_decoder(
+                "preview", taught.module, taught.precisions, taught.imitation
+            )
+        exported.append(writer.write_palette(module, taught))
         kept = kept_entries(folder, names, checkpoint.sha256)
-        tasks[MANIFEST_NAME].pending.write_text(manifest(exported, kept), encoding="utf-8")
+        pending[MANIFEST_NAME].write_text(manifest(exported, kept), encoding="utf-8")
     return exported
-
-
-@dataclass(frozen=True)
-class _Decoder:
-    """One module, and the precisions in which it is written."""
-
-    kind: str
-    module: AnyDecoder
-    precisions: Sequence[str]
-    imitation: Imitation | None = None  # of a taught one
-
-    @property
-    def file_names(self) -> list[str]:
-        return [file_name(self.kind, precision) for precision in self.precisions]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One file to write: it lies at ``pending`` until all are verified, then at ``target``."""
-
-    target: Path
-    pending: Path
-
-    def record(self, data: bytes, metadata: dict[str, str], agreement: AnyAgreement) -> Exported:
-        """The record of the file, whose bytes are ``data``."""
-        digest = hashlib.sha256(data).hexdigest()
-        return Exported(self.target, len(data), digest, metadata, agreement)
 
 
 @dataclass(frozen=True)
@@ -133,49 +105,56 @@ class _Writer:
     threads: int
     force: bool
     on_progress: Progress
+    folder: Path
+    pending: dict[str, Path]  # where each file lies until all are verified
 
-    def write_decoder(self, decoder: _Decoder, tasks: dict[str, _Task]) -> Iterable[Exported]:
+    def write_decoder(
+        self,
+        kind: str,
+        module: AnyDecoder,
+        precisions: Sequence[str],
+        imitation: Imitation | None = None,  # of a taught one
+    ) -> Iterable[Exported]:
         """Trace the module once, then write and verify it in each precision."""
-        reference = Reference(decoder.module)
-        self.on_progress(f"tracing the {decoder.kind} graph", 0, 0)
-        traced = to_onnx(decoder.module, self.opset)
-        for precision in decoder.precisions:
-            self.on_progress(f"writing {decoder.kind} {precision}", 0, 0)
+        reference = Reference(module)
+        self.on_progress(f"tracing the {kind} graph", 0, 0)
+        traced = to_onnx(module, self.opset)
+        for precision in precisions:
+            name = file_name(kind, precision)
+            self.on_progress(f"writing {kind} {precision}", 0, 0)
             model = convert(traced, precision)
-            metadata = describe(
-                model,
-                decoder.module,
-                self.settings.name,
-                self.checkpoint.sha256,
-                precision,
-                decoder.kind,
-            )
+            model_name, sha256 = self.settings.name, self.checkpoint.sha256
+            metadata = describe(model, module, model_name, sha256, precision, kind)
             data = with_metadata(model, metadata)
-            task = tasks[file_name(decoder.kind, precision)]
-            task.pending.write_bytes(data)
+            self.pending[name].write_bytes(data)
             tolerance = TOLERANCES[precision]
             if self.force and precision == "int8":
                 tolerance = dataclasses.replace(tolerance, psnr=0.0)
             agreement = verify(
-                task.pending, reference, metadata, self.threads, self.on_progress, tolerance
+                self.pending[name], reference, metadata, self.threads, self.on_progress, tolerance
             )
-            if decoder.imitation is not None:
-                agreement = PreviewAgreement(**vars(agreement), imitation=decoder.imitation)
-            yield task.record(data, metadata, agreement)
+            if imitation is not None:
+                agreement = PreviewAgreement(**vars(agreement), imitation=imitation)
+            yield self._record(name, data, metadata, agreement)
 
-    def write_palette(self, task: _Task, module: VQGANDecoder, taught: Taught | None) -> Exported:
+    def write_palette(self, module: VQGANDecoder, taught: Taught | None) -> Exported:
         """Write the taught palette, or else that of endless planes, and read it back."""
         self.on_progress("mixing the palette", 0, 0)
+        palette, statistics = (taught.palette, {}) if taught else make_palette(module)
+        data = npy_bytes(palette)
+        path = self.pending[PALETTE_NAME]
+        path.write_bytes(data)
         agreement: AnyAgreement
         if taught is not None:
-            data = npy_bytes(taught.palette)
-            task.pending.write_bytes(data)
-            read_palette(task.pending, taught.palette.shape)
+            read_palette(path, palette.shape)
             agreement = taught.palette_imitation
         else:
-            palette, statistics = make_palette(module)
-            data = npy_bytes(palette)
-            task.pending.write_bytes(data)
-            agreement = verify_palette(task.pending, module, statistics)
+            agreement = verify_palette(path, module, statistics)
         notes = describe_palette(module.shape, self.settings.name, self.checkpoint.sha256)
-        return task.record(data, notes, agreement)
+        return self._record(PALETTE_NAME, data, notes, agreement)
+
+    def _record(
+        self, name: str, data: bytes, metadata: dict[str, str], agreement: AnyAgreement
+    ) -> Exported:
+        digest = hashlib.sha256(data).hexdigest()
+        return Exported(self.folder / name, len(data), digest, metadata, agreement)

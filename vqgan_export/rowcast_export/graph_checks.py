@@ -5,14 +5,12 @@ What a graph computes is verify.py's matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
 from .errors import VerificationFailed
-
-Signature = tuple[str, str, list[str | int]]  # name, element type, axes
 
 
 def agree(what: str, found: object, wanted: object) -> None:
@@ -21,37 +19,38 @@ def agree(what: str, found: object, wanted: object) -> None:
         raise VerificationFailed(f"{what}: found {found}, wanted {wanted}")
 
 
-def check_operators(path: Path, opset: str, norms: int) -> onnx.ModelProto:
-    """The model of a file of plain operators with so many norms. Raises VerificationFailed."""
+def check_graph(path: Path, metadata: Mapping[str, str], side: int, norms: int) -> None:
+    """Raise VerificationFailed unless the file is the graph of a decoder.
+
+    That is a valid one, of plain operators with so many norms in single precision, from ids to
+    pixels, ``side`` of them a token, with this metadata.
+    """
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's, onnx's and the operating system's
         raise VerificationFailed(f"not a valid ONNX file: {error}") from error
-    agree("opset", {item.domain: str(item.version) for item in model.opset_import}, {"": opset})
-    outside = sorted(t.name for t in model.graph.initializer if t.external_data)
+    graph = model.graph
+    opsets = {item.domain: str(item.version) for item in model.opset_import}
+    agree("opset", opsets, {"": metadata["rowcast.opset"]})
+    outside = sorted(t.name for t in graph.initializer if t.external_data)
     agree("weights in other files", outside, [])
     agree("local functions", len(model.functions), 0)
-    foreign = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain})
+    foreign = sorted({f"{n.domain}.{n.op_type}" for n in graph.node if n.domain})
     agree("operators outside ai.onnx", foreign, [])
-    found = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
-    agree("InstanceNormalization nodes", found, norms)
-    return model
-
-
-def check_interface(
-    model: onnx.ModelProto,
-    inputs: Sequence[Signature],
-    outputs: Sequence[Signature],
-    metadata: Mapping[str, str],
-) -> None:
-    """Raise VerificationFailed unless inputs, outputs and metadata are those wanted."""
-    agree("inputs", [_signature(value) for value in model.graph.input], list(inputs))
-    agree("outputs", [_signature(value) for value in model.graph.output], list(outputs))
+    found = [node for node in graph.node if node.op_type == "InstanceNormalization"]
+    agree("InstanceNormalization nodes", len(found), norms)
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    norm_kinds = {kinds.get(name) for node in found for name in node.input[1:]}
+    agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT} if norms else set())
+    ids = "ids", "INT64", ["batch", "rows", "cols"]
+    pixels = "pixels", "FLOAT", ["batch", 3, f"{side}*rows", f"{side}*cols"]
+    agree("inputs", [_signature(value) for value in graph.input], [ids])
+    agree("outputs", [_signature(value) for value in graph.output], [pixels])
     agree("metadata", {item.key: item.value for item in model.metadata_props}, dict(metadata))
 
 
-def _signature(value: onnx.ValueInfoProto) -> Signature:
+def _signature(value: onnx.ValueInfoProto) -> tuple[str, str, list[str | int]]:
     """Name, element type, axes; a fixed axis is a number, a free one its name."""
     tensor = value.type.tensor_type
     axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]

@@ -146,11 +146,11 @@ def _plane(module: VQGANDecoder, statistics: Statistics) -> VQGANDecoder:
     plane = copy.deepcopy(module)
     for name, part in list(plane.named_modules()):
         if isinstance(part, nn.GroupNorm):
-            _replace(plane, name, _FrozenNorm(part, *statistics[name]))
+            plane.set_submodule(name, _FrozenNorm(part, *statistics[name]))
         elif isinstance(part, Upsample):
-            _replace(plane, name, _summed(part.conv))
+            plane.set_submodule(name, _summed(part.conv))
         elif isinstance(part, nn.Conv2d) and not name.endswith("upsample.conv"):
-            _replace(plane, name, _summed(part))
+            plane.set_submodule(name, _summed(part))
     return plane
 
 
@@ -171,22 +171,17 @@ def _endless(module: VQGANDecoder, statistics: Statistics) -> Iterator[None]:
         for conv in convs:
             conv.padding_mode = "circular"
         for name, norm in norms:
-            _replace(module, name, _FrozenNorm(norm, *statistics[name]))
+            module.set_submodule(name, _FrozenNorm(norm, *statistics[name]))
         yield
     finally:
         for conv in convs:
             conv.padding_mode = "zeros"
         for name, norm in norms:
-            _replace(module, name, norm)
+            module.set_submodule(name, norm)
 
 
 def _norms(module: nn.Module) -> list[tuple[str, nn.GroupNorm]]:
     return [(name, part) for name, part in module.named_modules() if isinstance(part, nn.GroupNorm)]
-
-
-def _replace(module: nn.Module, name: str, part: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(module.get_submodule(parent), last, part)
 
 
 def _to_bytes(pixels: Tensor) -> Palette:

@@ -87,11 +87,6 @@ class PreviewDecoder(nn.Module):
         )
         self.conv_out = nn.Conv2d(shape.widths[-1], 3, 3, padding=1)
 
-    @property
-    def parameter_count(self) -> int:
-        """Number of weights, the table's included."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     @torch.no_grad()
     def begin_from(self, full: VQGANDecoder) -> None:
         """Fill the table with the principal components of what the full decoder looks up.

@@ -10,52 +10,48 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from .settings import OPSETS
 
 IR_VERSION: Final = 8  # the oldest that carries opset 18, so that old runtimes load the file
 NOISY_LOGGERS: Final = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 
 
-def trace(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    input_names: Sequence[str],
-    output_names: Sequence[str],
-    dynamic_shapes: Any,
-    opset: int,
-    graph_name: str,
-) -> onnx.ModelProto:
-    """The graph of a module. ``dynamic_shapes``, torch.export's, name the axes that are free."""
+def to_onnx(module: nn.Module, opset: int = OPSETS[0]) -> onnx.ModelProto:
+    """The graph of a module from ids [batch, rows, cols], all of them free, to pixels."""
+    example = torch.zeros(2, 3, 5, dtype=torch.int64)  # no size of 1, no two alike: all stay free
+    free = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "rows", "cols"))}
     with _silence():
         program = torch.onnx.export(
             module,
-            example,
-            input_names=list(input_names),
-            output_names=list(output_names),
+            (example,),
+            input_names=["ids"],
+            output_names=["pixels"],
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=dynamic_shapes,
+            dynamic_shapes={"ids": free},
             external_data=False,
             verbose=False,
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _strip(model, graph_name)
+    _strip(model)
     return model
 
 
-def _strip(model: onnx.ModelProto, graph_name: str) -> None:
+def _strip(model: onnx.ModelProto) -> None:
     """Drop paths, stack traces, versions and intermediate shapes; number the nodes."""
     model.ir_version = IR_VERSION
     for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
         model.ClearField(field)
     graph = model.graph
-    graph.name = graph_name
+    graph.name = "detokenizer"
     for field in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
         graph.ClearField(field)
     parts: list[Any] = [*graph.input, *graph.output, *graph.node, *graph.initializer]

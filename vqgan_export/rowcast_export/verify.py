@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
 from .agreements import Agreement
 from .errors import TooCoarse, VerificationFailed
-from .graph_checks import agree, check_interface, check_operators
+from .graph_checks import agree, check_graph
 from .preview import AnyDecoder
 from .progress import Progress, unreported
 from .runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
@@ -113,7 +112,8 @@ def verify(
     tolerance = tolerance or TOLERANCES[metadata["rowcast.precision"]]
     cases = list(_cases())
     on_progress("checking the graph", 0, len(cases))
-    _check_graph(path, reference.module, metadata)
+    norms = sum(isinstance(part, nn.GroupNorm) for part in reference.module.modules())
+    check_graph(path, metadata, reference.shape.pixels_per_token, norms)
     try:
         detokenizer = OnnxDetokenizer(path, threads)
     except Exception as error:  # ONNX Runtime's own kinds of error have no common base
@@ -159,27 +159,6 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
         small = batch * rows * cols <= SEVERAL_SEEDS_UP_TO
         for seed in SEEDS if small else SEEDS[:1]:
             yield (batch, rows, cols), seed
-
-
-def _check_graph(path: Path, module: AnyDecoder, metadata: Mapping[str, str]) -> None:
-    """Check operators, names, types, axes and metadata, as written in the file."""
-    norms = sum(isinstance(part, nn.GroupNorm) for part in module.modules())
-    model = check_operators(path, metadata["rowcast.opset"], norms)
-    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    norm_kinds = {
-        kinds.get(name)
-        for node in model.graph.node
-        if node.op_type == "InstanceNormalization"
-        for name in node.input[1:]
-    }
-    agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT} if norms else set())
-    side = module.shape.pixels_per_token
-    check_interface(
-        model,
-        inputs=[("ids", "INT64", ["batch", "rows", "cols"])],
-        outputs=[("pixels", "FLOAT", ["batch", 3, f"{side}*rows", f"{side}*cols"])],
-        metadata=metadata,
-    )
 
 
 def _compare_grid(

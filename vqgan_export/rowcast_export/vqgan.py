@@ -14,14 +14,17 @@ the module (``export.py`` does). It imports torch and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NORM_GROUPS = 32  # in every family but diffusers', where a configuration says it
+
+Norm = Callable[[int], nn.GroupNorm]  # the norm of so many channels
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,11 @@ def _shape(state: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
 class ResidualBlock(nn.Module):
     """Residual block: norm, SiLU and 3x3 conv, twice; a 1x1 conv as shortcut if channels change."""
 
-    def __init__(
-        self,
-        input_channels: int,
-        output_channels: int,
-        norm_epsilon: float,
-        norm_groups: int = NORM_GROUPS,
-    ) -> None:
+    def __init__(self, input_channels: int, output_channels: int, norm: Norm) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(norm_groups, input_channels, eps=norm_epsilon)
+        self.norm1 = norm(input_channels)
         self.conv1 = nn.Conv2d(input_channels, output_channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(norm_groups, output_channels, eps=norm_epsilon)
+        self.norm2 = norm(output_channels)
         self.conv2 = nn.Conv2d(output_channels, output_channels, 3, padding=1)
         self.nin_shortcut: nn.Module = nn.Identity()
         if input_channels != output_channels:
@@ -134,10 +131,10 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention with one head over all positions; the grid need not be square."""
 
-    def __init__(self, channels: int, norm_epsilon: float, norm_groups: int = NORM_GROUPS) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.channels = channels
-        self.norm = nn.GroupNorm(norm_groups, channels, eps=norm_epsilon)
+        self.norm = norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -171,19 +168,13 @@ class Upsample(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention (absent in a few families), residual block."""
 
-    def __init__(
-        self,
-        channels: int,
-        attention: bool,
-        norm_epsilon: float,
-        norm_groups: int = NORM_GROUPS,
-    ) -> None:
+    def __init__(self, channels: int, attention: bool, norm: Norm) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels, norm_epsilon, norm_groups)
+        self.block_1 = ResidualBlock(channels, channels, norm)
         self.attn_1: nn.Module = nn.Identity()
         if attention:
-            self.attn_1 = AttentionBlock(channels, norm_epsilon, norm_groups)
-        self.block_2 = ResidualBlock(channels, channels, norm_epsilon, norm_groups)
+            self.attn_1 = AttentionBlock(channels, norm)
+        self.block_2 = ResidualBlock(channels, channels, norm)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[batch, channels, rows, cols] -> the same shape."""
@@ -194,19 +185,15 @@ class Middle(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution and, on all but the highest, the step up to the next."""
 
-    def __init__(
-        self, shape: LevelShape, norm_epsilon: float, norm_groups: int = NORM_GROUPS
-    ) -> None:
+    def __init__(self, shape: LevelShape, norm: Norm) -> None:
         super().__init__()
         inputs = (shape.input_channels, *shape.block_channels[:-1])
         self.block = nn.ModuleList(
-            ResidualBlock(before, after, norm_epsilon, norm_groups)
+            ResidualBlock(before, after, norm)
             for before, after in zip(inputs, shape.block_channels, strict=True)
         )
         attended: Sequence[int] = shape.block_channels if shape.attention else ()
-        self.attn = nn.ModuleList(
-            AttentionBlock(channels, norm_epsilon, norm_groups) for channels in attended
-        )
+        self.attn = nn.ModuleList(AttentionBlock(channels, norm) for channels in attended)
         self.upsample: nn.Module = nn.Identity()
         if shape.upsample:
             self.upsample = Upsample(shape.block_channels[-1])
@@ -224,15 +211,13 @@ class Level(nn.Module):
 class Decoder(nn.Module):
     """Latent grid to unclipped pixels; the levels ``up`` are run from last to first."""
 
-    def __init__(
-        self, shape: DecoderShape, norm_epsilon: float, norm_groups: int = NORM_GROUPS
-    ) -> None:
+    def __init__(self, shape: DecoderShape, norm: Norm) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(shape.latent_channels, shape.mid_channels, 3, padding=1)
-        self.mid = Middle(shape.mid_channels, shape.mid_attention, norm_epsilon, norm_groups)
-        self.up = nn.ModuleList(Level(level, norm_epsilon, norm_groups) for level in shape.levels)
+        self.mid = Middle(shape.mid_channels, shape.mid_attention, norm)
+        self.up = nn.ModuleList(Level(level, norm) for level in shape.levels)
         channels = shape.levels[0].block_channels[-1]
-        self.norm_out = nn.GroupNorm(norm_groups, channels, eps=norm_epsilon)
+        self.norm_out = norm(channels)
         self.conv_out = nn.Conv2d(channels, shape.output_channels, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -264,10 +249,9 @@ class VQGANDecoder(nn.Module):
             raise ValueError(f"value_range must rise: {value_range}")
         self.shape = shape
         self.value_range = value_range
-        self.norm_epsilon = norm_epsilon
         self.embedding = nn.Embedding(shape.codebook_size, shape.code_channels)
         self.post_quant_conv = nn.Conv2d(shape.code_channels, shape.latent_channels, 1)
-        self.decoder = Decoder(shape, norm_epsilon, norm_groups)
+        self.decoder = Decoder(shape, partial(nn.GroupNorm, norm_groups, eps=norm_epsilon))
 
     @classmethod
     def from_state_dict(

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rowcast_export.building import build
-from rowcast_export.detokenizer_file import describe, to_onnx, with_metadata
+from rowcast_export.detokenizer_file import describe, with_metadata
 from rowcast_export.distill.palette_teaching import SIDE
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.palette import make_palette, npy_bytes
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS, Settings, settle
+from rowcast_export.tracing import to_onnx
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rowcast_bench.decode.files import DecoderFiles
-from rowcast_export.detokenizer_file import describe, to_onnx, with_metadata
+from rowcast_export.detokenizer_file import describe, with_metadata
 from rowcast_export.palette import npy_bytes
+from rowcast_export.tracing import to_onnx
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.support.decoders import TINY, lively

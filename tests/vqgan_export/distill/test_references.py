@@ -31,7 +31,7 @@ def complete(path: Path, module: VQGANDecoder) -> tuple[References, list[int]]:
 def test_each_picture_is_the_full_decoders(module: VQGANDecoder, tmp_path: Path) -> None:
     made, decoded = complete(tmp_path / "file", module)
     assert decoded == [0, 1, 2, 3, 4]
-    assert (tmp_path / "file").stat().st_size == made.bytes
+    assert (tmp_path / "file").stat().st_size == made.pictures.nbytes
     for index in range(len(IDS)):
         with torch.inference_mode():
             pixels = module(torch.from_numpy(IDS[index : index + 1]))[0]

@@ -32,11 +32,6 @@ class References:
         self._shape = count, 3, rows * side, cols * side  # of all pictures
         self._pictures: npt.NDArray[np.uint8] | None = None
 
-    @property
-    def bytes(self) -> int:
-        """Size of the whole file."""
-        return math.prod(self._shape)
-
     def complete(self, full: VQGANDecoder, device: torch.device, on_progress: Progress) -> None:
         """Decode what the file lacks. Raises OSError; what is decoded by then stays."""
         count, *picture = self._shape

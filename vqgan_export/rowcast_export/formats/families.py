@@ -33,8 +33,8 @@ class Family:
     name: str
     codebook: str  # name of the table of code vectors
     levels: str  # how the names of the levels begin; together with the codebook: the signature
-    group_norm_epsilon: float
-    value_range: tuple[float, float]
+    group_norm_epsilon: float = 1e-6
+    value_range: tuple[float, float] = (-1.0, 1.0)
     unit_codes: bool = False  # rows of the codebook are scaled to length 1 before they are used
     kernels_last: bool = False  # convolution weights are [height, width, in, out]
     needs_config: bool = False  # a config.json beside the tensors says what they do not
@@ -44,31 +44,12 @@ PLAIN: Final = Family("min-dalle", "embedding.weight", "decoder.up.", 1e-5, (0.0
 
 FAMILIES: Final = (
     PLAIN,
-    Family("taming", "quantize.embedding.weight", "decoder.up.", 1e-6, (-1.0, 1.0)),
+    Family("taming", "quantize.embedding.weight", "decoder.up."),
     Family(
-        "flax",
-        "quantize.embedding.embedding",
-        "decoder.up_0.",
-        1e-6,
-        (0.0, 1.0),
-        kernels_last=True,
+        "flax", "quantize.embedding.embedding", "decoder.up_0.", 1e-6, (0.0, 1.0), kernels_last=True
     ),
-    Family(
-        "diffusers",
-        "quantize.embedding.weight",
-        "decoder.up_blocks.",
-        1e-6,
-        (-1.0, 1.0),
-        needs_config=True,
-    ),
-    Family(
-        "llamagen",
-        "quantize.embedding.weight",
-        "decoder.conv_blocks.",
-        1e-6,
-        (-1.0, 1.0),
-        unit_codes=True,
-    ),
+    Family("diffusers", "quantize.embedding.weight", "decoder.up_blocks.", needs_config=True),
+    Family("llamagen", "quantize.embedding.weight", "decoder.conv_blocks.", unit_codes=True),
 )
 
 # Substitutions that give min-dalle's names, in order. ``up.~i`` counts from the other end.
@@ -79,9 +60,7 @@ DIFFUSERS_ATTENTION: Final = (
     (r"\.(?:to_v|value)\.", ".v."),
     (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
 )
-SUBSTITUTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "min-dalle": (),
-    "taming": (),
+SUBSTITUTIONS: Final = {
     "flax": (
         (r"^decoder\.up_(\d+)\.", r"decoder.up.\1."),
         (r"^(decoder\.up\.\d+)\.(block|attn)_(\d+)\.", r"\1.\2.\3."),
@@ -143,7 +122,7 @@ def renamed(family: Family, names: Iterable[str]) -> dict[str, str]:
             chosen[name] = PLAIN.codebook
         elif name.startswith(("decoder.", "post_quant_conv.")):
             ours = name
-            for pattern, replacement in SUBSTITUTIONS[family.name]:
+            for pattern, replacement in SUBSTITUTIONS.get(family.name, ()):
                 ours = re.sub(pattern, replacement, ours)
             chosen[name] = ours
     counted = [re.match(r"decoder\.up\.~(\d+)\.", ours) for ours in chosen.values()]
