@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Callable, Generator
 from typing import Self, Unpack
 
 import tenacity
@@ -17,30 +13,21 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
+from .client import Client
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone, finished
-from .files import PRECISIONS
 from .generation import Generation
 from .messages import CloseCode
-from .picture import Picture
-from .pixels.artifacts import Progress
 from .pixels.easel import Easel
-from .pixels.loader import TierLoader
-from .pixels.tiers import Decoder
-from .requests import Request, RequestOptions
-from .session import ClientSession
+from .requests import RequestOptions
 from .transport import (
-    Patience,
     check_subprotocol,
     connection_errors,
     first_wait,
-    frame_bytes,
     given_up,
     lost,
     websocket_arguments,
 )
-
-logger = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 256  # a peer that never stops sending must not keep the caller from its events
 # How often it is looked, beside the socket, whether a decode has ended or a file has come.
@@ -48,52 +35,14 @@ DECODING_POLL_SECONDS = 0.005
 LOADING_POLL_SECONDS = 0.05
 
 
-def connect(
-    url: str,
-    *,
-    token: str | None = None,
-    decode: bool = True,
-    cache: Path | None = None,
-    allowed_hosts: Collection[str] = (),
-    progress: Progress | None = None,
-    threads: int = 1,
-    open_timeout: float = 10.0,
-    reconnect: float = 30.0,
-    quality: str = "full",
-    providers: Sequence[str] = ("cpu",),
-) -> SyncClient:
-    """A client for the server at ``url``; use it with ``with``. See `rowcast.connect`."""
-    loader = None
-    if decode:
-        loader = TierLoader(url, cache, allowed_hosts, progress, threads, quality, providers)
-    session = ClientSession(token, precisions=loader.precisions if loader else PRECISIONS)
-    return SyncClient(url, session, loader, open_timeout, reconnect)
-
-
-class SyncClient:
-    """The synchronous client that `connect` makes; its attributes are those of `AsyncClient`.
+class SyncClient(Client[Generator[Event]]):
+    """The synchronous client, as `rowcast.connect_sync`; use it with ``with``.
 
     Follow one request at a time; for more, use the asynchronous client.
     """
 
-    def __init__(
-        self,
-        url: str,
-        session: ClientSession,
-        loader: TierLoader | None,
-        open_timeout: float,
-        reconnect: float,
-    ) -> None:
-        self.url = url
-        self.session = session
-        self.bytes_received = 0
-        self._loader = loader
-        self._open_timeout = open_timeout
-        self._patience = Patience(reconnect)
-        self._socket: ClientConnection | None = None
-        self._is_lost = False
-        self._closing = contextlib.ExitStack()  # closes the socket that is open
-        self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
+    _socket: ClientConnection | None = None
+    _is_lost = False
 
     def __enter__(self) -> Self:
         try:
@@ -105,49 +54,8 @@ class SyncClient:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shut()
-
-    @property
-    def detokenizer(self) -> Decoder | None:
-        """The decoder of finished pictures. None until its file is loaded (at the latest with the
-        first `PictureDone`), and with ``decode=False``."""
-        return None if self._loader is None else self._loader.detokenizer
-
-    @property
-    def tiers(self) -> tuple[str, ...]:
-        """The tiers that are loaded by now, the best last: ``full fp32 on cpu``."""
-        return () if self._loader is None else self._loader.descriptions
-
-    def generate(
-        self,
-        prompt: str,
-        images: int = 1,
-        *,
-        seamless: bool = False,
-        **options: Unpack[RequestOptions],
-    ) -> Generator[Event]:
-        """Draw pictures: events as their rows arrive. See `AsyncClient.generate`."""
-        return self._follow(
-            lambda: self.session.start(Request(prompt, images, **options)), seamless
-        )
-
-    def continue_picture(
-        self, picture: Picture, row: int | None = None, *, seed: int | None = None
-    ) -> Generator[Event]:
-        """Draw on from the first rows of a picture. See `AsyncClient.continue_picture`."""
-        return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
-
-    def watch(
-        self, view_key: bytes, images: int = 1, *, seamless: bool = False
-    ) -> Generator[Event]:
-        """Watch pictures that somebody else started. See `AsyncClient.watch`."""
-        return self._follow(lambda: self.session.watch(view_key, images), seamless)
 
     def pictures(
         self,
@@ -236,25 +144,21 @@ class SyncClient:
         """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
         with connection_errors(self.url), contextlib.ExitStack() as opening:
             arguments = websocket_arguments(self._open_timeout)
+            # `websockets` wants to be entered; its 17.1 warns where it is not.
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
             check_subprotocol(self.url, socket.subprotocol)
             socket.send(self.session.hello())
             self._take(socket.recv(self._open_timeout))
-            self._closing = opening.pop_all()
+            opening.pop_all()  # from here on `_shut` closes it
         return socket
 
     def _recover(self, failure: RowcastError, may_retry: bool) -> None:
         """Reconnect with jitter and resume what is forming, or else fail it."""
-        retries = None
-        if may_retry and self.session.active:
-            retries = self._patience.retries(self.session.progress)
+        retries = self._retries(failure, may_retry)
         if retries is not None:
-            logger.warning("%s; reconnecting for up to %g s", failure, self._patience.seconds)
             try:
                 time.sleep(first_wait())
-                for attempt in tenacity.Retrying(**retries):
-                    with attempt:
-                        self._socket = self._open()
+                self._socket = tenacity.Retrying(**retries)(self._open)
                 self._send(self.session.resume())
                 self._is_lost = False
                 return
@@ -263,18 +167,16 @@ class SyncClient:
         self._is_lost = True
         self.session.fail(failure)
 
-    def _take(self, frame: bytes | str) -> list[bytes]:
-        self.bytes_received += frame_bytes(len(frame))
-        return self.session.receive(frame)
-
     def _shut(self) -> None:
-        if self._loader is not None:
-            self._loader.stop()  # first: who waits for pixels is not to wait any longer
-        cancels = self.session.close()
+        cancels = self._stop()
         with contextlib.suppress(RowcastError):
             self._send(cancels)
-        self._socket = None
-        self._closing.close()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
         if self._loader is not None:
             self._loader.close()
+
+
+connect = SyncClient
+"""The synchronous client of a server; its arguments are those of `SyncClient`."""

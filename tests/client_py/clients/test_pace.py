@@ -114,7 +114,7 @@ def test_both_clients_have_the_same_signatures() -> None:
     assert parameters(rowcast.connect) == parameters(rowcast.connect_sync)
 
     def members(kind: type) -> dict[str, Any]:
-        return {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+        return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
 
     ours, theirs = members(rowcast.SyncClient), members(rowcast.AsyncClient)
     assert ours.keys() == theirs.keys()

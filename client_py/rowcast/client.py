@@ -1,0 +1,159 @@
+"""Both clients as far as they neither wait nor block: arguments, requests, what they hold.
+
+The shells (aio.py, sync.py) move frames between `session.ClientSession` and `websockets`.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Generic, TypeVar, Unpack
+
+from .errors import RowcastError
+from .files import PRECISIONS
+from .generation import Generation
+from .picture import Picture
+from .pixels.artifacts import Progress
+from .pixels.loader import TierLoader
+from .pixels.tiers import Decoder
+from .requests import Request, RequestOptions
+from .session import ClientSession
+from .transport import Patience, frame_bytes
+
+logger = logging.getLogger(__name__)
+
+Events = TypeVar("Events")  # an asynchronous generator of `Event`s, or a generator
+
+
+class Client(ABC, Generic[Events]):
+    """A client; ``Events`` are iterated with ``async for`` or with ``for``.
+
+    ``url`` is the server's, ``bytes_received`` counts frames with their headers, ``session`` knows
+    the server's models and limits.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        decode: bool = True,
+        cache: Path | None = None,
+        allowed_hosts: Collection[str] = (),
+        progress: Progress | None = None,
+        threads: int = 1,
+        open_timeout: float = 10.0,
+        reconnect: float = 30.0,
+        quality: str = "full",
+        providers: Sequence[str] = ("cpu",),
+    ) -> None:
+        """A client for the server at ``url`` (``ws://host:port``); it opens where it is entered.
+
+        ``decode=False`` leaves pixels out: events carry ids alone and no detokenizer is fetched.
+        ``cache`` is where detokenizer files are kept; ``allowed_hosts`` are hosts beside the
+        server's own that they may come from; ``progress`` is called, from any thread, with the
+        bytes received and announced of the file that is being fetched. A broken link is taken up
+        again for ``reconnect`` seconds.
+
+        ``quality`` is the best that pictures are painted with: ``palette`` fetches a small table
+        and nothing else, ``preview`` a small decoder too where the server has one, ``full`` the
+        detokenizer as well. What is there paints at once; the rest is fetched in the background.
+        ``threads`` bounds a decode; ``providers`` (cpu, cuda, coreml, directml) are where it may
+        run, the best first, and decide the precision that is fetched: `tiers` says which it is.
+
+        Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
+        """
+        self._loader = None
+        if decode:
+            self._loader = TierLoader(
+                url, cache, allowed_hosts, progress, threads, quality, providers
+            )
+        self.url = url
+        self.session = ClientSession(
+            token, precisions=self._loader.precisions if self._loader else PRECISIONS
+        )
+        self.bytes_received = 0
+        self._open_timeout = open_timeout
+        self._patience = Patience(reconnect)
+        self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
+
+    @property
+    def detokenizer(self) -> Decoder | None:
+        """The decoder of finished pictures. None until its file is loaded (at the latest with the
+        first `PictureDone`), and with ``decode=False``."""
+        return None if self._loader is None else self._loader.detokenizer
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that are loaded by now, the best last: ``full fp32 on cpu``."""
+        return () if self._loader is None else self._loader.descriptions
+
+    def generate(
+        self,
+        prompt: str,
+        images: int = 1,
+        *,
+        seamless: bool = False,
+        **options: Unpack[RequestOptions],
+    ) -> Events:
+        """Draw pictures: events as their rows arrive, until each has ended.
+
+        The options are those of `RequestOptions`; None leaves a choice to the server, also the
+        seed, which every event tells. Leaving the loop cancels what has not ended.
+
+        With ``seamless`` the ``image`` of every event is all the pictures so far, joined as one:
+        a `Mosaic`, 4 as 2 rows of 2, 6 as 2 rows of 3, a prime number as one row.
+
+        Raises InvalidRequest, RequestRefused, ConnectionLost, ProtocolError; the last three carry
+        what was received in ``pictures``.
+        """
+        return self._follow(
+            lambda: self.session.start(Request(prompt, images, **options)), seamless
+        )
+
+    def continue_picture(
+        self, picture: Picture, row: int | None = None, *, seed: int | None = None
+    ) -> Events:
+        """Draw on from the first ``row`` rows of a picture (all it holds if None).
+
+        With the picture's own seed (None) the same picture is finished; another seed forks it.
+        Raises as `generate`; RequestRefused where the server draws with another revision.
+        """
+        return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
+
+    def watch(self, view_key: bytes, images: int = 1, *, seamless: bool = False) -> Events:
+        """Watch pictures that somebody else started, by their view key, from their first row.
+
+        ``seamless`` joins them, as in `generate`.
+        """
+        return self._follow(lambda: self.session.watch(view_key, images), seamless)
+
+    @abstractmethod
+    def _follow(
+        self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
+    ) -> Events:
+        """The events of what ``begin`` asks the session for, once iteration starts."""
+
+    def _take(self, frame: bytes | str) -> list[bytes]:
+        """Take a frame that came; returns frames to send. Raises ProtocolError."""
+        self.bytes_received += frame_bytes(len(frame))
+        return self.session.receive(frame)
+
+    def _retries(self, failure: RowcastError, may_retry: bool) -> dict[str, Any] | None:
+        """tenacity's arguments to take up a link lost by ``failure``; None where it stays lost."""
+        if not may_retry or not self.session.active:
+            return None
+        retries = self._patience.retries(self.session.progress)
+        if retries is not None:
+            logger.warning("%s; reconnecting for up to %g s", failure, self._patience.seconds)
+        return retries
+
+    def _stop(self) -> list[bytes]:
+        """Begin to shut down; returns frames that cancel what is forming."""
+        if self._loader is not None:
+            self._loader.stop()  # first: who waits for pixels is not to wait any longer
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        return self.session.close()
