@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rowcast.errors import RowcastError
 from safetensors.torch import save_file
 
 from .decode.files import F16, QUICK, random_decoder
@@ -39,11 +40,12 @@ class Exported:
 
 
 def measure(checkpoint: Path, out: Path, threads: int) -> Exported:
-    """Run `rowcast export` on a checkpoint. Raises CalledProcessError where it fails."""
+    """Run `rowcast export` on a checkpoint. Raises RowcastError where it fails."""
     command = [sys.executable, "-m", "rowcast", "export", str(checkpoint), "-o", str(out)]
     command += ["--precision", PRECISIONS, "--threads", str(threads)]
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise RowcastError(f"the export of {checkpoint} failed; its message stands above")
     seconds = time.perf_counter() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     files = json.loads((out / "manifest.json").read_text("utf-8"))["files"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rowcast.errors import RowcastError
 from rowcast_bench import export
 
 from tests.support.decoders import TINY
@@ -13,16 +15,21 @@ from tests.support.decoders import TINY
 
 def test_every_file_has_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "QUICK", TINY)
+    monkeypatch.setattr(export, "PRECISIONS", "fp32,fp16")
     text = io.StringIO()
     figures = export.run(1, True, Console(file=text))
     sizes = figures["bytes"]
     assert sizes.keys() == {
         "detokenizer.onnx",
         "detokenizer.fp16.onnx",
-        "detokenizer.int8.onnx",
         "palette.npy",
     }
     assert sizes["detokenizer.onnx"] > sizes["detokenizer.fp16.onnx"]
     assert figures["cpu_seconds"] > 0
     assert figures["peak_mb"] > 0
     assert "stage 2 of 2: exporting and verifying" in text.getvalue()
+
+
+def test_an_export_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RowcastError, match="its message stands above"):
+        export.measure(tmp_path / "missing.safetensors", tmp_path / "out", 1)

@@ -1,4 +1,4 @@
-"""A decoder of real size in min-dalle's own file: how long it takes, its sizes, its pixels.
+"""A decoder of real size in min-dalle's own file: its pixels, and an end within some minutes.
 
 `make parity` prints the figures.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from min_dalle.models import VQGanDetokenizer
+from rowcast_bench.export import measure
 from rowcast_export.runtime import OnnxDetokenizer, to_bytes
 
 from tests.support.decoders import lively
@@ -24,7 +21,6 @@ from tests.support.decoders import lively
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(1_800)]
 
 LONGEST = 240  # seconds on two cores
-RUN = "import sys; from rowcast_export.cli import export; sys.exit(export(sys.argv[1:]))"
 
 
 def test_the_real_detokenizer_is_exported_in_time_and_shows_min_dalles_pixels(
@@ -37,13 +33,7 @@ def test_the_real_detokenizer_is_exported_in_time_and_shows_min_dalles_pixels(
     torch.save(peer.state_dict(), tmp_path / "detoker.pt")
     out = tmp_path / "out"
     threads = min(2, os.cpu_count() or 1)
-    command = [sys.executable, "-c", RUN, str(tmp_path / "detoker.pt"), "-o", str(out)]
-    command += ["--precision", "fp32,fp16,int8", "--threads", str(threads)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    subprocess.run(command, check=True)
-    seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    exported = measure(tmp_path / "detoker.pt", out, threads)
 
     tokens = np.random.default_rng(0).integers(0, 16384, (1, 256))
     with torch.inference_mode():
@@ -53,12 +43,7 @@ def test_the_real_detokenizer_is_exported_in_time_and_shows_min_dalles_pixels(
     within_one = float((apart <= 1).mean())
     files = json.loads((out / "manifest.json").read_text())["files"]
     figures = {
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(
-            after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1
-        ),
-        "peak_mb": after.ru_maxrss // 1024,
-        "bytes": {entry["file"]: entry["bytes"] for entry in files},
+        "seconds": round(exported.seconds, 1),
         "psnr": {entry["file"]: round(entry["agreement"].get("psnr", 0), 1) for entry in files},
         "bytes_within_one": within_one,
         "threads": threads,
@@ -66,4 +51,4 @@ def test_the_real_detokenizer_is_exported_in_time_and_shows_min_dalles_pixels(
     print(json.dumps(figures))
     assert within_one >= 0.999
     assert (wanted / 255).std() > 0.05
-    assert seconds < LONGEST
+    assert exported.seconds < LONGEST
