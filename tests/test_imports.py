@@ -31,6 +31,7 @@ ARROWS = {
         "rowcast.errors",
         "rowcast.cache",
         "rowcast.whole_files",
+        "rowcast.pixels.palette",
         "rowcast_export.formats",
     },
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +18,8 @@ from rowcast.whole_files import whole_folder
 
 from .errors import ModelError
 from .models import hub
-from .models.checkpoints import open_checkpoint
 from .models.client_files import read_detokenizer
-from .models.loading import Transformer, load_transformer
+from .models.loading import load_transformer, open_tensors
 from .models.safetensors_file import write_safetensors
 from .models.sources import ModelFiles, find
 from .network.tensors import Tensors
@@ -70,63 +69,40 @@ def convert(arguments: list[str]) -> int:
 
 
 def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) -> None:
-    """Write the folder, whole or not at all. Raises ModelError or OSError."""
+    """Write the folder, whole or not at all. Raises ModelError, CheckpointError or OSError."""
     transformer = load_transformer(files)
     parts = [("encoder", transformer.encoder, dtype), ("decoder", transformer.decoder, dtype)]
+    copies = {files.vocabulary: "vocab.json", files.merges: "merges.txt"}
     # What is no pickle is kept as it is, with its notes.
-    ready = files.detokenizer is not None and files.detokenizer.suffix in (".onnx", ".safetensors")
-    if files.detokenizer is not None and not ready:
-        parts.append(("detokenizer", open_checkpoint(files.detokenizer), None))
+    match files.detokenizer:
+        case Path(suffix=".onnx") as ready:  # and the other files beside it for the clients
+            copies |= {file.path: file.path.name for file in read_detokenizer(ready).files}
+        case Path(suffix=".safetensors") as ready:
+            copies[ready] = ready.name
+        case Path() as pickle:
+            parts.append(("detokenizer", open_tensors(pickle), None))
+    if files.settings is not None:
+        copies[files.settings] = "model.json"
+    settings = {
+        "name": transformer.name,
+        **asdict(transformer.grid),
+        "sampling": asdict(transformer.sampling),
+    }
     total = sum(_bytes(tensors, kind) for _, tensors, kind in parts)
-
-    def make(temporary: Path) -> None:
-        with _progress() as bar:
+    try:
+        with whole_folder(folder) as unfinished, _progress() as bar:
             task = bar.add_task(f"writing {folder}", total=total)
             for name, tensors, kind in parts:
-                try:
-                    write_safetensors(
-                        temporary / f"{name}.safetensors",
-                        tensors,
-                        kind,
-                        lambda count: bar.advance(task, count),
-                    )
-                except OverflowError as error:
-                    raise ModelError(f"{tensors.path}: {error}; choose another --dtype") from error
-        shutil.copyfile(files.vocabulary, temporary / "vocab.json")
-        shutil.copyfile(files.merges, temporary / "merges.txt")
-        if files.detokenizer is not None and ready:
-            for path in _with_its_tiers(files.detokenizer):
-                shutil.copyfile(path, temporary / path.name)
-        settings = json.dumps(_settings(files, transformer), indent=2)
-        (temporary / "model.json").write_text(settings + "\n", "utf-8")
-
-    try:
-        with whole_folder(folder) as unfinished:
-            make(unfinished)
+                path = unfinished / f"{name}.safetensors"
+                write_safetensors(path, tensors, kind, lambda count: bar.advance(task, count))
+            (unfinished / "model.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+            for source, name in copies.items():
+                shutil.copyfile(source, unfinished / name)
     except OSError as error:
         raise ModelError(
             f"{folder} could not be written ({error.strerror or error}; it needs "
             f"{total / 1e6:,.1f} MB); nothing was left there"
         ) from error
-
-
-def _with_its_tiers(detokenizer: Path) -> list[Path]:
-    """The file and, if clients can take it as it is, the other files beside it for them."""
-    if detokenizer.suffix != ".onnx":
-        return [detokenizer]
-    return [file.path for file in read_detokenizer(detokenizer).files]
-
-
-def _settings(files: ModelFiles, transformer: Transformer) -> dict[str, Any]:
-    """model.json: the source's own if it has one."""
-    if files.settings is not None:
-        settings: dict[str, Any] = json.loads(files.settings.read_text("utf-8"))
-        return settings
-    return {
-        "name": transformer.name,
-        **dataclasses.asdict(transformer.grid),
-        "sampling": dataclasses.asdict(transformer.sampling),
-    }
 
 
 def _bytes(tensors: Tensors, dtype: np.dtype[Any] | None) -> int:

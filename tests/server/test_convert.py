@@ -44,7 +44,7 @@ def test_a_converted_model_is_the_same_model(tmp_path: Path) -> None:
             after.grid,
             after.sampling,
         )
-        assert before.detokenizer_sha256 == after.detokenizer_sha256
+        assert before.files[0].sha256 == after.files[0].sha256
 
 
 @pytest.mark.parametrize(

@@ -7,24 +7,19 @@ tells its number of codes. A file of another decoder is refused here, before a c
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import onnx
+from rowcast.errors import DetokenizerError
 from rowcast.messages import MAX_PALETTE_BYTES
+from rowcast.pixels.palette import Palette
 
 from ..errors import ModelError
 
 PALETTE: Final = "palette.npy"
 SOURCE: Final = "rowcast.source_sha256"
-# The whole of a palette's header after its first ten bytes (protocol.md, R-84).
-PALETTE_HEADER: Final = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '\|u1', 'fortran_order': False, "
-    rb"'shape': \((\d+), (\d+), (\d+), 3\), \} *\n",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -40,10 +35,9 @@ class ClientFile:
 
 @dataclass(frozen=True)
 class Detokenizer:
-    """The full decoder in float32, and all files of its folder, itself the first."""
+    """The codes and pixels of a decoder, and all files of its folder, the full float32 one
+    first."""
 
-    path: Path
-    sha256: bytes
     codebook_size: int
     pixels_per_token: int
     files: tuple[ClientFile, ...]
@@ -61,8 +55,7 @@ def read_detokenizer(path: Path) -> Detokenizer:
         ) from error
     except ValueError as error:
         raise ModelError(f"{path} has damaged metadata: {error}") from error
-    first = _client_file(path, "full", metadata.get("rowcast.precision", "fp32"))
-    files = [first]
+    files = [_client_file(path, "full", metadata.get("rowcast.precision", "fp32"))]
     for other in sorted(path.parent.glob("*.onnx")):
         if other == path:
             continue
@@ -81,9 +74,12 @@ def read_detokenizer(path: Path) -> Detokenizer:
         files.append(_client_file(other, kind, precision))
     palette = path.with_name(PALETTE)
     if palette.is_file() and palette.stat().st_size <= MAX_PALETTE_BYTES:
-        _check_palette(palette, path, codebook_size, pixels_per_token)
+        try:
+            Palette(palette.read_bytes(), codebook_size, pixels_per_token, str(palette))
+        except DetokenizerError as error:
+            raise ModelError(f"{error}; write it anew with `rowcast export`") from error
         files.append(_client_file(palette, "palette", "uint8"))
-    return Detokenizer(path, first.sha256, codebook_size, pixels_per_token, tuple(files))
+    return Detokenizer(codebook_size, pixels_per_token, tuple(files))
 
 
 def file_sha256(path: Path) -> bytes:
@@ -101,18 +97,3 @@ def _metadata(path: Path) -> dict[str, str]:
     except Exception as error:  # protobuf's DecodeError and whatever else onnx lets through
         raise ModelError(f"{path} is no ONNX file, or is cut short: {error}") from error
     return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def _check_palette(palette: Path, decoder: Path, codes: int, pixels_per_token: int) -> None:
-    content = palette.read_bytes()
-    header = PALETTE_HEADER.match(content)
-    if header is None:
-        raise ModelError(f"{palette} is no palette; write it anew with `rowcast export`")
-    count, side, other = (int(number) for number in header.groups())
-    if side != other or side < 1 or pixels_per_token % side or count != codes:
-        raise ModelError(
-            f"{palette} has {count} codes of {side} x {other} pixels, but {decoder} {codes} of "
-            f"{pixels_per_token} x {pixels_per_token}: export both anew into one folder"
-        )
-    if len(content) != header.end() + count * side * side * 3:
-        raise ModelError(f"{palette} is cut short; write it anew with `rowcast export`")

@@ -14,10 +14,9 @@ from typing import Final
 from ..errors import ModelError
 from ..kept_folders import cached_folder
 from .client_files import Detokenizer, file_sha256, read_detokenizer
-from .sources import ModelFiles
+from .sources import DETOKENIZERS, ModelFiles
 
 READY: Final = ".onnx"
-FILE: Final = "detokenizer.onnx"
 
 
 def detokenizer_of(files: ModelFiles) -> Detokenizer:
@@ -47,4 +46,4 @@ def _export(source: Path) -> Path:
                 f"rowcast export {source} -o DIR"
             )
 
-    return cached_folder("detokenizers", file_sha256(source), make) / FILE
+    return cached_folder("detokenizers", file_sha256(source), make) / DETOKENIZERS[0]

@@ -26,6 +26,7 @@ DECODER_GROUPS: Final = ENCODER_GROUPS | {
     "FlaxBartAttention_1": "encoder_attn",
     "LayerNorm_3": "encoder_attn_layer_norm",
 }
+GROUPS: Final = {"encoder": ENCODER_GROUPS, "decoder": DECODER_GROUPS}
 GLU_PARTS: Final = {
     "LayerNorm_0": "ln0",
     "LayerNorm_1": "ln1",
@@ -43,74 +44,50 @@ def is_flax(tensors: Tensors) -> bool:
 def encoder_and_decoder(tensors: Tensors) -> tuple[Tensors, Tensors]:
     """Both halves under min-dalle's names. Raises ModelError for an unknown name."""
     halves: dict[str, dict[str, StoredTensor]] = {"encoder": {}, "decoder": {}}
-    for name in tensors:
-        stored = StoredTensor(
-            tensors.shape(name),
-            tensors.dtype(name),
-            lambda name=name: tensors.stored(name),  # type: ignore[misc]
-        )
-        parts = name.split(".")
-        if parts[0] == "lm_head":
-            half, rest = "decoder", parts
-        elif parts[0] == "model" and len(parts) > 2 and parts[1] in halves:
-            half, rest = parts[1], parts[2:]
-        else:
-            raise _unknown(tensors, name)
-        if rest[0] == "layers":
-            halves[half] |= _layer_tensors(tensors, name, half, rest[1:], stored)
-        else:
-            halves[half][_plain(tensors, name, rest)] = _oriented(rest[-1], stored)
+    for name, stored in tensors.entries.items():
+        try:
+            half, renamed = _renamed(name, stored)
+        except KeyError as error:
+            raise ModelError(
+                f"{tensors.path}: {name} is not a tensor of dalle-mini's flax checkpoints as they "
+                "are known here (model.encoder.*, model.decoder.*, lm_head.kernel; layers stacked "
+                "in FlaxBart…Layers or numbered FlaxBart…Layer_N)"
+            ) from error
+        halves[half] |= renamed
     return Tensors(tensors.path, halves["encoder"]), Tensors(tensors.path, halves["decoder"])
 
 
-def _plain(tensors: Tensors, name: str, parts: list[str]) -> str:
-    if len(parts) != 2 or parts[1] not in LEAVES:
-        raise _unknown(tensors, name)
-    return f"{parts[0]}.{LEAVES[parts[1]]}"
+def _renamed(name: str, stored: StoredTensor) -> tuple[str, dict[str, StoredTensor]]:
+    """The half of a tensor, and itself under its new name, or its layers under theirs. Raises
+    KeyError for an unknown name."""
+    *path, leaf = name.split(".")
+    turned = leaf == "kernel"
+    match path:
+        case ["lm_head"]:
+            return "decoder", {f"lm_head.{LEAVES[leaf]}": _part(stored, turned)}
+        case ["model", ("encoder" | "decoder") as half, module]:
+            return half, {f"{module}.{LEAVES[leaf]}": _part(stored, turned)}
+        case ["model", ("encoder" | "decoder") as half, "layers", layers, group, *inner]:
+            inner = [GLU_PARTS[part] for part in inner] if group == "GLU_0" else inner
+            target = ".".join([GROUPS[half][group], *inner, LEAVES[leaf]])
+            kind = f"FlaxBart{half.title()}Layer"
+            if layers == f"{kind}s":
+                return half, {
+                    f"layers.{layer}.{target}": _part(stored, turned, layer)
+                    for layer in range(stored.shape[0])
+                }
+            if numbered := re.fullmatch(rf"{kind}_(\d+)", layers):
+                return half, {f"layers.{numbered[1]}.{target}": _part(stored, turned)}
+    raise KeyError(name)
 
 
-def _layer_tensors(
-    tensors: Tensors, name: str, half: str, parts: list[str], stored: StoredTensor
-) -> dict[str, StoredTensor]:
-    """One tensor of one layer, or of every layer."""
-    if len(parts) < 3 or parts[-1] not in LEAVES:
-        raise _unknown(tensors, name)
-    group, *inner = parts[1:-1]
-    groups = ENCODER_GROUPS if half == "encoder" else DECODER_GROUPS
-    try:
-        path = [groups[group], *([GLU_PARTS[inner[0]]] if group == "GLU_0" else inner)]
-    except (KeyError, IndexError):
-        raise _unknown(tensors, name) from None
-    target = ".".join([*path, LEAVES[parts[-1]]])
-    kind = f"FlaxBart{half.title()}Layer"
-    if parts[0] == f"{kind}s":
-        return {
-            f"layers.{layer}.{target}": _oriented(parts[-1], _entry(stored, layer))
-            for layer in range(stored.shape[0])
-        }
-    if numbered := re.fullmatch(rf"{kind}_(\d+)", parts[0]):
-        return {f"layers.{numbered[1]}.{target}": _oriented(parts[-1], stored)}
-    raise _unknown(tensors, name)
+def _part(stored: StoredTensor, turned: bool, layer: int | None = None) -> StoredTensor:
+    """A tensor, or the entry of a ``layer`` in it. ``turned``, a kernel [in, out] becomes torch's
+    weight [out, in]."""
 
-
-def _entry(stored: StoredTensor, layer: int) -> StoredTensor:
     def read() -> Array:
-        array: Array = stored.read()[layer]
-        return array
+        array: Array = stored.read() if layer is None else stored.read()[layer]
+        return array.T if turned else array
 
-    return StoredTensor(stored.shape[1:], stored.dtype, read)
-
-
-def _oriented(leaf: str, stored: StoredTensor) -> StoredTensor:
-    """A kernel [in, out] as torch's weight [out, in]; other tensors as they are."""
-    if leaf != "kernel":
-        return stored
-    return StoredTensor(stored.shape[::-1], stored.dtype, lambda: stored.read().T)
-
-
-def _unknown(tensors: Tensors, name: str) -> ModelError:
-    return ModelError(
-        f"{tensors.path}: {name} is not a tensor of dalle-mini's flax checkpoints as they are "
-        "known here (model.encoder.*, model.decoder.*, lm_head.kernel; layers stacked in "
-        "FlaxBart…Layers or numbered FlaxBart…Layer_N)"
-    )
+    shape = stored.shape if layer is None else stored.shape[1:]
+    return StoredTensor(shape[::-1] if turned else shape, stored.dtype, read)

@@ -7,21 +7,17 @@ announced.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Final
 
 from ..errors import ModelError
-from .sources import ModelFiles
+from .client_files import file_sha256
+from .sources import HUB_MINI, MIN_DALLE, ModelFiles
 
 REPOSITORY: Final = "kuprel/min-dalle"
 DETOKENIZER: Final = "detoker.pt"  # shared by both
-# encoder, decoder, vocabulary, merges
-FILES: Final = {
-    "mini": ("encoder_mini.pt", "decoder_mini.pt", "vocab_mini.json", "merges_mini.txt"),
-    "mega": ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt"),
-}
+FILES: Final = {"mini": HUB_MINI, "mega": MIN_DALLE}
 
 
 def download(name: str, endpoint: str | None = None) -> ModelFiles:
@@ -72,8 +68,7 @@ def _check(path: Path) -> None:
     announced = stored.name
     if not re.fullmatch(r"[0-9a-f]{64}", announced):
         return  # a small file, kept under git's own hash
-    with stored.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(stored).hex()
     if found != announced:
         stored.unlink()
         path.unlink(missing_ok=True)

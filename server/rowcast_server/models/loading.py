@@ -9,24 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from rowcast_export import formats
 
 from ..errors import ModelError
 from ..network.facts import Grid, Network, Sampling
 from ..network.tensors import Tensors
 from . import hub
-from .checkpoints import open_checkpoint
-from .client_files import ClientFile, Detokenizer
+from .client_files import ClientFile
 from .detokenizers import detokenizer_of
 from .flax_names import encoder_and_decoder, is_flax
 from .revision import revision_of
 from .shapes import check_transformer
 from .sources import ModelFiles, find
 from .text import TextTokenizer
-
-__all__ = ["LoadedModel", "ModelError", "Transformer", "load", "load_transformer"]
 
 # The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
 # ids beyond are never drawn.
@@ -52,41 +51,49 @@ class Transformer(Network):
 
 @dataclass(frozen=True)
 class LoadedModel(Transformer):
-    """A transformer and the files that clients fetch: ``files``, of which ``detokenizer`` is the
-    first."""
+    """A transformer and the files that clients fetch."""
 
     pixels_per_token: int
-    detokenizer: Path
-    detokenizer_sha256: bytes
     files: tuple[ClientFile, ...]
+
+    @property
+    def detokenizer(self) -> Path:
+        """The full decoder in float32, the first of the files."""
+        return self.files[0].path
 
 
 def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
     """Load ``postcard``, ``mini``, ``mega`` or a model folder; ``start_token`` replaces its own.
 
-    Raises ModelError, which names the file and the tensor.
+    Raises ModelError or CheckpointError, which name the file and the tensor.
     """
     files = find(name_or_path, hub.download)
     transformer = load_transformer(files, start_token)
     detokenizer = detokenizer_of(files)
-    _check_detokenizer(transformer, detokenizer)
+    if detokenizer.codebook_size < transformer.grid.codebook_size:
+        raise ModelError(
+            f"{detokenizer.files[0].path} paints {detokenizer.codebook_size} codes, but "
+            f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
+        )
     return LoadedModel(
         **vars(transformer),
         pixels_per_token=detokenizer.pixels_per_token,
-        detokenizer=detokenizer.path,
-        detokenizer_sha256=detokenizer.sha256,
         files=detokenizer.files,
     )
 
 
 def load_transformer(files: ModelFiles, start_token: int | None = None) -> Transformer:
-    """Load a model without its detokenizer. Raises ModelError."""
-    encoder, decoder = open_halves(files)
+    """Load a model without its detokenizer. Raises ModelError or CheckpointError."""
+    encoder = open_tensors(files.encoder)
+    if is_flax(encoder):
+        encoder, decoder = encoder_and_decoder(encoder)
+    else:
+        decoder = open_tensors(files.decoder)
     check_transformer(encoder, decoder)
     tokenizer = _tokenizer(files, encoder)
     name, grid, sampling = _settings(files, decoder)
     if start_token is not None:
-        grid = Grid(grid.rows, grid.cols, grid.codebook_size, start_token)
+        grid = replace(grid, start_token=start_token)
     _check_grid(files, decoder, grid)
     digest = hashlib.sha256(encoder.digest() + decoder.digest()).digest()
     return Transformer(
@@ -101,12 +108,18 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
     )
 
 
-def open_halves(files: ModelFiles) -> tuple[Tensors, Tensors]:
-    """Encoder and decoder under min-dalle's names; no tensor is read yet."""
-    encoder = open_checkpoint(files.encoder)
-    if is_flax(encoder):
-        return encoder_and_decoder(encoder)
-    return encoder, open_checkpoint(files.decoder)
+def open_tensors(path: Path) -> Tensors:
+    """The tensors of a file of any known format, not read yet. Nothing in it is executed.
+
+    Raises CheckpointError where it cannot be read, ModelError where it holds other numbers than
+    floating-point ones.
+    """
+    tensors = formats.open_checkpoint(path).tensors
+    for name, tensor in tensors.items():
+        if tensor.dtype not in formats.FLOATING:
+            tensor.read()  # where it cannot be read at all, this says why
+            raise ModelError(f"{path}: {name} is of type {tensor.dtype}, not floating point")
+    return Tensors(path, tensors)
 
 
 def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
@@ -137,22 +150,12 @@ def _settings(files: ModelFiles, decoder: Tensors) -> tuple[str, Grid, Sampling]
             )
         codes = min(DALLE_CODEBOOK_SIZE, decoder.shape("lm_head.weight")[0] - 1)
         return files.name, Grid(side, side, codes, codes), Sampling()
-    settings = _json(files.settings)
     try:
-        sizes = (settings[key] for key in ("rows", "cols", "codebook_size", "start_token"))
-        return str(settings["name"]), Grid(*map(int, sizes)), Sampling(**settings["sampling"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{files.settings} is damaged: {error!r}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"{path} does not hold a JSON object")
-    return settings
+        settings = json.loads(files.settings.read_text("utf-8"))
+        sizes = (int(settings[field.name]) for field in fields(Grid))
+        return str(settings["name"]), Grid(*sizes), Sampling(**settings["sampling"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{files.settings} cannot be read: {error!r}") from error
 
 
 def _check_grid(files: ModelFiles, decoder: Tensors, grid: Grid) -> None:
@@ -169,11 +172,3 @@ def _check_grid(files: ModelFiles, decoder: Tensors, grid: Grid) -> None:
             )
     if min(grid.rows, grid.cols, grid.codebook_size) < 1 or grid.start_token < 0:
         raise ModelError(f"{files.settings or files.decoder}: sizes must be positive: {grid}")
-
-
-def _check_detokenizer(transformer: Transformer, detokenizer: Detokenizer) -> None:
-    if detokenizer.codebook_size < transformer.grid.codebook_size:
-        raise ModelError(
-            f"{detokenizer.path} paints {detokenizer.codebook_size} codes, but "
-            f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
-        )

@@ -14,6 +14,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
+from ..errors import ModelError
 from ..network.tensors import Tensors, blocks
 
 CODES: Final = {
@@ -30,8 +31,8 @@ def write_safetensors(
     """Write tensors in ``dtype``; None keeps each tensor's own. ``on_bytes`` is called with each
     block's size.
 
-    Raises OSError, and OverflowError naming a tensor with values beyond the dtype's range; a
-    partial file is left to the caller.
+    Raises OSError, and ModelError naming a tensor with values beyond the dtype's range; a partial
+    file is left to the caller.
     """
     dtypes = {name: dtype or tensors.dtype(name) for name in tensors}
     # The largest first, as the format asks for alignment by falling size of the dtype.
@@ -55,6 +56,9 @@ def write_safetensors(
                 with np.errstate(over="ignore"):
                     values = np.ascontiguousarray(block, dtypes[name])
                 if not np.isfinite(values).all():
-                    raise OverflowError(f"{name} has values that {dtypes[name]} cannot hold")
+                    raise ModelError(
+                        f"{tensors.path}: {name} has values that {dtypes[name]} cannot hold; "
+                        "choose another --dtype"
+                    )
                 file.write(values.reshape(-1).view(np.uint8).data)
                 on_bytes(values.nbytes)

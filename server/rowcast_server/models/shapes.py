@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from ..errors import ModelError
-from ..network.facts import HEAD_WIDTH, TEXT_POSITIONS
+from ..network.facts import TEXT_POSITIONS, TransformerShape
 from ..network.tensors import Tensors
 
 logger = logging.getLogger(__name__)
 
-Expected = Iterator[tuple[str, tuple[int, ...]]]
+# The scale of a LayerNorm, which may be absent.
+SCALE: Final = re.compile(r"(layer_norm|layernorm_embedding|final_ln|ln[01])\.weight$")
 ATTENTIONS: Final = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
 
 
@@ -41,23 +41,19 @@ def check_transformer(encoder: Tensors, decoder: Tensors) -> None:
 
 
 def _check_half(half: str, tensors: Tensors) -> None:
-    layers = {int(found[1]) for name in tensors if (found := re.match(r"layers\.(\d+)\.", name))}
     for name in ("embed_positions.weight", "embed_tokens.weight", "layers.0.glu.fc0.weight"):
         if name not in tensors:
             raise _missing(tensors, name, half)
         if len(tensors.shape(name)) != 2:
             raise ModelError(f"{tensors.path}: {name} is of shape {tensors.shape(name)}")
-    width = tensors.shape("embed_positions.weight")[1]
-    if width % HEAD_WIDTH:
-        raise ModelError(
-            f"{tensors.path}: embed_positions.weight is {width} wide, which is no whole number "
-            f"of heads of {HEAD_WIDTH}"
-        )
-    known = set()
-    for name, shape in _expected(half, tensors, max(layers) + 1):
-        known.add(name)
+    try:
+        sizes = TransformerShape.of(tensors)
+    except ValueError as error:
+        raise ModelError(f"{tensors.path}: {error}") from error
+    expected = _expected(half, sizes)
+    for name, shape in expected.items():
         if name not in tensors:
-            if _may_be_absent(name):
+            if SCALE.search(name):
                 continue
             raise _missing(tensors, name, half)
         if tensors.shape(name) != shape:
@@ -65,7 +61,7 @@ def _check_half(half: str, tensors: Tensors) -> None:
                 f"{tensors.path}: {name} is of shape {_spelled(tensors.shape(name))}, "
                 f"needs {_spelled(shape)}"
             )
-    unknown = sorted(set(tensors) - known)
+    unknown = sorted(set(tensors) - set(expected))
     for name in unknown:
         if name.startswith("layers."):  # it would change the numbers: do not guess
             raise ModelError(f"{tensors.path}: {name} is not part of this architecture")
@@ -73,39 +69,29 @@ def _check_half(half: str, tensors: Tensors) -> None:
         logger.warning("%s: ignored %s", tensors.path, ", ".join(unknown[:5]))
 
 
-def _expected(half: str, tensors: Tensors, layers: int) -> Expected:
-    width = tensors.shape("embed_positions.weight")[1]
-    glu_width = tensors.shape("layers.0.glu.fc0.weight")[0]
-    vocabulary = tensors.shape("embed_tokens.weight")[0]
-    yield "embed_tokens.weight", (vocabulary, width)
-    yield "embed_positions.weight", tensors.shape("embed_positions.weight")
-    yield from _norm("layernorm_embedding", width)
-    yield from _norm("final_ln", width)
+def _expected(half: str, sizes: TransformerShape) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of an encoder or a decoder of these sizes."""
+    width, glu_width = sizes.width, sizes.glu_width
+    norms = {"layernorm_embedding": width, "final_ln": width}
+    weights = {
+        "embed_tokens": (sizes.vocabulary, width),
+        "embed_positions": (sizes.positions, width),
+    }
     if half == "decoder":
-        outputs = tensors.shape("lm_head.weight")[0] if "lm_head.weight" in tensors else vocabulary
-        yield "lm_head.weight", (outputs, width)
-    for layer in range(layers):
+        weights["lm_head"] = sizes.outputs or sizes.vocabulary, width
+    for layer in range(sizes.layers):
         name = f"layers.{layer}"
         for attention in ATTENTIONS[half]:
-            yield from _norm(f"{name}.pre_{attention}_layer_norm", width)
+            norms |= {f"{name}.{each}{attention}_layer_norm": width for each in ("pre_", "")}
             for part in ("k", "v", "q", "out"):
-                yield f"{name}.{attention}.{part}_proj.weight", (width, width)
-            yield from _norm(f"{name}.{attention}_layer_norm", width)
-        yield from _norm(f"{name}.glu.ln0", width)
-        yield f"{name}.glu.fc0.weight", (glu_width, width)
-        yield f"{name}.glu.fc1.weight", (glu_width, width)
-        yield from _norm(f"{name}.glu.ln1", glu_width)
-        yield f"{name}.glu.fc2.weight", (width, glu_width)
-
-
-def _norm(name: str, width: int) -> Expected:
-    yield f"{name}.weight", (width,)
-    yield f"{name}.bias", (width,)
-
-
-def _may_be_absent(name: str) -> bool:
-    """True for the scale of a LayerNorm."""
-    return re.search(r"(layer_norm|layernorm_embedding|final_ln|ln[01])\.weight$", name) is not None
+                weights[f"{name}.{attention}.{part}_proj"] = width, width
+        norms |= {f"{name}.glu.ln0": width, f"{name}.glu.ln1": glu_width}
+        weights |= {f"{name}.glu.{part}": (glu_width, width) for part in ("fc0", "fc1")}
+        weights[f"{name}.glu.fc2"] = width, glu_width
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": weights[name] for name in weights}
+    for name, size in norms.items():
+        shapes |= {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+    return shapes
 
 
 def _missing(tensors: Tensors, name: str, half: str) -> ModelError:

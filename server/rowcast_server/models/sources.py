@@ -22,18 +22,18 @@ DETOKENIZERS: Final = (
     "detoker.pt",
     "../vqgan/detoker.pt",
 )
-LAYOUTS: Final = """\
-  encoder.safetensors  decoder.safetensors  vocab.json  merges.txt  (what `rowcast convert` writes)
-  encoder.pt  decoder.pt  vocab.json  merges.txt                    (min-dalle's dalle_bart_…)
-  encoder_mini.pt  decoder_mini.pt  vocab_mini.json  merges_mini.txt  (as on the hub)
-  flax_model.msgpack  vocab.json  merges.txt                        (dalle-mini's own)"""
-
-# Of each layout: encoder, decoder, vocabulary, merges. A flax file holds both halves.
-_NAMES: Final = (
-    ("encoder.safetensors", "decoder.safetensors", "vocab.json", "merges.txt"),
-    ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt"),
-    ("encoder_mini.pt", "decoder_mini.pt", "vocab_mini.json", "merges_mini.txt"),
-    ("flax_model.msgpack", "flax_model.msgpack", "vocab.json", "merges.txt"),
+MIN_DALLE: Final = "encoder.pt", "decoder.pt", "vocab.json", "merges.txt"
+HUB_MINI: Final = "encoder_mini.pt", "decoder_mini.pt", "vocab_mini.json", "merges_mini.txt"
+# Encoder, decoder, vocabulary and merges of each layout, and its origin. A flax file holds both
+# halves.
+LAYOUTS: Final = {
+    ("encoder.safetensors", "decoder.safetensors", *MIN_DALLE[2:]): "what `rowcast convert` writes",
+    MIN_DALLE: "min-dalle's dalle_bart_…",
+    HUB_MINI: "as on the hub",
+    ("flax_model.msgpack", "flax_model.msgpack", *MIN_DALLE[2:]): "dalle-mini's own",
+}
+NEEDED: Final = "\n".join(
+    f"  {'  '.join(dict.fromkeys(names))}  ({origin})" for names, origin in LAYOUTS.items()
 )
 
 
@@ -68,7 +68,7 @@ def find(name_or_path: str, download: Download) -> ModelFiles:
     if not folder.is_dir():
         raise ModelError(
             f"unknown model {name_or_path!r}: neither {EMBEDDED}, mini or mega, nor a folder with\n"
-            f"{LAYOUTS}"
+            f"{NEEDED}"
         )
     return find_in(folder)
 
@@ -76,34 +76,25 @@ def find(name_or_path: str, download: Download) -> ModelFiles:
 def find_in(folder: Path) -> ModelFiles:
     """The one model of a folder."""
     below = [folder / f"dalle_bart_{size}" for size in HUB_MODELS]
-    found = [names for names in _NAMES if any((folder / name).is_file() for name in names[:2])]
+    found = [names for names in LAYOUTS if any((folder / name).is_file() for name in names[:2])]
     if not found:
         inside = [path for path in below if path.is_dir()]
         if len(inside) == 1:
             return find_in(inside[0])
         if inside:
             raise ModelError(f"{folder} holds two models; name {inside[0]} or {inside[1]}")
-        raise ModelError(f"the model folder {folder} has no weights; it needs one of\n{LAYOUTS}")
+        raise ModelError(f"the model folder {folder} has no weights; it needs one of\n{NEEDED}")
     if len(found) > 1:
         raise ModelError(
             f"{folder} holds more than one model ({' and '.join(names[0] for names in found)}); "
             "put each into a folder of its own"
         )
-    (names,) = found
-    paths = [folder / name for name in names]
-    for path in paths:
-        if not path.is_file():
-            raise ModelError(f"the model folder {folder} has no {path.name}")
-    settings = folder / "model.json"
+    for name in found[0]:
+        if not (folder / name).is_file():
+            raise ModelError(f"the model folder {folder} has no {name}")
+    encoder, decoder, vocabulary, merges = (folder / name for name in found[0])
+    settings = path if (path := folder / "model.json").is_file() else None
     detokenizers = (folder / name for name in DETOKENIZERS)
+    detokenizer = next((path for path in detokenizers if path.is_file()), None)
     name = folder.resolve().name.removeprefix("dalle_bart_")[:64] or "model"
-    encoder, decoder, vocabulary, merges = paths
-    return ModelFiles(
-        name,
-        encoder,
-        decoder,
-        vocabulary,
-        merges,
-        settings if settings.is_file() else None,
-        next((path for path in detokenizers if path.is_file()), None),
-    )
+    return ModelFiles(name, encoder, decoder, vocabulary, merges, settings, detokenizer)

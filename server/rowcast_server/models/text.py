@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import emoji
 import numpy as np
@@ -39,20 +38,11 @@ class EncodedText:
     length: int
     cut: int
 
-    @property
-    def truncated(self) -> bool:
-        return self.cut > 0
-
-
-def _emoji_spelled_out(text: str) -> str:
-    """Replace each emoji by its name."""
-    spelled: Any = emoji.demojize(text, delimiters=("", ""))
-    return str(spelled)
-
 
 def normalise(text: str) -> str:
     """Lower-case ASCII with emoji spelled out; other characters are dropped."""
-    return _emoji_spelled_out(text).lower().encode("ascii", errors="ignore").decode()
+    spelled: str = emoji.demojize(text, delimiters=("", ""))
+    return spelled.lower().encode("ascii", errors="ignore").decode()
 
 
 class TextTokenizer:

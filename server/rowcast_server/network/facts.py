@@ -110,7 +110,10 @@ class TransformerShape:
         """
         vocabulary, width = shape_of(weights, "embed_tokens.weight")
         if width % HEAD_WIDTH:
-            raise ValueError(f"width {width} is not a multiple of the head width {HEAD_WIDTH}")
+            raise ValueError(
+                f"embed_tokens.weight is {width} wide, which is no whole number of heads of "
+                f"{HEAD_WIDTH}"
+            )
         return cls(
             vocabulary=vocabulary,
             positions=shape_of(weights, "embed_positions.weight")[0],

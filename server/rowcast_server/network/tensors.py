@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rowcast_export.formats import Array, StoredTensor
-
-__all__ = ["Array", "StoredTensor", "Tensors", "as_stored", "blocks", "shape_of"]
+from rowcast_export.formats import Array as Array
+from rowcast_export.formats import StoredTensor as StoredTensor
 
 
 class Tensors(Mapping[str, NDArray[np.float32]]):
@@ -23,37 +22,37 @@ class Tensors(Mapping[str, NDArray[np.float32]]):
     ``stored`` reads it as the file holds it; ``shape`` and ``dtype`` cost nothing.
     """
 
-    def __init__(self, path: Path, tensors: Mapping[str, StoredTensor]) -> None:
+    def __init__(self, path: Path, entries: Mapping[str, StoredTensor]) -> None:
         self.path = path
-        self._tensors = dict(tensors)
+        self.entries = entries
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         return np.ascontiguousarray(self.stored(name), np.float32)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return iter(self.entries)
 
     def __len__(self) -> int:
-        return len(self._tensors)
+        return len(self.entries)
 
     def stored(self, name: str) -> Array:
-        return self._tensors[name].read()
+        return self.entries[name].read()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._tensors[name].shape
+        return self.entries[name].shape
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        return self._tensors[name].dtype
+        return self.entries[name].dtype
 
     @property
     def elements(self) -> int:
-        return sum(int(np.prod(tensor.shape)) for tensor in self._tensors.values())
+        return sum(int(np.prod(tensor.shape)) for tensor in self.entries.values())
 
     def digest(self) -> bytes:
         """SHA-256 over names, shapes, dtypes and values: the same whatever the file's format."""
         digest = hashlib.sha256()
-        for name in sorted(self._tensors):
-            tensor = self._tensors[name]
+        for name in sorted(self.entries):
+            tensor = self.entries[name]
             digest.update(f"{name} {tensor.shape} {tensor.dtype}\n".encode())
             for block in blocks(tensor.read()):
                 digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from rowcast.errors import RowcastError
+from rowcast_export.formats import CheckpointError
 from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import load
 
@@ -159,7 +161,7 @@ class Runs:
         return os.mkdir, ("ran",)
 
 
-def test_what_the_reader_refuses_is_a_model_error_in_its_words(
+def test_what_the_reader_refuses_is_told_in_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ways in which files can be bad are the tests' of rowcast_export.formats."""
@@ -214,6 +216,7 @@ def test_a_detokenizer_of_fewer_codes_is_refused(tmp_path: Path) -> None:
 
 
 def refused(folder: Path, file: str, says: str) -> None:
-    with pytest.raises(ModelError, match=says) as error:
+    with pytest.raises(RowcastError, match=says) as error:
         load(str(folder))
+    assert isinstance(error.value, ModelError | CheckpointError)
     assert file in str(error.value)
