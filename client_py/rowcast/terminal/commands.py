@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import InvalidRequest, ReplayError
-from ..picture import SAMPLING, Picture, sampling_options
+from ..picture import SAMPLING, Picture
 from ..pixels.artifacts import cached_path
 from ..pixels.detokenizer import Detokenizer
 from ..pixels.images import save_gif, save_png
@@ -23,17 +23,15 @@ from .options import (
     add_picture_options,
     add_request_options,
     add_server_options,
-    request_options,
+    command_parser,
 )
-from .painting import painting
-
-MODEL_HELP = "one of the server's models (default: its first)"
+from .painting import painting, say
 
 
 def generate(arguments: list[str]) -> int:
     """Draw pictures on a server and watch them form."""
     parser = _generate_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments, DrawOptions())
     if (options.prompt is None) == (options.source is None):
         parser.error("give a prompt, or a saved picture with --from")
     if options.row is not None and options.source is None:
@@ -43,42 +41,25 @@ def generate(arguments: list[str]) -> int:
     for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
-    return draw(
-        options.url,
-        DrawOptions(
-            prompt=options.prompt or "",
-            images=options.images,
-            seamless=options.seamless,
-            request=request_options(options),
-            out=options.out,
-            quality=options.quality,
-            json=options.json,
-            token=options.token,
-            allowed_hosts=tuple(options.allow_host),
-            source=options.source,
-            row=options.row,
-        ),
-    )
+    return draw(options)
 
 
 def _generate_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rowcast generate",
-        description="Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
+    parser = command_parser(
+        "generate",
+        "Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
         ".rows (the tokens: a few hundred bytes that replay to the same picture).",
-        epilog="examples:\n"
-        "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'\n"
-        "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4\n"
-        "  rowcast generate ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "ws://127.0.0.1:8765 'a red house at sunset'",
+        "ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4",
+        "ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
     )
     add_server_options(parser)
-    parser.add_argument("prompt", nargs="?", help="what to draw")
-    add_picture_options(parser, MODEL_HELP)
+    add_request_options(parser)
+    add_picture_options(parser)
     parser.add_argument(
         "--allow-host",
+        dest="allowed_hosts",
         action="append",
-        default=[],
         metavar="HOST",
         help="also fetch the detokenizer from this host (default: the server's own, only)",
     )
@@ -96,40 +77,16 @@ def _generate_parser() -> argparse.ArgumentParser:
 
 def grids(arguments: list[str]) -> int:
     """Draw many pictures for their tokens alone, and keep them in one file."""
-    parser = _grids_parser()
-    options = parser.parse_args(arguments)
-    if (options.prompt is None) == (options.prompts is None):
-        parser.error("give a prompt, or a file of them with --prompts")
-    return draw_grids(
-        options.url,
-        GridOptions(
-            prompt=options.prompt,
-            prompts=options.prompts,
-            images=options.images,
-            model=options.model,
-            seed=options.seed,
-            sampling=sampling_options(options),
-            out=options.out,
-            json=options.json,
-            token=options.token,
-        ),
-    )
-
-
-def _grids_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rowcast grids",
-        description="Draw many pictures on a server for their tokens alone, and keep them in one "
+    parser = command_parser(
+        "grids",
+        "Draw many pictures on a server for their tokens alone, and keep them in one "
         ".npz file, as `rowcast export --distill` learns from. What the file lacks is drawn: the "
         "same command goes on after Ctrl-C.",
-        epilog="examples:\n"
-        "  rowcast grids ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz\n"
-        "  rowcast grids ws://127.0.0.1:8765 'a red house at sunset' --images 64 --out grids.npz",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz",
+        "ws://127.0.0.1:8765 'a red house at sunset' --images 64 --out grids.npz",
     )
     add_server_options(parser)
-    parser.add_argument("prompt", nargs="?", help="what to draw")
-    add_request_options(parser, MODEL_HELP)
+    add_request_options(parser)
     parser.add_argument(
         "--prompts",
         type=Path,
@@ -139,7 +96,10 @@ def _grids_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="the .npz file to keep"
     )
-    return parser
+    options = parser.parse_args(arguments, GridOptions())
+    if (options.prompt is None) == (options.prompts is None):
+        parser.error("give a prompt, or a file of them with --prompts")
+    return draw_grids(options)
 
 
 def replay(arguments: list[str]) -> int:
@@ -166,15 +126,13 @@ def replay(arguments: list[str]) -> int:
 
 
 def _replay_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rowcast replay",
-        description="Paint a saved .rows file again. It needs the detokenizer that the picture "
+    parser = command_parser(
+        "replay",
+        "Paint a saved .rows file again. It needs the detokenizer that the picture "
         "was made for: the copy kept from the server's, or a file given with --detokenizer.",
-        epilog="examples:\n"
-        "  rowcast replay image-0.rows                    paints it in the terminal\n"
-        "  rowcast replay image-0.rows -o picture.png     the picture\n"
-        "  rowcast replay image-0.rows -o forming.gif     the time-lapse",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "image-0.rows                    paints it in the terminal",
+        "image-0.rows -o picture.png     the picture",
+        "image-0.rows -o forming.gif     the time-lapse",
     )
     parser.add_argument("file", type=Path, help="a .rows file")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
@@ -210,4 +168,4 @@ def _play(picture: Picture, detokenizer: Detokenizer) -> None:
             if console.is_terminal:
                 time.sleep(0.08)
     if not console.is_terminal:
-        console.print(caption, highlight=False, soft_wrap=True)
+        say(console, caption)

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from ..errors import ConnectionFailed
 from .draw_pictures import draw
-from .options import DrawOptions, add_picture_options, request_options
+from .options import DrawOptions, add_picture_options, add_request_options, command_parser
+from .painting import say
 
 DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"
 STOP_SECONDS = 5.0
@@ -23,42 +24,24 @@ STOP_SECONDS = 5.0
 
 def demo(arguments: list[str]) -> int:
     """Start a server, draw a picture on it, watch it form."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments, DrawOptions())
     console = Console(stderr=True)
     begun = time.perf_counter()
-    with local_server(options.model or "postcard") as url:
-        console.print(
-            f"the server is up at {url} after {time.perf_counter() - begun:.1f} s",
-            highlight=False,
-            soft_wrap=True,
-        )
-        request = request_options(options)
-        request["model"] = None  # the server has only this one
-        return draw(
-            url,
-            DrawOptions(
-                prompt=options.prompt,
-                images=options.images,
-                seamless=options.seamless,
-                request=request,
-                out=options.out,
-                quality=options.quality,
-                json=options.json,
-            ),
-        )
+    with local_server(options.model or "postcard") as options.url:
+        say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
+        options.model = None  # the server has only this one
+        return draw(options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rowcast demo",
-        description="Start a server on free ports with the embedded model, draw on it through a "
+    parser = command_parser(
+        "demo",
+        "Start a server on free ports with the embedded model, draw on it through a "
         "WebSocket, paint the picture here while its rows of tokens arrive, save PNG, GIF and "
         ".rows.",
-        epilog="examples:\n"
-        "  rowcast demo\n"
-        "  rowcast demo 'night over the sea, a boat with a red sail, a full moon on the left'\n"
-        "  rowcast demo 'a white house in the snow' --images 4 --seed 7 --out pictures --json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "",
+        "'night over the sea, a boat with a red sail, a full moon on the left'",
+        "'a white house in the snow' --images 4 --seed 7 --out pictures --json",
     )
     parser.add_argument(
         "prompt",
@@ -66,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_PROMPT,
         help=f"what to draw (default: {DEFAULT_PROMPT})",
     )
-    add_picture_options(parser, "postcard, or a model folder (default: postcard)")
+    add_request_options(parser, "postcard, or a model folder (default: postcard)")
+    add_picture_options(parser)
     return parser
 
 

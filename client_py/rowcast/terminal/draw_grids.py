@@ -22,21 +22,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..aio import AsyncClient, connect
 from ..errors import InvalidRequest, RequestRefused, RowcastError
-from ..grids import (
-    MOST_PICTURES,
-    GridFile,
-    Origin,
-    seed_of,
-)
+from ..grids import MOST_PICTURES, GridFile, Origin, seed_of
 from ..messages import MAX_SEED, DoneReason
-from ..requests import (
-    Request,
-    check_request,
-    check_whole,
-    resolve_sampling,
-)
-from .exit_codes import INTERRUPTED
+from ..requests import Request, check_request, check_whole, resolve_sampling
+from .exit_codes import failure
 from .options import GridOptions
+from .painting import say
 
 AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn
 
@@ -56,7 +47,7 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def draw_grids(url: str, options: GridOptions) -> int:
+def draw_grids(options: GridOptions) -> int:
     """Draw the pictures that the file lacks, and report. Returns the exit code.
 
     Raises RowcastError or OSError before anything is drawn.
@@ -64,23 +55,21 @@ def draw_grids(url: str, options: GridOptions) -> int:
     console = Console(stderr=True)
     started = time.monotonic()
     prompts = read_prompts(options.prompts) if options.prompts else [options.prompt or ""]
-    drawing = _Drawing(url, options, prompts)
+    drawing = _Drawing(options, prompts)
     code, problem = 0, ""
     try:
         with _bar(console) as show:
             asyncio.run(drawing.run(show))
-    except KeyboardInterrupt:
-        code, problem = INTERRUPTED, "stopped"
-    except RowcastError as error:
+    except (KeyboardInterrupt, RowcastError) as error:
         if drawing.file is None:
             raise
-        code, problem = 1, str(error)
-    file = drawing.file
-    if file is None:
-        return code
-    origin, held = file.origin, len(file.grids)
-    say = f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}"
-    console.print(say, highlight=False, markup=False, soft_wrap=True)
+        code, problem = failure(error)
+    assert drawing.file is not None
+    file, origin, held = drawing.file, drawing.file.origin, len(drawing.file.grids)
+    say(
+        console,
+        f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}",
+    )
     if problem:
         print(f"rowcast: {problem}; the same command goes on from here", file=sys.stderr)
     if options.json:
@@ -98,8 +87,7 @@ def draw_grids(url: str, options: GridOptions) -> int:
 class _Drawing:
     """One run of drawing; ``file`` is None until the server has announced its model."""
 
-    def __init__(self, url: str, options: GridOptions, prompts: list[str]) -> None:
-        self._url = url
+    def __init__(self, options: GridOptions, prompts: list[str]) -> None:
         self._options = options
         self._prompts = prompts
         self.file: GridFile | None = None
@@ -107,7 +95,7 @@ class _Drawing:
 
     async def run(self, show: Callable[[int, int], None]) -> None:
         """Draw the missing pictures; the file is saved however this ends."""
-        async with connect(self._url, token=self._options.token, decode=False) as client:
+        async with connect(self._options.url, token=self._options.token, decode=False) as client:
             file = self._open(client)
             self.file, self.held_before = file, len(file.grids)
             numbers = iter(file.missing)

@@ -22,13 +22,13 @@ from ..pixels.tiers import Decoder
 from ..pixels.time_lapse import final_image, time_lapse
 from ..rows_file import load_rows, save_rows
 from ..sync import SyncClient, connect
-from .exit_codes import INTERRUPTED
+from .exit_codes import failure
 from .options import DrawOptions
-from .painting import download_bar, painting
+from .painting import download_bar, painting, say
 from .watch import Fetching, Watch
 
 
-def draw(url: str, options: DrawOptions) -> int:
+def draw(options: DrawOptions) -> int:
     """Draw, paint, save and report, as `generate` and `demo` do. Returns the exit code.
 
     Raises RowcastError or OSError before anything is drawn, OSError where it cannot be saved.
@@ -44,17 +44,22 @@ def draw(url: str, options: DrawOptions) -> int:
             fetching.bar = bar
             client = opened.enter_context(
                 connect(
-                    url,
+                    options.url,
                     token=options.token,
-                    allowed_hosts=options.allowed_hosts,
+                    allowed_hosts=options.allowed_hosts or (),
                     progress=fetching,
                     quality=options.quality,
                 )
             )
             fetching.leave_bar()
-        before = client.bytes_received
-        watch = Watch(time.perf_counter(), fetching)
-        code, problem = _watch(console, client, options, source, watch)
+        if source is not None:
+            events = client.continue_picture(source, options.row, seed=options.seed)
+        else:
+            events = client.generate(
+                options.prompt or "", options.images, seamless=options.seamless, **options.request
+            )
+        watch = Watch(time.perf_counter(), client.bytes_received, fetching)
+        code, problem = _watch(console, client, events, watch)
         total = time.perf_counter() - watch.started
         named = {
             options.out / _name(options, source, index, picture): picture
@@ -67,7 +72,7 @@ def draw(url: str, options: DrawOptions) -> int:
         report: dict[str, object] = {
             "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
             "images": len(watch.pictures),
-            "bytes_received": client.bytes_received - before,
+            "bytes_received": client.bytes_received - watch.bytes_before,
             "first_row_s": _rounded(watch.first_row_s),
             "row_s": _rounded(watch.row_s),
             "total_s": _rounded(total),
@@ -83,37 +88,22 @@ def draw(url: str, options: DrawOptions) -> int:
 
 
 def _watch(
-    console: Console,
-    client: SyncClient,
-    options: DrawOptions,
-    source: Picture | None,
-    watch: Watch,
+    console: Console, client: SyncClient, events: Iterator[Event], watch: Watch
 ) -> tuple[int, str]:
     """Paint pictures while they form. Returns the exit code, and what went wrong, if anything.
 
     Raises InvalidRequest, for then nothing was drawn.
     """
-    before = client.bytes_received
     try:
         with painting(console) as paint:
-            for event in _events(client, options, source):
+            for event in events:
                 watch.take(event)
-                paint(watch.images, watch.caption(client.bytes_received - before))
+                paint(watch.images, watch.caption(client.bytes_received))
     except InvalidRequest:
         raise
-    except RowcastError as error:
-        return 1, str(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED, "stopped"
+    except (RowcastError, KeyboardInterrupt) as error:
+        return failure(error)
     return 0, ""
-
-
-def _events(client: SyncClient, options: DrawOptions, source: Picture | None) -> Iterator[Event]:
-    if source is not None:
-        return client.continue_picture(source, options.row, seed=options.request.get("seed"))
-    return client.generate(
-        options.prompt, options.images, seamless=options.seamless, **options.request
-    )
 
 
 def _name(options: DrawOptions, source: Picture | None, index: int, picture: Picture) -> str:
@@ -131,23 +121,21 @@ def _tell(
     mosaic: list[str],
     problem: str,
 ) -> None:
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
     if named:
         told = [f"seed {report['seed']}", f"{report['bytes_received']} bytes received"]
         if report["first_row_s"] is not None:
             told.append(f"first row after {report['first_row_s']} s")
         if report["row_s"] is not None:
             told.append(f"{report['row_s']} s a row")
-        say(" · ".join([*told, f"{report['total_s']} s in all"]))
+        say(console, " · ".join([*told, f"{report['total_s']} s in all"]))
         first, last = named[0][0], named[-1][0]
-        say(f"saved {first}{'' if first == last else f' … {last.name}'} (.rows, .png, .gif)")
+        range_of = f"{first}" if first == last else f"{first} … {last.name}"
+        say(console, f"saved {range_of} (.rows, .png, .gif)")
         if mosaic:
-            say(f"saved {' and '.join(mosaic)}: the pictures joined")
+            say(console, f"saved {' and '.join(mosaic)}: the pictures joined")
     for stem, picture in named:
         if picture.reason == DoneReason.STOP_ROW:
-            say(f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
+            say(console, f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
             break
     if problem:
         print(f"rowcast: {problem}", file=sys.stderr)

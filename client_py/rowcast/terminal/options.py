@@ -1,9 +1,12 @@
-"""Command-line options of the commands that draw, and the records that they are parsed into."""
+"""Command-line options of the commands that draw, and the records that they are parsed into.
+
+`argparse` fills a record; fields with a default are those that not every command asks for.
+"""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -14,52 +17,80 @@ from ..requests import RequestOptions
 DEFAULT_OUT: Final = Path("rowcast-pictures")
 
 
-@dataclass(frozen=True)
-class DrawOptions:
+class DrawOptions(argparse.Namespace):
     """Pictures to draw, watch and save: of a prompt, or going on from a saved picture.
 
     ``source`` is the .rows file to go on from, with its first ``row`` rows; then of ``request``
     the seed alone counts. ``out`` is the folder for the files.
     """
 
-    prompt: str
+    url: str
+    prompt: str | None
     images: int
     seamless: bool
-    request: RequestOptions
+    model: str | None
+    seed: int | None
+    stop_row: int | None
     out: Path
     quality: str
     json: bool
     token: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: list[str] | None = None
     source: Path | None = None
     row: int | None = None
 
+    @property
+    def request(self) -> RequestOptions:
+        """The options of the request, as they were given."""
+        own: RequestOptions = {"model": self.model, "seed": self.seed, "stop_row": self.stop_row}
+        return {**own, **sampling_options(self)}
 
-@dataclass(frozen=True)
-class GridOptions:
+
+class GridOptions(argparse.Namespace):
     """Pictures to draw for their ids alone: ``images`` of each prompt, kept in the file ``out``.
 
     The prompt is ``prompt``, or the lines of the text file ``prompts``.
     """
 
+    url: str
     prompt: str | None
     prompts: Path | None
     images: int
     model: str | None
     seed: int | None
-    sampling: SamplingOptions
     out: Path
     json: bool
-    token: str | None = None
+    token: str | None
+
+    @property
+    def sampling(self) -> SamplingOptions:
+        """The sampling that was asked for."""
+        return sampling_options(self)
+
+
+def command_parser(command: str, description: str, *examples: str) -> argparse.ArgumentParser:
+    """The parser of a command, without its options; ``examples`` are what follows its name."""
+    return argparse.ArgumentParser(
+        prog=f"rowcast {command}",
+        description=description,
+        epilog="\n  rowcast ".join(
+            ["examples:", *(f"{command} {each}".strip() for each in examples)]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """The options of commands that ask a server that somebody else started."""
     parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
     parser.add_argument("--token", help="the token that the server asks for")
+    parser.add_argument("prompt", nargs="?", help="what to draw")
 
 
-def add_request_options(parser: argparse.ArgumentParser, model_help: str) -> None:
+def add_request_options(
+    parser: argparse.ArgumentParser,
+    model_help: str = "one of the server's models (default: its first)",
+) -> None:
     """The options of all commands that draw; those of sampling are the fields of `Sampling`."""
     parser.add_argument("--seed", type=int, metavar="N", help="0 … 4294967295 (default: random)")
     parser.add_argument("--images", type=int, default=1, metavar="N", help="pictures (default: 1)")
@@ -74,9 +105,8 @@ def add_request_options(parser: argparse.ArgumentParser, model_help: str) -> Non
     parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
 
 
-def add_picture_options(parser: argparse.ArgumentParser, model_help: str) -> None:
-    """The options of `demo` and `generate`, which paint and save pictures."""
-    add_request_options(parser, model_help)
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """The further options of `demo` and `generate`, which paint and save pictures."""
     parser.add_argument(
         "--seamless",
         action="store_true",
@@ -98,13 +128,3 @@ def add_picture_options(parser: argparse.ArgumentParser, model_help: str) -> Non
         help="the best that pictures are painted and saved with: palette fetches a small table and "
         "nothing else, preview a small decoder too, full the detokenizer (default: full)",
     )
-
-
-def request_options(options: argparse.Namespace) -> RequestOptions:
-    """The options of a request, as they were given."""
-    own: RequestOptions = {
-        "model": options.model,
-        "seed": options.seed,
-        "stop_row": options.stop_row,
-    }
-    return {**own, **sampling_options(options)}

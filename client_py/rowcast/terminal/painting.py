@@ -71,6 +71,11 @@ def _hex(pixel: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
+def say(console: Console, text: str) -> None:
+    """Print a sentence as it is: unbroken, and in no other colours."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def painting(console: Console) -> Iterator[Callable[[Mapping[int, Image.Image], str], None]]:
     """A function that repaints images and a caption in place; without a terminal, no-op."""

@@ -45,6 +45,7 @@ class Watch:
     """Pictures that form, as they are seen; times are seconds since ``started``."""
 
     started: float
+    bytes_before: int
     fetching: Fetching
     images: dict[int, Image.Image] = field(default_factory=dict)
     pictures: dict[int, Picture] = field(default_factory=dict)
@@ -81,6 +82,5 @@ class Watch:
             return f"waiting, place {self.queue} in the queue"
         rows = sum(picture.rows_held for picture in self.pictures.values())
         total = sum(picture.recipe.rows for picture in self.pictures.values())
-        return (
-            f"row {rows} of {total}, {bytes_received} bytes, {self.last_row_s:.1f} s{self.fetching}"
-        )
+        received = bytes_received - self.bytes_before
+        return f"row {rows} of {total}, {received} bytes, {self.last_row_s:.1f} s{self.fetching}"
