@@ -22,7 +22,7 @@ class NotebookDisplay:
     """One output cell, repainted as events arrive; several pictures form side by side.
 
     ``side`` is the width in pixels at which a picture is shown; None shows it as it is.
-    Raises RowcastError outside a notebook's environment (no IPython).
+    Raises RowcastError outside a notebook (where IPython is not installed, or does not run).
     """
 
     def __init__(self, side: int | None = 256) -> None:
@@ -33,6 +33,8 @@ class NotebookDisplay:
         self._side = side
         self._images: dict[int, Image.Image] = {}
         self._handle = display("waiting for the first row …", display_id=True)
+        if self._handle is None:
+            raise RowcastError("there is no notebook here: IPython is installed, but does not run")
 
     def update(self, event: Event) -> None:
         """Show an event's image; events without an image change nothing."""

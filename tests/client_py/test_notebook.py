@@ -81,6 +81,11 @@ def test_outside_a_notebook_the_error_says_why(monkeypatch: pytest.MonkeyPatch) 
         NotebookDisplay()
 
 
+def test_where_ipython_is_installed_and_does_not_run_the_error_says_why() -> None:
+    with pytest.raises(RowcastError, match="does not run"):
+        NotebookDisplay()
+
+
 @pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (2, 1)), (3, (2, 2)), (5, (3, 2))])
 def test_a_sheet_is_as_square_as_it_goes(count: int, grid: tuple[int, int]) -> None:
     sheet = contact_sheet({index: solid("red") for index in range(count)})
