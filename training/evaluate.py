@@ -75,7 +75,7 @@ def draw(model: LoadedModel, prompts: list[str], sampling: Sampling, seed: int) 
         for picture, prompt in enumerate(prompts)
     ]
     with tqdm(total=len(prompts) * model.grid.rows, desc="rows", mininterval=5) as bar:
-        grids = draw_together(Engine(runner, len(prompts)), requests, bar.update)
+        grids = draw_together(Engine(runner), requests, bar.update)
     return torch.from_numpy(np.stack(grids))
 
 

@@ -34,15 +34,13 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Order:
-    """An admitted `start`: N pictures that differ in their image number alone."""
+    """An admitted `start`: pictures that differ in their image number alone."""
 
     model: Model
     prompt: str
     text_ids: tuple[int, ...]
     seed: int
     seed_was_given: bool
-    first_image: int
-    images: int
     sampling: Sampling
     stop_row: int
     prefix: bytes = b""  # whole rows of ids, as they are on the wire
@@ -93,8 +91,6 @@ def admit(start: Start, served: ServedModel, limits: Limits) -> Order:
         text_ids=tuple(text.ids.tolist()),
         seed=seed,
         seed_was_given=options.seed is not None,
-        first_image=options.first_image,
-        images=start.images,
         sampling=_sampling(start, model),
         stop_row=stop_row,
         prefix=_prefix(options.prefix, model, stop_row),

@@ -27,18 +27,20 @@ Deliver = Callable[[list[EngineEvent]], None]
 class EngineBridge:
     """Owns the thread that owns the engine. All methods are for the event loop's thread.
 
-    With ``gives_way``, for an engine that keeps every core busy, a step begins once the tasks that
-    the one before woke have run: their bytes would else wait for a core.
+    ``capacity`` pictures may be drawn or wait at once; ``pictures`` are those that do. With
+    ``gives_way``, for an engine that keeps every core busy, a step begins once the tasks that the
+    one before woke have run: their bytes would else wait for a core.
     """
 
-    def __init__(self, engine: Engine, gives_way: bool = False) -> None:
+    def __init__(self, engine: Engine, capacity: int, gives_way: bool = False) -> None:
         self._engine = engine
+        self._capacity = capacity
         self._gives_way = gives_way
         self._sent = threading.Event()
         self._commands: deque[Command] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._outstanding: set[int] = set()
+        self.pictures: set[int] = set()
         self._thread: threading.Thread | None = None
 
     def start(self, deliver: Deliver) -> None:
@@ -50,24 +52,15 @@ class EngineBridge:
         )
         self._thread.start()
 
-    @property
-    def outstanding_count(self) -> int:
-        """The number of pictures that are drawn or wait."""
-        return len(self._outstanding)
-
-    def holds(self, picture: int) -> bool:
-        """True if the picture is drawn here, or waits here."""
-        return picture in self._outstanding
-
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
-        """Queue a picture. Raises Refused (busy) when the engine's queue is full."""
-        if len(self._outstanding) >= self._engine.capacity:
+        """Queue a picture. Raises Refused (busy) at the bridge's capacity."""
+        if len(self.pictures) >= self._capacity:
             raise Refused(
                 ErrorCode.BUSY,
-                f"{len(self._outstanding)} pictures are being drawn or wait; try again later",
+                f"{len(self.pictures)} pictures are being drawn or wait; try again later",
                 BUSY_RETRY_MS,
             )
-        self._outstanding.add(picture)
+        self.pictures.add(picture)
 
         def command() -> list[EngineEvent]:
             try:
@@ -132,6 +125,6 @@ class EngineBridge:
     ) -> None:
         for event in events:
             if isinstance(event, PictureEnded):
-                self._outstanding.discard(event.picture)
+                self.pictures.discard(event.picture)
         deliver(events)
         loop.call_soon(self._sent.set)  # behind the tasks that were woken

@@ -6,8 +6,7 @@
     ├── ModelError                  a model's files are missing, damaged or do not fit
     ├── Refused                     a client: an `error` frame on the stream, which ends
     ├── CloseConnection             a client: the connection is closed with a code and a reason
-    ├── ViewerTooSlow               nobody: the connection has been aborted
-    └── QueueFull                   the engine's caller, who refuses the picture as busy
+    └── ViewerTooSlow               nobody: the connection has been aborted
 """
 
 from __future__ import annotations
@@ -41,7 +40,3 @@ class CloseConnection(RowcastError):
 
 class ViewerTooSlow(RowcastError):
     """The viewer did not take a frame in time; its connection has been aborted."""
-
-
-class QueueFull(RowcastError):
-    """The waiting list is at its bound; try again later."""

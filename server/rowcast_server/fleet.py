@@ -24,13 +24,13 @@ class Fleet:
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""
-        emptiest = min(self.bridges, key=lambda bridge: bridge.outstanding_count)
+        emptiest = min(self.bridges, key=lambda bridge: len(bridge.pictures))
         emptiest.submit(picture, request, client)
 
     def cancel(self, picture: int) -> None:
         """End a picture, wherever it is; nothing happens to one that has ended."""
         for bridge in self.bridges:
-            if bridge.holds(picture):
+            if picture in bridge.pictures:
                 bridge.cancel(picture)
 
     async def close(self) -> None:

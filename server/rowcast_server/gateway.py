@@ -16,12 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from .config import ServerConfig
 from .errors import CloseConnection, ViewerTooSlow
 from .session import ServerSession
-from .watchdog import (
-    WatchedConnection,
-    close_within,
-    prepare_socket,
-    send_within,
-)
+from .watchdog import WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +55,8 @@ class Gateway:
         port: int = next(iter(self._server.sockets)).getsockname()[1]
         return port
 
-    async def start(self) -> int:
-        """Listen; returns the port. Raises OSError where the address cannot be had."""
+    async def start(self) -> None:
+        """Listen. Raises OSError where the address cannot be had."""
         self._server = await serve(
             self._handle,
             self._config.host,
@@ -76,7 +71,6 @@ class Gateway:
             server_header=None,
             create_connection=WatchedConnection,
         )
-        return self.port
 
     async def close(self, notice: float = 0.0) -> None:
         """Say goaway, wait ``notice`` seconds, close every connection (1001)."""
@@ -86,18 +80,12 @@ class Gateway:
             session.go_away(round(notice * 1000))
         await asyncio.sleep(notice)
         self._server.close()
-        if not await self._closed_in_time(self._server):
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    return await self._server.wait_closed()
             for connection in self._server.connections:
                 connection.transport.abort()
-            await self._closed_in_time(self._server)
-
-    async def _closed_in_time(self, server: Server) -> bool:
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await server.wait_closed()
-        except TimeoutError:
-            return False
-        return True
 
     async def _handle(self, connection: ServerConnection) -> None:
         prepare_socket(connection, self._config.send_timeout)
@@ -109,7 +97,7 @@ class Gateway:
             await self._read(connection, session)
         except CloseConnection as close:
             logger.info("closing %s: %d %s", connection.remote_address, close.code, close.reason)
-            await self._close(connection, close)
+            await self._close(connection, close.code, close.reason)
         except ConnectionClosed:
             pass
         except Exception:
@@ -141,7 +129,7 @@ class Gateway:
                         await news.wait()
                 news.clear()
                 for frame in session.outgoing(loop.time()):
-                    await send_within(connection, frame, self._config.send_timeout)
+                    await in_time(connection, connection.send(frame), self._config.send_timeout)
                     self._on_frame_sent(frame)
         except (ViewerTooSlow, ConnectionClosed) as end:
             logger.info("%s stopped reading: %s", connection.remote_address, end)
@@ -151,11 +139,13 @@ class Gateway:
     async def _fail(self, connection: ServerConnection) -> None:
         """Close after a failure of our own: the client must not be left to wait."""
         logger.exception("a connection failed")
-        await close_within(connection, 1011, "internal error", self._config.send_timeout)
+        await self._close(connection, 1011, "internal error")
 
-    async def _close(self, connection: ServerConnection, close: CloseConnection) -> None:
-        reason = close.reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5
-        await close_within(connection, int(close.code), reason, self._config.send_timeout)
+    async def _close(self, connection: ServerConnection, code: int, reason: str) -> None:
+        reason = reason.encode()[:120].decode(errors="ignore")  # RFC 6455 section 5.5
+        with contextlib.suppress(ViewerTooSlow):
+            closing = connection.close(int(code), reason)
+            await in_time(connection, closing, self._config.send_timeout)
 
 
 def _host(connection: ServerConnection) -> str | None:

@@ -59,8 +59,7 @@ class Picture:
     started: float
     ids: bytearray = field(default_factory=bytearray)
     place: int | None = None  # in the queue; 0: drawn, or ended; None until the engine tells
-    reason: DoneReason | None = None
-    error: Refused | None = None
+    reason: DoneReason | Refused | None = None  # of its end; Refused: it failed
     ended_at: float | None = None
     viewers: set[Callable[[], None]] = field(default_factory=set)
     timer: Timer | None = None  # grace while it forms, expiry once it has ended
@@ -76,7 +75,7 @@ class Picture:
 
     @property
     def ended(self) -> bool:
-        return self.reason is not None or self.error is not None
+        return self.reason is not None
 
     def matches(self, order: Order) -> bool:
         """True if a repeated `start` asks for this very picture (R-22)."""
@@ -94,10 +93,19 @@ class Picture:
 
 
 class JobBook:
-    """All pictures of a server. Every wait ends: by grace, keep or deadline, in seconds."""
+    """All pictures of a server. Every wait ends: by grace, keep or deadline, in seconds.
+
+    ``clock`` gives the clock when it is needed, as `asyncio.get_running_loop` does.
+    """
 
     def __init__(
-        self, drawer: Drawer, clock: Clock, *, grace: float, keep: float, deadline: float
+        self,
+        drawer: Drawer,
+        clock: Callable[[], Clock],
+        *,
+        grace: float,
+        keep: float,
+        deadline: float,
     ) -> None:
         self._drawer = drawer
         self._clock = clock
@@ -122,11 +130,13 @@ class JobBook:
                     ErrorCode.CONFLICT, "this key already names a picture of other settings"
                 )
             return known
-        picture = Picture(next(self._numbers), name, order, self._clock.time())
+        picture = Picture(next(self._numbers), name, order, self._clock().time())
         picture.ids += order.prefix
         self._drawer.submit(picture.number, order.request(image), client)
         self._by_name[name] = self._by_number[picture.number] = picture
-        picture.deadline = self._clock.call_later(self._deadline, self._end_by_deadline, picture)
+        picture.deadline = self._clock().call_later(
+            self._deadline, self.cancel, picture, DoneReason.DEADLINE
+        )
         return picture
 
     def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
@@ -144,15 +154,13 @@ class JobBook:
         """``wake`` is called, without arguments, whenever there may be something new."""
         picture.viewers.add(wake)
         if not picture.ended:
-            self._set_timer(picture, None)
+            self._stop_timer(picture)
 
     def detach(self, picture: Picture, wake: Callable[[], None]) -> None:
         """A viewer leaves; a picture that nobody watches gets its grace time."""
         picture.viewers.discard(wake)
         if not picture.viewers and not picture.ended:
-            self._set_timer(
-                picture, self._clock.call_later(self._grace, self._end_by_grace, picture)
-            )
+            self._set_timer(picture, self._grace, self._end_by_grace)
 
     def cancel(self, picture: Picture, reason: DoneReason = DoneReason.CANCELLED) -> None:
         """End a picture for all its viewers; nothing happens if it has ended."""
@@ -178,8 +186,8 @@ class JobBook:
                     self._end(picture, DoneReason.COMPLETE if whole else DoneReason.STOP_ROW)
                     continue
                 case PictureEnded():
-                    picture.error = Refused(ErrorCode.INTERNAL, event.text or "drawing failed")
-                    self._end(picture, None)
+                    text = event.text or "drawing failed"
+                    self._end(picture, Refused(ErrorCode.INTERNAL, text))
                     continue
             self._tell(picture)
 
@@ -188,30 +196,30 @@ class JobBook:
         self.cancel(picture)
         self._forget(picture)
 
-    def _end_by_deadline(self, picture: Picture) -> None:
-        self.cancel(picture, DoneReason.DEADLINE)
-
-    def _end(self, picture: Picture, reason: DoneReason | None) -> None:
+    def _end(self, picture: Picture, reason: DoneReason | Refused) -> None:
         picture.reason = reason
         picture.place = 0
-        picture.ended_at = self._clock.time()
+        picture.ended_at = self._clock().time()
         del self._by_number[picture.number]
         if picture.deadline is not None:
             picture.deadline.cancel()
-        self._set_timer(picture, self._clock.call_later(self._keep, self._forget, picture))
+        self._set_timer(picture, self._keep, self._forget)
         self._kept[picture] = None
         if len(self._kept) > MAX_KEPT:
             self._forget(next(iter(self._kept)))
         self._tell(picture)
 
     def _forget(self, picture: Picture) -> None:
-        self._set_timer(picture, None)
+        self._stop_timer(picture)
         del self._kept[picture], self._by_name[picture.name]
 
-    def _set_timer(self, picture: Picture, timer: Timer | None) -> None:
+    def _set_timer(self, picture: Picture, delay: float, then: Callable[[Picture], None]) -> None:
+        self._stop_timer(picture)
+        picture.timer = self._clock().call_later(delay, then, picture)
+
+    def _stop_timer(self, picture: Picture) -> None:
         if picture.timer is not None:
             picture.timer.cancel()
-        picture.timer = timer
 
     def _tell(self, picture: Picture) -> None:
         for wake in tuple(picture.viewers):

@@ -36,20 +36,7 @@ from .web import WebServer, file_name, make_app
 
 PREFIX_FRAME_SLACK = 4_096  # a start's prompt and options beside its prefix
 
-
 RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
-
-
-class LoopClock:
-    """The time of the running loop: a `jobs.Clock`."""
-
-    def time(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: object
-    ) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(delay, callback, *args)
 
 
 class RowcastServer:
@@ -84,7 +71,8 @@ class RowcastServer:
         self._fleet = Fleet(
             [
                 EngineBridge(
-                    Engine(make_runner(model, config, placement), config.queue_limit),
+                    Engine(make_runner(model, config, placement)),
+                    config.slots + config.queue_limit,
                     gives_way=placement.device == "cpu",
                 )
                 for placement in config.placements
@@ -92,7 +80,7 @@ class RowcastServer:
         )
         self._book = JobBook(
             self._fleet,
-            LoopClock(),
+            asyncio.get_running_loop,
             grace=config.grace,
             keep=config.keep,
             deadline=config.deadline,

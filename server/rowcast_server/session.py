@@ -86,10 +86,6 @@ class ServerSession:
         self._replies: deque[ServerMessage] = deque()
         self._viewers: dict[int, _Viewer] = {}
 
-    @property
-    def greeted(self) -> bool:
-        return self._greeted
-
     def receive(self, frame: bytes | str) -> None:
         """Take one frame. Raises CloseConnection."""
         if isinstance(frame, str):
@@ -133,17 +129,15 @@ class ServerSession:
 
     def outgoing(self, now: float) -> Iterator[bytes]:
         """The frames that can be sent now, made one by one as the socket takes them."""
-        while self._replies:
-            yield encode(self._replies.popleft())
         progress = True
         while progress:  # round robin over the streams, until none has anything new
+            while self._replies:
+                yield encode(self._replies.popleft())
             progress = False
             for viewer in list(self._viewers.values()):
                 if (message := self._next(viewer, now)) is not None:
                     progress = True
                     yield encode(message)
-            while self._replies:
-                yield encode(self._replies.popleft())
 
     def next_due(self, now: float) -> float | None:
         """Seconds until a held-back queue position may be told; None if none is held back."""
@@ -182,7 +176,7 @@ class ServerSession:
         held = len(order.prefix) // order.row_bytes
         for index, stream in enumerate(streams):
             try:
-                image = order.first_image + index
+                image = start.options.first_image + index
                 picture = self._book.start(start.key, image, order, self._client)
             except Refused as refusal:
                 self._refuse(range(stream, stream + 1), refusal)
@@ -216,16 +210,11 @@ class ServerSession:
 
     def _refuse(self, streams: range, refusal: Refused) -> None:
         for stream in streams:
-            self._reply(Error(stream, refusal.code, refusal.retry_ms, refusal.text))
+            self._reply(_error(stream, refusal))
 
     def _attach(self, viewer: _Viewer) -> None:
         self._viewers[viewer.stream] = viewer
         self._book.attach(viewer.picture, self._wake)
-
-    def _leave(self, viewer: _Viewer) -> None:
-        others = (v for v in self._viewers.values() if v is not viewer)
-        if not any(other.picture is viewer.picture for other in others):
-            self._book.detach(viewer.picture, self._wake)
 
     def _next(self, viewer: _Viewer, now: float) -> ServerMessage | None:
         """The first message that this viewer lacks; state is read anew for each."""
@@ -261,13 +250,10 @@ class ServerSession:
             viewer.cursor = last
             ids = bytes(picture.ids[first * picture.row_bytes : last * picture.row_bytes])
             return Rows(viewer.stream, first, ids)
-        if picture.reason is not None:
-            return self._finish(viewer, picture.reason, now)
-        if picture.error is not None:
+        if isinstance(picture.reason, Refused):
             self._drop(viewer)
-            refusal = picture.error
-            return Error(viewer.stream, refusal.code, refusal.retry_ms, refusal.text)
-        return None
+            return _error(viewer.stream, picture.reason)
+        return None if picture.reason is None else self._finish(viewer, picture.reason, now)
 
     def _place_wait(self, viewer: _Viewer, now: float) -> float | None:
         """Seconds until this viewer's place may be told; None if it has been told."""
@@ -285,5 +271,10 @@ class ServerSession:
         return Done(viewer.stream, rows, checksum, round((ended - picture.started) * 1000), reason)
 
     def _drop(self, viewer: _Viewer) -> None:
-        self._leave(viewer)
         del self._viewers[viewer.stream]
+        if not any(other.picture is viewer.picture for other in self._viewers.values()):
+            self._book.detach(viewer.picture, self._wake)
+
+
+def _error(stream: int, refusal: Refused) -> Error:
+    return Error(stream, refusal.code, refusal.retry_ms, refusal.text)

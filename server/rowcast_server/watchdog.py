@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection
@@ -45,22 +46,12 @@ def prepare_socket(connection: ServerConnection, timeout: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
 
 
-async def send_within(connection: ServerConnection, frame: bytes, timeout: float) -> None:
-    """Send a frame, or abort the connection. Raises ViewerTooSlow."""
+async def in_time(connection: ServerConnection, sending: Awaitable[None], timeout: float) -> None:
+    """Await a frame or a close on its way, or abort the connection: with a full write buffer not
+    even a close frame gets out. Raises ViewerTooSlow."""
     try:
         async with asyncio.timeout(timeout):
-            await connection.send(frame)
+            await sending
     except TimeoutError:
         connection.transport.abort()
         raise ViewerTooSlow(f"a frame was not taken in {timeout:g} s") from None
-
-
-async def close_within(
-    connection: ServerConnection, code: int, reason: str, timeout: float
-) -> None:
-    """Close, or abort the connection: with a full write buffer not even a close frame gets out."""
-    try:
-        async with asyncio.timeout(timeout):
-            await connection.close(code, reason)
-    except TimeoutError:
-        connection.transport.abort()

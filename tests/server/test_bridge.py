@@ -20,7 +20,7 @@ from rowcast_server.engine.request import (
     PictureRequest,
     RowDrawn,
 )
-from rowcast_server.errors import QueueFull, Refused
+from rowcast_server.errors import Refused
 from rowcast_server.network.facts import Sampling
 
 REQUEST = PictureRequest((0, 2), 7, 0, Sampling(), 4)
@@ -28,8 +28,6 @@ REQUEST = PictureRequest((0, 2), 7, 0, Sampling(), 4)
 
 class FakeEngine:
     """Draws a row of each picture a step, four rows a picture; steps only when allowed."""
-
-    capacity = 3
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
@@ -91,7 +89,7 @@ class Bench:
         self.events: list[EngineEvent] = []
         self.delivered_in: set[int] = set()
         self._news = asyncio.Event()
-        self.bridge = EngineBridge(cast(Engine, self.engine))
+        self.bridge = EngineBridge(cast(Engine, self.engine), capacity=3)
 
     def deliver(self, events: list[EngineEvent]) -> None:
         self.delivered_in.add(threading.get_ident())
@@ -192,7 +190,7 @@ async def test_a_step_that_fails_ends_its_pictures_and_nothing_else(bench: Bench
     assert {bench.ends()[picture] for picture in (2, 3, 4)} == {Ending.DRAWN}
 
 
-@pytest.mark.parametrize("fault", [QueueFull("full"), ValueError("a shape"), MemoryError()])
+@pytest.mark.parametrize("fault", [ValueError("a shape"), MemoryError()])
 async def test_a_picture_that_the_engine_does_not_take_fails_alone(
     bench: Bench, fault: Exception
 ) -> None:
@@ -279,7 +277,7 @@ async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(
         if any(isinstance(event, PictureEnded) for event in events):
             ended.set()
 
-    owner = EngineBridge(cast(Engine, engine), gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), capacity=3, gives_way=True)
     writing = asyncio.create_task(writer())
     engine.may_step.release(4)
     owner.start(deliver)
@@ -305,7 +303,7 @@ async def test_a_loop_that_is_busy_does_not_hold_up_an_engine_that_gives_way(
             return events
 
     engine = Watched()
-    owner = EngineBridge(cast(Engine, engine), gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), capacity=3, gives_way=True)
     engine.may_step.release(4)
     owner.start(lambda events: None)
     owner.submit(0, REQUEST, "client")

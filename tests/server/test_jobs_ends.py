@@ -52,10 +52,10 @@ class TestEndings:
         told, untold = studio.start(), studio.start(OTHER_KEY)
         studio.drawer.fail(told.number, "out of memory")
         studio.drawer.fail(untold.number)
-        assert told.error is not None
-        assert (told.error.code, told.error.text) == ("internal", "out of memory")
-        assert untold.error is not None
-        assert untold.error.text
+        assert isinstance(told.reason, Refused)
+        assert (told.reason.code, told.reason.text) == ("internal", "out of memory")
+        assert isinstance(untold.reason, Refused)
+        assert untold.reason.text
 
     def test_a_picture_that_takes_too_long_is_ended(self) -> None:
         studio = Studio(deadline=60)

@@ -37,5 +37,5 @@ async def assert_nobody_is_left(server: RowcastServer) -> None:
     book, (bridge,) = server._book, server._fleet.bridges
     for picture in list(book._by_number.values()):  # what was left alone would be drawn for nobody
         assert picture.viewers == set()
-    await until(lambda: not book._by_number and not bridge._outstanding)
+    await until(lambda: not book._by_number and not bridge.pictures)
     assert all(picture.viewers == set() for picture in book._by_name.values())

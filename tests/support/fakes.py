@@ -79,7 +79,7 @@ WHOLE = ids_of(0, 0, 4)  # of image 0
 
 def order(**changes: Any) -> Order:
     """An admitted `start` of one picture."""
-    plain = Order(MODEL, "a red boat", (0, 2), 7, True, 0, 1, Sampling(), 4)
+    plain = Order(MODEL, "a red boat", (0, 2), 7, True, Sampling(), 4)
     return replace(plain, **changes)
 
 
@@ -191,9 +191,8 @@ class Studio:
         model = self.welcome.models[0]
         self.served = ServedModel(model, TOKENIZER)
         self.drawer = FakeDrawer(lambda events: self.book.deliver(events), model, capacity)
-        self.book = JobBook(
-            self.drawer, loop or self.clock, grace=grace, keep=keep, deadline=deadline
-        )
+        clock = loop or self.clock
+        self.book = JobBook(self.drawer, lambda: clock, grace=grace, keep=keep, deadline=deadline)
 
     def start(self, key: bytes = KEY, image: int = 0, **changes: Any) -> Picture:
         """A picture that somebody watches."""
@@ -225,9 +224,9 @@ async def open_gateway(
         ServerConfig(port=0, **settings),
         lambda host, wake: studio.session(wake, tokens, object()),
     )
-    port = await gateway.start()
+    await gateway.start()
     try:
-        yield gateway, f"ws://127.0.0.1:{port}"
+        yield gateway, f"ws://127.0.0.1:{gateway.port}"
     finally:
         await gateway.close()
 

@@ -167,4 +167,4 @@ def held_out_grids(
         for prompt, seed in held_out(pictures)
     ]
     runner = OnnxRunner(model, SLOTS, threads)
-    return np.stack(draw_together(Engine(runner, len(requests)), requests, advance))
+    return np.stack(draw_together(Engine(runner), requests, advance))

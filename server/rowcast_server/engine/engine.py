@@ -45,10 +45,10 @@ class Engine:
     depend on its request alone.
     """
 
-    def __init__(self, runner: Runner, queue_limit: int = 256) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.grid = runner.grid
         self._runner = runner
-        self._scheduler: Scheduler[_Drawing] = Scheduler(runner.slots, queue_limit)
+        self._scheduler: Scheduler[_Drawing] = Scheduler(runner.slots)
         self._drawings: dict[int, _Drawing] = {}
         self._rows: deque[_Row] = deque()
         self._steps = 0
@@ -57,13 +57,8 @@ class Engine:
     def idle(self) -> bool:
         return not self._drawings
 
-    @property
-    def capacity(self) -> int:
-        """The number of pictures that may be drawn or wait at once."""
-        return self._scheduler.slots + self._scheduler.queue_limit
-
     def submit(self, picture: int, request: PictureRequest, client: Hashable = None) -> None:
-        """Queue a picture under the caller's number. Raises QueueFull."""
+        """Queue a picture under the caller's number."""
         drawing = _Drawing(picture, request)
         self._scheduler.put(client, drawing)
         self._drawings[picture] = drawing
@@ -73,8 +68,7 @@ class Engine:
         drawing = self._drawings.get(picture)
         if drawing is None:
             return []
-        if not self._scheduler.withdraw(drawing):
-            self._leave(drawing)
+        self._scheduler.remove(drawing)
         return [self._end(drawing, Ending.CANCELLED)]
 
     def fail_all(self, text: str) -> list[EngineEvent]:
@@ -103,8 +97,8 @@ class Engine:
             self._runner.open(slot, drawing.request)
             drawing.place = 0
             events.append(PicturePlaced(drawing.picture, 0))
-        for move in self._scheduler.compact():
-            self._runner.move(move.source, move.destination)
+        for source, destination in self._scheduler.compact():
+            self._runner.move(source, destination)
         for place, drawing in enumerate(self._scheduler.order(), 1):
             if drawing.place != place:
                 drawing.place = place
@@ -134,7 +128,7 @@ class Engine:
             pending = self._runner.row(slot, row)
             self._rows.append(_Row(drawing, row, pending, self._steps))
         if after >= request.stop_row:
-            self._leave(drawing)
+            self._scheduler.remove(drawing)
 
     def _tell(self) -> Iterator[EngineEvent]:
         """The rows that have arrived from the device, in the order of their steps.
@@ -152,17 +146,12 @@ class Engine:
                 continue  # cancelled or failed meanwhile
             ids = oldest.pending.ids()
             if (ids < 0).any():
-                self._leave(drawing)
+                self._scheduler.remove(drawing)  # if it still has a slot
                 yield self._end(drawing, Ending.FAILED, NOT_FINITE)
                 continue
             yield RowDrawn(drawing.picture, oldest.row, ids)
             if oldest.row + 1 == drawing.request.stop_row:
                 yield self._end(drawing, Ending.DRAWN)
-
-    def _leave(self, drawing: _Drawing) -> None:
-        """Free the picture's slot, if it still has one: its last rows may be on their way."""
-        if (slot := self._scheduler.slot_of(drawing)) is not None:
-            self._scheduler.release(slot)
 
     def _end(self, drawing: _Drawing, ending: Ending, text: str = "") -> PictureEnded:
         del self._drawings[drawing.picture]

@@ -15,7 +15,6 @@ from rowcast_server.engine.request import (
     RowDrawn,
 )
 from rowcast_server.engine.runner import NOT_DRAWN, DrawnRow, PendingRow
-from rowcast_server.errors import QueueFull
 from rowcast_server.network.facts import Grid, Sampling
 
 GRID = Grid(rows=3, cols=2, codebook_size=50, start_token=50)
@@ -166,15 +165,6 @@ def test_cancel_frees_the_slot_at_once_running_or_waiting() -> None:
     assert engine.cancel(1) == [PictureEnded(1, Ending.CANCELLED)]
     assert engine.cancel(0) == []
     assert {event.picture for event in run(engine)} == {2}
-
-
-def test_a_full_queue_refuses_and_draws_on() -> None:
-    engine = Engine(FakeRunner(slots=1), queue_limit=2)
-    for picture in range(engine.capacity):
-        engine.submit(picture, request())
-    with pytest.raises(QueueFull):
-        engine.submit(3, request())
-    assert {event.picture for event in run(engine)} == {0, 1, 2}
 
 
 def test_broken_logits_fail_the_picture_and_not_the_engine() -> None:
