@@ -38,9 +38,9 @@ class Costs:
         return self.flops[WHOLE][-1]
 
     def share(self, scheme: str) -> float:
-        """Operations of a scheme's updates by those that the machine could do in their time."""
-        done = float(np.mean(self.flops[scheme])) * self.times[scheme].updates
-        return done / (1e6 * self.times[scheme].picture * self.gigaflops)
+        """Operations of a scheme's median update by those that the machine could do meanwhile."""
+        median = float(np.median(self.flops[scheme]))
+        return median / (1e6 * self.times[scheme].median * self.gigaflops)
 
 
 def headline(costs: Costs, quality: Mapping[str, Quality]) -> dict[str, Any]:
