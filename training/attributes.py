@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from training.scenes import (
-    BALLOON_COLOURS,
-    BODIES,
-    COUNTS,
-    HOUSE_COLOURS,
-    HOUSE_SIDES,
-    LANDS,
-    SAIL_COLOURS,
-    SIDES,
-    TIMES,
-    TREES,
-    Scene,
-)
+from training import scenes
+from training.scenes import Scene
 
 ABSENT = "absent"
 HEADS: dict[str, tuple[str, ...]] = {  # kind of attribute -> values, as captions name them
-    "time": TIMES,
-    "land": LANDS,
+    "time": scenes.TIMES,
+    "land": scenes.LANDS,
     "clouds": ("clear", "cloudy"),
-    "body": (ABSENT, *BODIES),
-    "body side": (ABSENT, *SIDES),
-    "house": (ABSENT, *HOUSE_COLOURS),
-    "house side": (ABSENT, *HOUSE_SIDES),
-    "trees": (ABSENT, *TREES),
-    "tree count": (ABSENT, *COUNTS),
-    "sail": (ABSENT, *SAIL_COLOURS),
-    "balloon": (ABSENT, *BALLOON_COLOURS),
-    "balloon side": (ABSENT, *SIDES),
+    "body": (ABSENT, *scenes.BODIES),
+    "body side": (ABSENT, *scenes.SIDES),
+    "house": (ABSENT, *scenes.HOUSE_COLOURS),
+    "house side": (ABSENT, *scenes.HOUSE_SIDES),
+    "trees": (ABSENT, *scenes.TREES),
+    "tree count": (ABSENT, *scenes.COUNTS),
+    "sail": (ABSENT, *scenes.SAIL_COLOURS),
+    "balloon": (ABSENT, *scenes.BALLOON_COLOURS),
+    "balloon side": (ABSENT, *scenes.SIDES),
 }
 SIZES = [len(values) for values in HEADS.values()]  # logits of each head, in the order of HEADS
 OBJECTS = ("house", "trees", "sail", "balloon")  # absent unless named

@@ -178,15 +178,15 @@ def write_vocabulary(folder: Path, seed: int = 0) -> TextTokenizer:
 
     Files that are there already are kept: a model is bound to the vocabulary it was trained with.
     """
-    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        return TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
-    vocab, merges = learn_vocabulary(sample_captions(20_000, seed), MERGES)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(vocab, ensure_ascii=False, indent=0)
-    (folder / "vocab.json").write_text(text + "\n", encoding="utf-8")
-    lines = ["#version: 0.2\n", *(f"{first} {second}\n" for first, second in merges)]
-    (folder / "merges.txt").write_text("".join(lines), encoding="utf-8")
-    return TextTokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
+    paths = folder / "vocab.json", folder / "merges.txt"
+    if not all(path.exists() for path in paths):
+        vocab, merges = learn_vocabulary(sample_captions(20_000, seed), MERGES)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(vocab, ensure_ascii=False, indent=0)
+        paths[0].write_text(text + "\n", encoding="utf-8")
+        lines = ["#version: 0.2\n", *(f"{first} {second}\n" for first, second in merges)]
+        paths[1].write_text("".join(lines), encoding="utf-8")
+    return TextTokenizer.from_files(*paths)
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Export of the trained weights into the package, `rowcast_server/models/postcard/`.
 
 Transformer and detokenizer go out in half precision; evaluation reads them back from here, so the
-measured model is the shipped one. A part that is not trained yet goes out with random weights of
-the final names and shapes, and the command says so.
+measured model is the shipped one.
 
     python -m training.export_weights
 """
@@ -20,11 +19,12 @@ from torch import Tensor
 
 from training.captions import write_vocabulary
 from training.command_line import parse
+from training.loop import CHECKPOINT
 from training.networks import CODEBOOK_SIZE, NORM_EPSILON
 from training.train_transformer import DEFAULT_RUN, DEFAULT_TEXT, load_transformer
 from training.train_vqgan import DEFAULT_RUN as VQGAN_RUN
-from training.train_vqgan import Autoencoder, load_autoencoder
-from training.transformer import START_TOKEN, CaptionToTokens
+from training.train_vqgan import load_autoencoder
+from training.transformer import START_TOKEN
 
 DETOKENIZER_RUN = Path("training/runs/detokenizer")  # where the decoder went on learning alone
 PACKAGE = Path("server/rowcast_server/models/postcard")
@@ -60,11 +60,6 @@ def ship(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> int:
     return sum(value.numel() for value in halves.values())
 
 
-def latest_detokenizer() -> Path:
-    """The run of the decoder that went on alone, if there is one, else of the whole tokenizer."""
-    return DETOKENIZER_RUN if (DETOKENIZER_RUN / "checkpoint.pt").exists() else VQGAN_RUN
-
-
 def settings() -> dict[str, Any]:
     """The content of `model.json`."""
     return {
@@ -85,22 +80,14 @@ def main() -> None:
     """Write all files of the model."""
     arguments = parse(__doc__, OPTIONS)
     output: Path = arguments.output
-    vqgan: Path = arguments.vqgan or latest_detokenizer()
+    # The run of the decoder that went on alone, if there is one, else of the whole tokenizer.
+    latest = DETOKENIZER_RUN if (DETOKENIZER_RUN / CHECKPOINT).exists() else VQGAN_RUN
+    autoencoder = load_autoencoder(arguments.vqgan or latest)
+    encoder, decoder = load_transformer(arguments.transformer).plain_state()
     output.mkdir(parents=True, exist_ok=True)
-    tokenizer = write_vocabulary(arguments.text)
+    write_vocabulary(arguments.text)
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(arguments.text / name, output / name)
-    torch.manual_seed(0)
-    autoencoder, transformer = Autoencoder(), CaptionToTokens(len(tokenizer.vocab))
-    if (vqgan / "checkpoint.pt").exists():
-        autoencoder = load_autoencoder(vqgan)
-    else:
-        print("the detokenizer is NOT TRAINED")
-    if (arguments.transformer / "checkpoint.pt").exists():
-        transformer = load_transformer(arguments.transformer)
-    else:
-        print("the transformer is NOT TRAINED")
-    encoder, decoder = transformer.plain_state()
     notes = {
         "name": "postcard",
         "value_range": "0..1",

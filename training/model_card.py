@@ -73,12 +73,9 @@ def card(results: dict[str, Any], facts: dict[str, Any]) -> str:
         f"| {kind} | {entry['count']} | {entry['accuracy']:.1%} | {judged[kind]:.1%} |"
         for kind, entry in sorted(results["kinds"].items(), key=lambda item: item[1]["accuracy"])
     ]
-    values = {
-        kind: ", ".join(value for value in heads if value != ABSENT)
-        for kind, heads in HEADS.items()
-    }
-    count = sum(len([v for v in heads if v != ABSENT]) for heads in HEADS.values())
-    listed = "\n".join(f"- {kind}: {names}" for kind, names in values.items())
+    values = {kind: [each for each in head if each != ABSENT] for kind, head in HEADS.items()}
+    count = sum(map(len, values.values()))
+    listed = "\n".join(f"- {kind}: {', '.join(names)}" for kind, names in values.items())
     return TEMPLATE.format(
         **{**facts, **results},
         rows_of_kinds="\n".join(rows),

@@ -19,13 +19,13 @@ PIXELS_PER_TOKEN = 8
 NORM_EPSILON = 1e-6
 
 
-def decoder_shape(multipliers: tuple[int, ...] = (1, 1, 2, 4), blocks: int = 1) -> DecoderShape:
+def decoder_shape(multipliers: tuple[int, ...] = (1, 1, 2, 4)) -> DecoderShape:
     """postcard's decoder: 32 channels at 128 pixels up to 128 at 16; attention at 16 only."""
     channels = [32 * multiplier for multiplier in multipliers]
     levels = tuple(
         LevelShape(
             input_channels=channels[min(index + 1, len(channels) - 1)],
-            block_channels=(width,) * blocks,
+            block_channels=(width,),
             attention=index == len(channels) - 1,
             upsample=index > 0,
         )
@@ -34,12 +34,16 @@ def decoder_shape(multipliers: tuple[int, ...] = (1, 1, 2, 4), blocks: int = 1) 
     return DecoderShape(CODEBOOK_SIZE, DIMENSIONS, channels[-1], channels[-1], True, levels)
 
 
-def code_table() -> Tensor:
-    """Every code vector: float [2401, 4], values -3/3 … 3/3; id = sum of digit_d * 7^d."""
+def code_digits() -> Tensor:
+    """Every code's place in the lattice: int64 [2401, 4], 0 … 6; id = sum of digit_d * 7^d."""
     ids = torch.arange(CODEBOOK_SIZE)
-    digits = torch.stack([ids // LEVELS**d % LEVELS for d in range(DIMENSIONS)], dim=1)
+    return torch.stack([ids // LEVELS**d % LEVELS for d in range(DIMENSIONS)], dim=1)
+
+
+def code_table() -> Tensor:
+    """Every code vector: float [2401, 4], values -3/3 … 3/3."""
     half = (LEVELS - 1) // 2
-    return (digits - half).float() / half
+    return (code_digits() - half).float() / half
 
 
 def quantise(latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +115,7 @@ def repeat_pixels(decoder: nn.Module) -> None:
             decoder.set_submodule(name, RepeatingUpsample(module.conv))
 
 
-def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float = 1.0) -> Tensor:
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     """Reconstruction loss, a scalar: L1 + 4 L2 + L1 of the image gradients (crisp edges).
 
     `output` and `target` are [batch, 3, height, width] in 0..1.
@@ -120,4 +124,4 @@ def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float =
     across = difference[..., :, 1:] - difference[..., :, :-1]
     down = difference[..., 1:, :] - difference[..., :-1, :]
     edges = across.abs().mean() + down.abs().mean()
-    return difference.abs().mean() + 4.0 * F.mse_loss(output, target) + gradient_weight * edges
+    return difference.abs().mean() + 4.0 * F.mse_loss(output, target) + edges

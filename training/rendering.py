@@ -17,7 +17,7 @@ from torch import Tensor
 from training import drawing
 from training.command_line import parse
 from training.painter import OBJECT_COLOURS, SIZE, Painter, Pixels
-from training.scenes import COUNTS, SIDES, Scene, sample_scene
+from training.scenes import COUNTS, SIDES, Scene, sample_scenes
 
 COLUMN = {"left": 24, "middle": 64, "right": 104}
 # Pixels, a token: places move in whole tokens, so that a thing has the same codes anywhere.
@@ -107,8 +107,7 @@ def main() -> None:
             "output": (Path("training/runs/scenes.png"), "file of the sheet"),
         },
     )
-    generator = np.random.default_rng(arguments.seed)
-    images = [render(sample_scene(generator)) for _ in range(arguments.count)]
+    images = [render(scene) for scene in sample_scenes(arguments.count, arguments.seed)]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sheet(images, max(1, round(arguments.count**0.5))).save(arguments.output)
     print(f"{arguments.count} scenes in {arguments.output}")

@@ -1,6 +1,6 @@
 """Scenes: the lists of attributes that `postcard`'s training pictures are drawn from.
 
-A `Scene` says everything that is in a picture. `sample_scene` draws one at random. `is_held_out`
+A `Scene` says everything that is in a picture. `sample_scene` draws one at random. `held_out_pairs`
 finds the pairs of attributes that no training scene contains, so that evaluation asks for pictures
 never seen.
 
@@ -45,13 +45,8 @@ class Scene:
     layout: int
 
 
-def is_held_out(scene: Scene) -> bool:
-    """True if the scene holds a pair of attributes that training never sees (17 pairs)."""
-    return bool(held_out_pairs(scene))
-
-
 def held_out_pairs(scene: Scene) -> list[tuple[str, str]]:
-    """The held-out pairs in the scene, such as ("balloon green", "dawn").
+    """The pairs in the scene that training never sees (of 17), such as ("balloon green", "dawn").
 
     A pair is of things that share no token: a palm's edge before snow would be a code that training
     never shows, which nobody could draw, however well the words are understood (NOTES.md).
@@ -73,8 +68,14 @@ def sample_scene(generator: np.random.Generator, held_out: bool | None = None) -
     """A random scene; `held_out` True or False asks for one with, or without, held-out pairs."""
     while True:
         scene = _sample_any(generator)
-        if held_out is None or is_held_out(scene) == held_out:
+        if held_out is None or bool(held_out_pairs(scene)) == held_out:
             return scene
+
+
+def sample_scenes(count: int, seed: int, held_out: bool | None = None) -> list[Scene]:
+    """`count` random scenes, the same each time."""
+    generator = np.random.default_rng(seed)
+    return [sample_scene(generator, held_out) for _ in range(count)]
 
 
 def _sample_any(generator: np.random.Generator) -> Scene:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from training.command_line import parse
 from training.networks import quantise
 from training.rendering import as_pixels, render
-from training.scenes import Scene, sample_scene
+from training.scenes import Scene, sample_scenes
 from training.train_vqgan import DEFAULT_RUN, load_autoencoder
 
 DEFAULT_TOKENS = Path("training/runs/tokens")
@@ -34,12 +34,6 @@ OPTIONS = {
     "threads": (2, "threads of torch"),
 }
 BATCH = 16
-
-
-def sample_scenes(count: int, seed: int, held_out: bool | None) -> list[Scene]:
-    """`count` random scenes."""
-    generator = np.random.default_rng(seed)
-    return [sample_scene(generator, held_out) for _ in range(count)]
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from training.attributes import HEADS, SIZES, attributes, labels
 from training.loop import Training, load_average, parse_training, training_options
 from training.rendering import as_pixels, render
-from training.scenes import sample_scene
+from training.scenes import sample_scene, sample_scenes
 
 DEFAULT_RUN = Path("training/runs/classifier")
 OPTIONS = {
@@ -88,8 +88,7 @@ def read_pictures(model: Classifier, pixels: Tensor, batch: int = 50) -> list[di
 
 def accuracy_on_renders(model: Classifier, count: int, seed: int) -> dict[str, float]:
     """Share of right answers per head on `count` fresh renders, held-out pairs included."""
-    generator = np.random.default_rng(seed)
-    scenes = [sample_scene(generator) for _ in range(count)]
+    scenes = sample_scenes(count, seed)
     found = read_pictures(model, as_pixels(np.stack([render(scene) for scene in scenes])))
     truth = [attributes(scene) for scene in scenes]
     return {

@@ -32,7 +32,7 @@ from training.networks import (
 )
 from training.painter import Pixels
 from training.rendering import as_pixels, render
-from training.scenes import sample_scene
+from training.scenes import sample_scenes
 
 DEFAULT_RUN = Path("training/runs/vqgan")
 OPTIONS = {
@@ -73,9 +73,8 @@ class Autoencoder(nn.Module):
 
 def render_bank(count: int, seed: int, held_out: bool | None) -> Pixels:
     """uint8 [count, 128, 128, 3] of random scenes."""
-    generator = np.random.default_rng(seed)
-    scenes = (sample_scene(generator, held_out) for _ in range(count))
-    return np.stack([render(scene) for scene in tqdm(scenes, "rendering", count, mininterval=10)])
+    scenes = tqdm(sample_scenes(count, seed, held_out), "rendering", mininterval=10)
+    return np.stack([render(scene) for scene in scenes])
 
 
 def cached_bank(path: Path, count: int, seed: int) -> Pixels:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from training.networks import CODEBOOK_SIZE, DIMENSIONS, LEVELS
+from training.networks import CODEBOOK_SIZE, DIMENSIONS, LEVELS, code_digits
 
 SIDE = 16  # tokens, of a grid
 START_TOKEN = CODEBOOK_SIZE
@@ -49,11 +49,8 @@ class DigitTable(nn.Module):
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()
-        ids = torch.arange(CODEBOOK_SIZE)
         hot = torch.zeros(rows, DIMENSIONS * LEVELS)
-        for dimension in range(DIMENSIONS):
-            digit = ids // LEVELS**dimension % LEVELS
-            hot[ids, dimension * LEVELS + digit] = 1.0
+        hot[:CODEBOOK_SIZE] = F.one_hot(code_digits(), LEVELS).flatten(1)
         self.register_buffer("hot", hot, persistent=False)
         self.digits = nn.Parameter(torch.randn(DIMENSIONS * LEVELS, width) * 0.02)
 
@@ -114,10 +111,8 @@ class CaptionToTokens(nn.Module):
 
     def plain_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """State dicts of encoder and decoder under their plain names."""
-        decoder = {}
-        for key, value in self.decoder.state_dict().items():
-            if "parametrizations" not in key:
-                decoder[key] = value
+        state = self.decoder.state_dict()
+        decoder = {key: value for key, value in state.items() if "parametrizations" not in key}
         decoder["embed_tokens.weight"] = self.decoder.embed_tokens.weight.detach()
         decoder["lm_head.weight"] = self.decoder.lm_head.weight.detach()
         return dict(self.encoder.state_dict()), decoder

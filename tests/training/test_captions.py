@@ -14,24 +14,19 @@ from training.captions import (
     learn_vocabulary,
     sample_captions,
 )
-from training.scenes import Scene, sample_scene
-
-
-def sample(count: int, seed: int, held_out: bool | None = None) -> list[Scene]:
-    generator = np.random.default_rng(seed)
-    return [sample_scene(generator, held_out) for _ in range(count)]
+from training.scenes import sample_scenes
 
 
 def test_captions_name_many_kinds_and_values() -> None:
     generator = np.random.default_rng(0)
-    named = [caption(scene, generator)[1] for scene in sample(3000, 4)]
+    named = [caption(scene, generator)[1] for scene in sample_scenes(3000, 4)]
     assert len({kind for one in named for kind in one}) == 12
     assert len({pair for one in named for pair in one.items()}) >= 45
 
 
 def test_captions_name_what_is_drawn() -> None:
     generator = np.random.default_rng(0)
-    for scene in sample(300, 5):
+    for scene in sample_scenes(300, 5):
         text, named = caption(scene, generator)
         assert named["land"] == scene.land
         for kind in ("house", "balloon", "sail", "trees"):
@@ -57,7 +52,7 @@ def test_the_vocabulary_does_not_depend_on_the_order(tokenizer: TextTokenizer) -
 
 
 def test_a_captioner_words_scenes_and_says_what_the_words_name(tokenizer: TextTokenizer) -> None:
-    scenes = sample(60, 6)
+    scenes = sample_scenes(60, 6)
     text, targets = Captioner(tokenizer, dropout=0.0)(scenes, np.random.default_rng(8))
     assert text.shape == (60, TEXT_LENGTH)
     generator = np.random.default_rng(8)
@@ -76,6 +71,6 @@ def test_a_captioner_words_scenes_and_says_what_the_words_name(tokenizer: TextTo
 
 
 def test_a_caption_dropped_is_the_empty_prompt_and_names_nothing(tokenizer: TextTokenizer) -> None:
-    text, targets = Captioner(tokenizer, dropout=1.0)(sample(3, 6), np.random.default_rng(8))
+    text, targets = Captioner(tokenizer, dropout=1.0)(sample_scenes(3, 6), np.random.default_rng(8))
     assert text.tolist() == [list(UNCONDITIONAL[:TEXT_LENGTH])] * 3
     assert set(targets.flatten().tolist()) == {-100}

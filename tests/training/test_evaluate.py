@@ -6,12 +6,12 @@ import pytest
 
 from training.attributes import ABSENT, HEADS, attributes
 from training.evaluate import held_out_prompts, score
-from training.scenes import is_held_out
+from training.scenes import held_out_pairs
 
 
 def test_prompts_are_held_out_and_repeatable() -> None:
     prompts = held_out_prompts(20, seed=1)
-    assert all(is_held_out(scene) for _, _, scene in prompts)
+    assert all(held_out_pairs(scene) for _, _, scene in prompts)
     assert [text for text, _, _ in prompts] == [text for text, _, _ in held_out_prompts(20, 1)]
 
 

@@ -26,8 +26,8 @@ def test_codes_and_vectors_agree() -> None:
 
 def test_upsampling_by_repetition_has_the_same_weights_values_and_gradients() -> None:
     torch.manual_seed(0)
-    plain = VQGANDecoder(decoder_shape((1, 1), 1), (0.0, 1.0), NORM_EPSILON)
-    repeating = VQGANDecoder(decoder_shape((1, 1), 1), (0.0, 1.0), NORM_EPSILON)
+    plain = VQGANDecoder(decoder_shape((1, 1)), (0.0, 1.0), NORM_EPSILON)
+    repeating = VQGANDecoder(decoder_shape((1, 1)), (0.0, 1.0), NORM_EPSILON)
     repeat_pixels(repeating)
     kinds = [type(module) for module in repeating.modules()]
     assert (kinds.count(Upsample), kinds.count(RepeatingUpsample)) == (0, 1)

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from training import scenes
-from training.scenes import held_out_pairs, is_held_out, sample_scene
-
-
-def sample(count: int, seed: int, held_out: bool | None = None) -> list[scenes.Scene]:
-    generator = np.random.default_rng(seed)
-    return [sample_scene(generator, held_out) for _ in range(count)]
+from training.scenes import held_out_pairs, sample_scenes
 
 
 def test_the_same_seed_gives_the_same_scenes() -> None:
-    assert sample(20, 3) == sample(20, 3)
-    assert sample(20, 3) != sample(20, 4)
+    assert sample_scenes(20, 3) == sample_scenes(20, 3)
+    assert sample_scenes(20, 3) != sample_scenes(20, 4)
 
 
 def test_held_out_pairs_never_reach_training() -> None:
-    assert not any(is_held_out(scene) for scene in sample(1000, 1, held_out=False))
-    kept = sample(200, 1, held_out=True)
-    assert all(is_held_out(scene) for scene in kept)
+    assert not any(held_out_pairs(scene) for scene in sample_scenes(1000, 1, held_out=False))
+    kept = sample_scenes(200, 1, held_out=True)
+    assert all(held_out_pairs(scene) for scene in kept)
     assert len({pair for scene in kept for pair in held_out_pairs(scene)}) > 12
 
 
 def test_every_value_is_drawn_in_training() -> None:
-    drawn = sample(3000, 2, held_out=False)
+    drawn = sample_scenes(3000, 2, held_out=False)
     for field, values in (
         ("time", scenes.TIMES),
         ("land", scenes.LANDS),

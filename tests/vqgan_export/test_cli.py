@@ -39,7 +39,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "required"),
         (["x"], "-o/--output"),
         (["x", "-o", "y", "--opset", "21"], "invalid choice"),
-        (["x", "-o", "y", "--threads", "0"], "at least one thread"),
+        (["x", "-o", "y", "--threads", "0"], "at least 1, not 0"),
         (["x", "-o", "y", "--precision", "fp32,fp8"], "unknown precision 'fp8'"),
         (["x", "-o", "y", "--value-range", "1..0"], "from black up to white"),
         (["x", "-o", "y", "--group-norm-epsilon", "2"], "between 0 and 1"),

@@ -31,6 +31,7 @@ from .settings import (
     OPSETS,
     PRECISIONS,
     Settings,
+    parse_count,
     parse_epsilon,
     parse_precisions,
     parse_range,
@@ -157,14 +158,13 @@ def _find_postcard() -> Path:
             "the embedded model comes with the server, which is not installed; "
             "run: pip install 'rowcast[server]', or name a checkpoint file"
         )
-    candidates = [Path(place, "models", POSTCARD, "detokenizer.safetensors") for place in places]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise ExportError(
-        f"the embedded model's decoder is missing: {candidates[0]}; install rowcast anew, "
-        "or name a checkpoint file"
-    )
+    path = Path(places[0], "models", POSTCARD, "detokenizer.safetensors")
+    if not path.is_file():
+        raise ExportError(
+            f"the embedded model's decoder is missing: {path}; install rowcast anew, "
+            "or name a checkpoint file"
+        )
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,19 +222,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=reading(_parse_threads),
+        type=reading(parse_count),
         default=0,
         help="CPU threads (default: all cores)",
     )
     add_distill_options(parser)
     return parser
-
-
-def _parse_threads(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(f"at least one thread, not {text}")
-    return count
 
 
 @contextlib.contextmanager

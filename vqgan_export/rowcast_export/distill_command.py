@@ -7,14 +7,23 @@ files are written.
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .distill.grids import read_grids
-from .distill.options import DistillOptions
+from .distill.schedule import DistillOptions
 from .errors import DistillError
-from .settings import PRECISIONS, Settings, parse_precisions, reading
+from .settings import (
+    PRECISIONS,
+    Settings,
+    parse_count,
+    parse_positive,
+    parse_precisions,
+    reading,
+)
 
 if TYPE_CHECKING:
     from .export import Taught
@@ -22,15 +31,13 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 DEFAULTS: Final = DistillOptions()
-OPTIONS: Final = (
-    "run",
-    "preview_precision",
-    "steps",
-    "minutes",
-    "batch",
-    "learning_rate",
-    "device",
-)
+TRAINING: Final[dict[str, tuple[str, Callable[[str], object], str]]] = {
+    "steps": ("N", parse_count, "steps of training; given more later, a training goes on"),
+    "minutes": ("M", parse_positive, "minutes of training, if they end before the steps do"),
+    "batch": ("N", parse_count, "grids a step"),
+    "learning_rate": ("R", parse_positive, "learning rate at its highest"),
+    "device": ("DEVICE", str, "where to train: cpu, cuda, cuda:1, mps"),
+}
 EXAMPLES: Final = """\
   rowcast grids ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz
   rowcast export postcard -o models/postcard --distill grids.npz --minutes 30
@@ -65,44 +72,21 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
         type=reading(parse_precisions),
         help=f"any of {', '.join(PRECISIONS)} (default: those of --precision)",
     )
-    group.add_argument(
-        "--steps",
-        metavar="N",
-        type=reading(_parse_count),
-        default=DEFAULTS.steps,
-        help=f"steps of training (default: {DEFAULTS.steps}); given more later, a training goes on",
-    )
-    group.add_argument(
-        "--minutes",
-        metavar="M",
-        type=reading(_parse_positive),
-        default=DEFAULTS.minutes,
-        help="minutes of training, if they end before the steps do (default: no limit)",
-    )
-    group.add_argument(
-        "--batch",
-        metavar="N",
-        type=reading(_parse_count),
-        default=DEFAULTS.batch,
-        help=f"grids a step (default: {DEFAULTS.batch})",
-    )
-    group.add_argument(
-        "--learning-rate",
-        metavar="R",
-        type=reading(_parse_positive),
-        default=DEFAULTS.learning_rate,
-        help=f"at its highest (default: {DEFAULTS.learning_rate:g})",
-    )
-    group.add_argument(
-        "--device",
-        default=DEFAULTS.device,
-        help="where to train: cpu (the default), cuda, cuda:1, mps",
-    )
+    for name, (metavar, parse, text) in TRAINING.items():
+        default = getattr(DEFAULTS, name)
+        told = "no limit" if default == math.inf else default
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=metavar,
+            type=reading(parse),
+            default=default,
+            help=f"{text} (default: {told})",
+        )
 
 
 def check_distill_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where one of them is given without --distill."""
-    for name in OPTIONS:
+    for name in ("run", "preview_precision", *TRAINING):
         if options.distill is None and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} goes with --distill")
 
@@ -126,13 +110,7 @@ def read_teaching(options: argparse.Namespace) -> Teaching | None:
         options.distill,
         options.run or output.with_name(f"{output.name}.distill"),
         options.preview_precision or options.precision,
-        DistillOptions(
-            steps=options.steps,
-            minutes=options.minutes,
-            batch=options.batch,
-            learning_rate=options.learning_rate,
-            device=options.device,
-        ),
+        DistillOptions(**{name: getattr(options, name) for name in TRAINING}),
     )
 
 
@@ -164,17 +142,3 @@ def teach(
     plane, _ = make_palette(module)
     palette, palette_imitation = distillation.teach_palette(plane)
     return Taught(distillation.preview, imitation, palette, palette_imitation, teaching.precisions)
-
-
-def _parse_count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(f"at least 1, not {text}")
-    return count
-
-
-def _parse_positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise ValueError(f"more than 0, not {text}")
-    return number

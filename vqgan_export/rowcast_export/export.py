@@ -37,7 +37,7 @@ from .palette import (
 )
 from .precision import convert
 from .preview import AnyDecoder, PreviewDecoder
-from .progress import Progress, unreported
+from .progress import Progress
 from .settings import OPSETS, PRECISIONS, Settings
 from .tracing import to_onnx
 from .verify import TOLERANCES, Reference, verify
@@ -64,7 +64,7 @@ def export_detokenizer(
     settings: Settings,
     opset: int = OPSETS[0],
     threads: int = 0,
-    on_progress: Progress = unreported,
+    on_progress: Progress = lambda *_: None,
     precisions: Sequence[str] = PRECISIONS[:1],
     force: bool = False,
     taught: Taught | None = None,

@@ -5,7 +5,6 @@ This module must not know how files are made.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .agreements import AnyAgreement
+from .formats.detokenizers import sha256_of
 
 FILE_NAME: Final = "manifest.json"
 
@@ -56,14 +56,8 @@ def kept_entries(folder: Path, written: Sequence[str], source_sha256: str) -> li
             if entry["file"] not in written
             and entry["metadata"]["rowcast.source_sha256"] == source_sha256
             and Path(entry["file"]).name == entry["file"]
-            and _sha256_of(folder / entry["file"]) == entry["sha256"]
+            and (folder / entry["file"]).is_file()
+            and sha256_of(folder / entry["file"]) == entry["sha256"]
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _sha256_of(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

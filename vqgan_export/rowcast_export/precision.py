@@ -13,8 +13,9 @@ This module must not know torch, nor what the graph depicts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,6 @@ def convert(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     for number, node in enumerate(converted.graph.node):
         node.name = f"{node.op_type}_{number}"
     return converted
-
-
-def _keep(graph: onnx.GraphProto) -> None:
-    """Leave the graph in fp32, as it comes."""
 
 
 def _to_half(graph: onnx.GraphProto) -> None:
@@ -137,16 +134,12 @@ def _weights(graph: onnx.GraphProto) -> dict[str, TensorProto]:
     return {tensor.name: tensor for tensor in graph.initializer}
 
 
-def _is_float(tensor: TensorProto | None) -> bool:
+def _is_float(tensor: TensorProto | None) -> TypeGuard[TensorProto]:
     return tensor is not None and tensor.data_type == TensorProto.FLOAT
 
 
-def _is_large(tensor: TensorProto | None) -> bool:
-    return (
-        tensor is not None
-        and tensor.data_type == TensorProto.FLOAT
-        and int(np.prod(tensor.dims)) >= SMALLEST_QUANTISED
-    )
+def _is_large(tensor: TensorProto | None) -> TypeGuard[TensorProto]:
+    return _is_float(tensor) and math.prod(tensor.dims) >= SMALLEST_QUANTISED
 
 
 def _replace(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
@@ -156,7 +149,7 @@ def _replace(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
 
 
 CONVERSIONS: Final[dict[str, Callable[[onnx.GraphProto], None]]] = {
-    "fp32": _keep,
+    "fp32": lambda graph: None,
     "fp16": _to_half,
     "int8": _to_int8,
 }

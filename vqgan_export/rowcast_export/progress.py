@@ -5,7 +5,3 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-
-
-def unreported(what: str, done: int, total: int) -> None:
-    """Ignore the report: the default where nobody watches."""

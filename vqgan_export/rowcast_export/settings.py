@@ -23,9 +23,6 @@ from .errors import SettingsError
 OPSETS: Final = (18, 17)  # the first is the default
 FORMAT_VERSION: Final = "1"  # of what files say of themselves
 PRECISIONS: Final = ("fp32", "fp16", "int8")  # the first is the default
-DEFAULT_EPSILON: Final = 1e-5  # torch's own, as in min-dalle; see the table of families
-DEFAULT_RANGE: Final = (0.0, 1.0)
-DEFAULT_GROUPS: Final = 32
 
 Value = TypeVar("Value")
 
@@ -35,9 +32,9 @@ class Settings:
     """Settings of one decoder. ``value_range`` is the network's own; files give 0..1 anyway."""
 
     name: str
-    group_norm_epsilon: float = DEFAULT_EPSILON
-    value_range: tuple[float, float] = DEFAULT_RANGE
-    norm_groups: int = DEFAULT_GROUPS
+    group_norm_epsilon: float = 1e-5  # torch's own, as in min-dalle; see the table of families
+    value_range: tuple[float, float] = (0.0, 1.0)
+    norm_groups: int = 32
 
 
 def settle(
@@ -52,17 +49,24 @@ def settle(
     A name given by the caller always wins. Raises SettingsError where checkpoint and caller
     disagree on the rest, or where the notes make no sense.
     """
+
+    def settled(key: str, parse: Callable[[str], Value], given: Value | None) -> Value:
+        if key not in notes:
+            default: Value = getattr(defaults, key)
+            return default if given is None else given
+        try:
+            stored = parse(notes[key])
+        except ValueError as error:
+            raise SettingsError(f"the checkpoint's {key} makes no sense: {error}") from error
+        if given is not None and given != stored:
+            raise SettingsError(f"the checkpoint says that its {key} is {notes[key]}, not {given}")
+        return stored
+
     return Settings(
         name or notes.get("name") or defaults.name,
-        _settle(
-            notes,
-            "group_norm_epsilon",
-            parse_epsilon,
-            group_norm_epsilon,
-            defaults.group_norm_epsilon,
-        ),
-        _settle(notes, "value_range", parse_range, value_range, defaults.value_range),
-        _settle(notes, "norm_groups", parse_groups, None, defaults.norm_groups),
+        settled("group_norm_epsilon", parse_epsilon, group_norm_epsilon),
+        settled("value_range", parse_range, value_range),
+        settled("norm_groups", parse_count, None),
     )
 
 
@@ -85,12 +89,20 @@ def parse_range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def parse_groups(text: str) -> int:
-    """Number of groups of a group norm. Raises ValueError."""
-    groups = int(text)
-    if groups < 1:
-        raise ValueError(f"at least one group, not {text}")
-    return groups
+def parse_count(text: str) -> int:
+    """A whole number, 1 or more. Raises ValueError."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(f"at least 1, not {text}")
+    return count
+
+
+def parse_positive(text: str) -> float:
+    """A number above 0. Raises ValueError."""
+    number = float(text)
+    if not number > 0:
+        raise ValueError(f"more than 0, not {text}")
+    return number
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
@@ -112,22 +124,3 @@ def reading(parse: Callable[[str], Value]) -> Callable[[str], Value]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return read
-
-
-def _settle(
-    notes: Mapping[str, str],
-    key: str,
-    parse: Callable[[str], Value],
-    given: Value | None,
-    default: Value,
-) -> Value:
-    """One setting: the checkpoint's, the caller's or the default, in that order."""
-    if key not in notes:
-        return default if given is None else given
-    try:
-        stored = parse(notes[key])
-    except ValueError as error:
-        raise SettingsError(f"the checkpoint's {key} makes no sense: {error}") from error
-    if given is not None and given != stored:
-        raise SettingsError(f"the checkpoint says that its {key} is {notes[key]}, not {given}")
-    return stored

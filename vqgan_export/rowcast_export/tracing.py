@@ -20,7 +20,6 @@ from torch import nn
 from .settings import OPSETS
 
 IR_VERSION: Final = 8  # the oldest that carries opset 18, so that old runtimes load the file
-NOISY_LOGGERS: Final = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 
 
 def to_onnx(module: nn.Module, opset: int = OPSETS[0]) -> onnx.ModelProto:
@@ -65,15 +64,16 @@ def _strip(model: onnx.ModelProto) -> None:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Suppress torch's banners, log lines and deprecations; errors still raise."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+    before = logging.root.manager.disable
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
+        logging.disable(logging.CRITICAL)
         try:
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                yield
+            yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(before)

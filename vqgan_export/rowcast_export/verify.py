@@ -22,7 +22,7 @@ from .agreements import Agreement
 from .errors import TooCoarse, VerificationFailed
 from .graph_checks import agree, check_graph
 from .preview import AnyDecoder
-from .progress import Progress, unreported
+from .progress import Progress
 from .runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
 from .self_test import SelfTest
 
@@ -100,7 +100,7 @@ def verify(
     reference: Reference,
     metadata: Mapping[str, str],
     threads: int = 0,
-    on_progress: Progress = unreported,
+    on_progress: Progress = lambda *_: None,
     tolerance: Tolerance | None = None,
 ) -> Agreement:
     """Compare the file with the module, and its metadata with what they should be.

@@ -30,7 +30,8 @@ def test_a_code_is_the_mean_of_what_it_looked_like(ids: np.ndarray, side: int, f
     generator = np.random.default_rng(1)
     looks = generator.integers(0, 256, (CODES, side, side, 3), dtype=np.uint8)
     palette = teach_palette(PLANE, ids, pictures_of(looks, ids))
-    assert (palette.shape, palette.dtype) == ((CODES, found, found, 3), np.uint8)
+    assert palette.shape == (CODES, found, found, 3)
+    assert palette.dtype == np.uint8
     block = side // found
     means = looks.reshape(CODES, found, block, found, block, 3).mean(axis=(2, 4))
     places = np.bincount(ids.ravel(), minlength=CODES)[:, None, None, None]

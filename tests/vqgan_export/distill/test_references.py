@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rowcast_export.distill.references import References
+from rowcast_export.distill.references import Planes, reference_pictures
 from rowcast_export.vqgan import VQGANDecoder
 
 from tests.support.decoders import TINY
@@ -16,26 +16,23 @@ IDS = np.random.default_rng(0).integers(0, TINY.codebook_size, (5, 4, 6))
 CPU = torch.device("cpu")
 
 
-def references(path: Path) -> References:
-    return References(path, IDS, TINY.pixels_per_token)
-
-
-def complete(path: Path, module: VQGANDecoder) -> tuple[References, list[int]]:
-    """The file, and the numbers of the grids that had to be decoded."""
+def complete(path: Path, module: VQGANDecoder) -> tuple[Planes, list[int]]:
+    """The pictures, and the numbers of the grids that had to be decoded."""
     decoded: list[int] = []
-    made = references(path)
-    made.complete(module, CPU, lambda what, done, total: decoded.append(done))
-    return made, decoded
+    pictures = reference_pictures(
+        path, module, IDS, CPU, lambda what, done, total: decoded.append(done)
+    )
+    return pictures, decoded
 
 
 def test_each_picture_is_the_full_decoders(module: VQGANDecoder, tmp_path: Path) -> None:
-    made, decoded = complete(tmp_path / "file", module)
+    pictures, decoded = complete(tmp_path / "file", module)
     assert decoded == [0, 1, 2, 3, 4]
-    assert (tmp_path / "file").stat().st_size == made.pictures.nbytes
+    assert (tmp_path / "file").stat().st_size == pictures.nbytes
     for index in range(len(IDS)):
         with torch.inference_mode():
             pixels = module(torch.from_numpy(IDS[index : index + 1]))[0]
-        assert np.array_equal(made.pictures[index], (pixels * 255).floor().numpy())
+        assert np.array_equal(pictures[index], (pixels * 255).floor().numpy())
 
 
 @pytest.mark.parametrize("cut", [0, 1, 287, 288, 289, 500, 1007])

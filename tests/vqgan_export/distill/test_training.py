@@ -13,11 +13,11 @@ import pytest
 import torch
 from rowcast_export.agreements import Imitation
 from rowcast_export.distill.grids import Grids
+from rowcast_export.distill.schedule import DistillOptions
 from rowcast_export.distill.training import (
     CHECKPOINT,
     EDGE_WEIGHT,
     Distillation,
-    DistillOptions,
     imitation_loss,
     rows_shown,
 )

@@ -22,32 +22,24 @@ from .grids import Ids
 Planes = npt.NDArray[np.uint8]
 
 
-class References:
-    """The file at ``path``, which belongs to this decoder and these grids alone."""
+def reference_pictures(
+    path: Path, full: VQGANDecoder, ids: Ids, device: torch.device, on_progress: Progress
+) -> Planes:
+    """All pictures, uint8 [grids, 3, height, width], mapped; what the file lacks is decoded.
 
-    def __init__(self, path: Path, ids: Ids, side: int) -> None:
-        self._path = path
-        self._ids = ids
-        count, rows, cols = ids.shape
-        self._shape = count, 3, rows * side, cols * side  # of all pictures
-        self._pictures: npt.NDArray[np.uint8] | None = None
-
-    def complete(self, full: VQGANDecoder, device: torch.device, on_progress: Progress) -> None:
-        """Decode what the file lacks. Raises OSError; what is decoded by then stays."""
-        count, *picture = self._shape
-        each = math.prod(picture)
-        size = self._path.stat().st_size if self._path.exists() else 0
-        done = min(size // each, count)  # to the last byte
-        with self._path.open("ab") as file, torch.inference_mode():
-            file.truncate(done * each)
-            for index in range(done, count):
-                on_progress("decoding the grids", index, count)
-                pixels = full(torch.from_numpy(self._ids[index : index + 1]).to(device))[0]
-                file.write((pixels * 255).floor().to(torch.uint8).cpu().numpy().tobytes())
-        self._pictures = np.memmap(self._path, np.uint8, "r", shape=self._shape)
-
-    @property
-    def pictures(self) -> Planes:
-        """All pictures, uint8 [grids, 3, height, width], once ``complete``; mapped, not read."""
-        assert self._pictures is not None
-        return self._pictures
+    The file at ``path`` belongs to this decoder and these grids alone. Raises OSError; what is
+    decoded by then stays.
+    """
+    count, rows, cols = ids.shape
+    side = full.shape.pixels_per_token
+    shape = count, 3, rows * side, cols * side
+    each = math.prod(shape[1:])
+    size = path.stat().st_size if path.exists() else 0
+    done = min(size // each, count)  # to the last byte
+    with path.open("ab") as file, torch.inference_mode():
+        file.truncate(done * each)
+        for index in range(done, count):
+            on_progress("decoding the grids", index, count)
+            pixels = full(torch.from_numpy(ids[index : index + 1]).to(device))[0]
+            file.write((pixels * 255).floor().to(torch.uint8).cpu().numpy().tobytes())
+    return np.memmap(path, np.uint8, "r", shape=shape)

@@ -1,4 +1,4 @@
-"""Schedule of a training: progress by steps or minutes, the learning rate, and a clean stop.
+"""Schedule of a training: its options, progress by steps or minutes, and a clean stop.
 
 This module must not know torch, nor what is trained.
 """
@@ -11,6 +11,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """Length, size and place of a training. It ends after ``steps`` or ``minutes``, if sooner."""
+
+    steps: int = 20_000
+    minutes: float = math.inf  # of training, over all times it was taken up
+    batch: int = 8  # grids a step
+    learning_rate: float = 2e-3  # at its highest
+    seed: int = 0
+    device: str = "cpu"  # as torch calls it
 
 
 class Schedule:

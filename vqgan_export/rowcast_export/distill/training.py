@@ -29,13 +29,12 @@ from ..agreements import Imitation
 from ..errors import DistillError
 from ..palette import Palette
 from ..preview import PreviewDecoder, PreviewShape
-from ..progress import Progress, unreported
+from ..progress import Progress
 from ..vqgan import VQGANDecoder
 from .grids import Grids, Ids
-from .options import DistillOptions
 from .palette_teaching import paint, teach_palette
-from .references import Planes, References
-from .schedule import Schedule, stop_asked
+from .references import Planes, reference_pictures
+from .schedule import DistillOptions, Schedule, stop_asked
 
 FORMAT: Final = 2
 CHECKPOINT: Final = "checkpoint.pt"
@@ -94,13 +93,10 @@ class Distillation:
         self._taught = len(grids.ids) - held_out  # the first so many
         self._ids = grids.ids
         name = hashlib.sha256(f"{source_sha256} {grids.sha256}".encode())
-        self._references = References(
-            folder / f"references-{name.hexdigest()[:16]}.bin",
-            grids.ids,
-            full.shape.pixels_per_token,
-        )
+        self._references = folder / f"references-{name.hexdigest()[:16]}.bin"
+        self._pictures: Planes  # of all grids, once ``run`` has them
 
-    def run(self, on_progress: Progress = unreported) -> Imitation:
+    def run(self, on_progress: Progress = lambda *_: None) -> Imitation:
         """Train to the end, and compare on the grids held out. ``preview`` is then on the CPU.
 
         Ctrl-C ends the step that runs, saves, and raises KeyboardInterrupt; a second one does not
@@ -109,7 +105,9 @@ class Distillation:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._full.to(self._device)
         try:
-            self._references.complete(self._full, self._device, on_progress)
+            self._pictures = reference_pictures(
+                self._references, self._full, self._ids, self._device, on_progress
+            )
         finally:
             self._full.cpu()
         self._train(on_progress)
@@ -124,8 +122,8 @@ class Distillation:
 
         ``plane`` [codes, 1, 1, 3] is for the codes that none of them has.
         """
-        pictures = self._references.pictures
-        palette = teach_palette(plane, self._ids[: self._taught], pictures[: self._taught])
+        taught = slice(self._taught)
+        palette = teach_palette(plane, self._ids[taught], self._pictures[taught])
         side = self.preview.shape.pixels_per_token
         return palette, self._imitation(
             len(self._ids) - self._taught, lambda ids: paint(palette, ids, side)
@@ -177,7 +175,7 @@ class Distillation:
         chosen = generator.integers(self._taught, size=self.options.batch)
         ids = torch.from_numpy(self._ids[chosen, :rows])
         height = rows * self.preview.shape.pixels_per_token
-        wanted = torch.from_numpy(self._references.pictures[chosen, :, :height])
+        wanted = torch.from_numpy(self._pictures[chosen, :, :height])
         return ids.to(self._device), wanted.to(self._device)
 
     @torch.inference_mode()
@@ -195,7 +193,7 @@ class Distillation:
         squares = []
         for index in range(self._taught, self._taught + count):
             seen = decode(self._ids[index]).astype(np.float64)
-            squares.append(float(np.square(seen - self._references.pictures[index]).mean()))
+            squares.append(float(np.square(seen - self._pictures[index]).mean()))
         return Imitation.of(np.array(squares))
 
     def _save(self) -> None:

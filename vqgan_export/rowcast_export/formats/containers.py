@@ -72,7 +72,7 @@ def _open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
             f"{path} is a torch file, and torch is not installed: pip install 'rowcast[torch]', "
             "or have it turned into safetensors elsewhere with `rowcast convert`"
         ) from error
-    return torch_files.open_archive(path) if archive else torch_files.open_pickle(path)
+    return torch_files.open_torch(path, archive=archive)
 
 
 def _describe(head: bytes) -> str:

@@ -68,7 +68,7 @@ def read_detokenizer(path: Path) -> Checkpoint:
         tensors[ours] = _oriented(family, ours, value)
     if family.needs_config:
         check_tensors(config_path, config, tensors)
-    return Checkpoint(path, tensors, notes, _sha256(path), family)
+    return Checkpoint(path, tensors, notes, sha256_of(path), family)
 
 
 def _recognise(stored: StoredCheckpoint) -> tuple[str, Family]:
@@ -133,6 +133,7 @@ def _oriented(family: Family, name: str, value: Values) -> Values:
     return value
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -53,13 +53,6 @@ FAMILIES: Final = (
 )
 
 # Substitutions that give min-dalle's names, in order. ``up.~i`` counts from the other end.
-DIFFUSERS_ATTENTION: Final = (
-    (r"\.group_norm\.", ".norm."),
-    (r"\.(?:to_q|query)\.", ".q."),
-    (r"\.(?:to_k|key)\.", ".k."),
-    (r"\.(?:to_v|value)\.", ".v."),
-    (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
-)
 SUBSTITUTIONS: Final = {
     "flax": (
         (r"^decoder\.up_(\d+)\.", r"decoder.up.\1."),
@@ -76,7 +69,11 @@ SUBSTITUTIONS: Final = {
         (r"^decoder\.mid_block\.attentions\.0\.", "decoder.mid.attn_1."),
         (r"^decoder\.mid_block\.resnets\.1\.", "decoder.mid.block_2."),
         (r"^decoder\.conv_norm_out\.", "decoder.norm_out."),
-        *DIFFUSERS_ATTENTION,
+        (r"\.group_norm\.", ".norm."),
+        (r"\.(?:to_q|query)\.", ".q."),
+        (r"\.(?:to_k|key)\.", ".k."),
+        (r"\.(?:to_v|value)\.", ".v."),
+        (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
     ),
     "llamagen": (
         (r"^decoder\.conv_blocks\.(\d+)\.", r"decoder.up.~\1."),

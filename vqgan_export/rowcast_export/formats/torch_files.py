@@ -55,15 +55,15 @@ class Leftover:
         pass
 
 
-def open_archive(path: Path) -> StoredCheckpoint:
-    """Open a zip archive, mapped. Raises CheckpointError."""
-    _check_archive(path)
-    return _stored(path, "torch zip archive", _load(path, mapped=True))
+def open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
+    """Open a zip archive, mapped, or the older format, which is read whole.
 
-
-def open_pickle(path: Path) -> StoredCheckpoint:
-    """Open the older format, which cannot be mapped and is read whole. Raises CheckpointError."""
-    return _stored(path, "torch pickle", _load(path, mapped=False))
+    Raises CheckpointError.
+    """
+    if archive:
+        _check_archive(path)
+    container = "torch zip archive" if archive else "torch pickle"
+    return _stored(path, container, _load(path, mapped=archive))
 
 
 def _check_archive(path: Path) -> None:
