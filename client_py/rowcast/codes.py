@@ -41,14 +41,12 @@ class CloseCode(IntEnum):
     TOO_SLOW = 4508
     RATE_LIMITED = 4529
 
-    @property
-    def may_retry(self) -> bool:
-        """True if the client reconnects and goes on; else it does not retry unchanged."""
-        return may_reconnect(self)
-
 
 def may_reconnect(code: int | None) -> bool:
-    """True if a closed connection is worth taking up again (R-73, R-75); None is no close frame."""
+    """True if a closed connection is worth taking up again (R-73, R-75); None is no close frame.
+
+    Else the client does not retry unchanged.
+    """
     return code is None or not (code in (1000, 1009) or 4400 <= code < 4500)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .errors import DetokenizerError
 from .messages import DetokenizerFile, Model
 
 # Of detokenizer files, the most exact first. On the CPU ONNX Runtime computes in fp32 whatever the
@@ -17,7 +16,7 @@ PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
 def detokenizer_file(
-    model: Model, kind: str = "full", precisions: Sequence[str] = PRECISIONS
+    model: Model, kind: str, precisions: Sequence[str] = PRECISIONS
 ) -> DetokenizerFile | None:
     """The announced file of a kind, in the first of these precisions that there is; else None."""
     for precision in precisions:
@@ -25,19 +24,3 @@ def detokenizer_file(
             if (file.kind, file.precision) == (kind, precision):
                 return file
     return None
-
-
-def choose_file(
-    model: Model, kind: str = "full", precisions: Sequence[str] = PRECISIONS
-) -> DetokenizerFile:
-    """As `detokenizer_file`, for a file that is needed.
-
-    Raises DetokenizerError if the server announced none that we know (R-55).
-    """
-    file = detokenizer_file(model, kind, precisions)
-    if file is not None:
-        return file
-    found = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
-    raise DetokenizerError(
-        f"the server offers no {kind} detokenizer that this client knows for {model.name}: {found}"
-    )

@@ -10,6 +10,7 @@ import copy
 import math
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -59,6 +60,8 @@ from .requests import (
     resolve_sampling,
 )
 
+NAME: Final = "rowcast-python"  # of this client, for a server's log
+
 
 class ClientSession:
     """One logical connection, which may outlive several sockets.
@@ -71,20 +74,18 @@ class ClientSession:
     def __init__(
         self,
         token: str | None = None,
-        name: str = "rowcast-python",
         precisions: Sequence[str] = PRECISIONS,
     ) -> None:
         if token is not None:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:
                 raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
-        self._hello = Hello(token, name)
+        self._hello = Hello(token, NAME)
         self._precisions = precisions
         self._slots: dict[int, Slot] = {}
         self._greeted = False
         self._welcome: Welcome | None = None
         self.progress = 0
-        self.going_away_ms: int | None = None
 
     @property
     def active(self) -> tuple[Generation, ...]:
@@ -187,15 +188,13 @@ class ClientSession:
                 self._greeted, self._welcome = True, message
             case Ping() as ping:
                 return [encode(Pong(ping.echo))]
-            case GoAway() as away:
-                self.going_away_ms = away.milliseconds
             case Error(stream=None) as error:
                 raise ProtocolError(f"the server reports: {error.text} [{error.code}]")
             case Accepted() | Queued() | Rows() | Done() | Error() as message:
                 slot = self._slots.get(message.stream or 0)
                 if slot is not None:
                     self._receive(slot, message)
-            case None | Pong():
+            case None | Pong() | GoAway():
                 pass
         return []
 

@@ -121,7 +121,7 @@ def connection_errors(url: str) -> Iterator[None]:
 
 def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:
     """The error of a connection that closed under forming pictures, and True to reconnect."""
-    code, reason = _close_of(closed)
+    code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (None, "")
     if closed.sent is not None and closed.sent.code in PEERS_FAULT and not closed.rcvd_then_sent:
         return ProtocolError(f"the server's frames cannot be read: {closed.sent.reason}"), False
     return ConnectionLost(closed_text(code, reason), code), may_reconnect(code)
@@ -140,7 +140,3 @@ def closed_text(code: int | None, reason: str) -> str:
         return "the connection broke"
     text = next((text for one, text in known.items() if one == code), "the server closed it")
     return f"{text} (close code {code}{f': {reason}' if reason else ''})"
-
-
-def _close_of(closed: ConnectionClosed) -> tuple[int | None, str]:
-    return (None, "") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)

@@ -311,5 +311,5 @@ def test_ids_take_two_bytes_where_they_fit(size: int, id_bytes: int) -> None:
 
 
 def test_close_codes_from_4500_may_be_retried() -> None:
-    retried = {code.value for code in messages.CloseCode if code.may_retry}
+    retried = {code.value for code in messages.CloseCode if messages.may_reconnect(code)}
     assert retried == {1001, 1012, 1013, 4501, 4508, 4529}

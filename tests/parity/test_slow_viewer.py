@@ -108,7 +108,7 @@ def test_two_hundred_pictures_leave_nothing_behind(shell: str, tmp_path: Path) -
             inner = client if isinstance(client, rowcast.SyncClient) else client.client
             loader = inner._loader
             assert loader is not None
-            loader._last = "full"
+            loader.last_name = "full"
             loader.add(Tier("full", "full, slow", decoder))
             for number in track(range(PICTURES), f"{shell} client"):
                 before = decoder.decodes

@@ -60,50 +60,14 @@ def fetch(
     """
     path = cached_path(file.sha256, cache, file.kind)
     try:
-        return _keep(file, path, server_url, allowed_hosts, progress)
-    except OSError as error:
-        raise DetokenizerError(f"{path} cannot be kept: {error}") from error
-
-
-def obtain(
-    file: DetokenizerFile,
-    server_url: str,
-    allowed_hosts: Collection[str] = (),
-    cache: Path | None = None,
-    progress: Progress | None = None,
-) -> Path | bytes:
-    """As `fetch`, or the file's bytes, with a warning, where the cache cannot keep it."""
-    path = cached_path(file.sha256, cache, file.kind)
-    try:
-        return _keep(file, path, server_url, allowed_hosts, progress)
-    except OSError as error:
-        if file.bytes > LARGEST_IN_MEMORY:
-            raise DetokenizerError(f"{path} cannot be kept: {error}") from error
-        logger.warning(
-            "%s cannot be kept (%s): held in memory, and fetched again next time; free some space "
-            "or set ROWCAST_CACHE to a folder that can be written",
-            path,
-            error,
-        )
-    sink = io.BytesIO()
-    Download(_address(file.url, server_url, allowed_hosts), file, sink, progress).run()
-    return sink.getvalue()
-
-
-def _keep(
-    file: DetokenizerFile,
-    path: Path,
-    server_url: str,
-    allowed_hosts: Collection[str],
-    progress: Progress | None,
-) -> Path:
-    """The path of a verified copy in the cache. Raises OSError where it cannot be kept there."""
-    if _is_whole(path, file):
-        return path
-    url = _address(file.url, server_url, allowed_hosts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _part(path.with_name(f"{path.name}.part"), file, progress) as (part, sink):
-        if not _is_whole(path, file):  # nobody else was faster
+        if _is_whole(path, file):
+            return path
+        url = _address(file.url, server_url, allowed_hosts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _part(path.with_name(f"{path.name}.part"), file, progress) as (part, sink):
+            if _is_whole(path, file):  # somebody else was faster
+                part.unlink(missing_ok=True)
+                return path
             try:
                 Download(url, file, sink, progress).run()
                 if fcntl is None:
@@ -116,9 +80,36 @@ def _keep(
                 if isinstance(error, FileRefused | OSError) or not os.path.getsize(part):
                     part.unlink(missing_ok=True)
                 raise
-        else:
-            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise _CannotKeep(f"{path} cannot be kept: {error}") from error
     return path
+
+
+def obtain(
+    file: DetokenizerFile,
+    server_url: str,
+    allowed_hosts: Collection[str] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path | bytes:
+    """As `fetch`, or the file's bytes, with a warning, where the cache cannot keep it."""
+    try:
+        return fetch(file, server_url, allowed_hosts, cache, progress)
+    except _CannotKeep as error:
+        if file.bytes > LARGEST_IN_MEMORY:
+            raise
+        logger.warning(
+            "%s: held in memory, and fetched again next time; free some space or set "
+            "ROWCAST_CACHE to a folder that can be written",
+            error,
+        )
+    sink = io.BytesIO()
+    Download(_address(file.url, server_url, allowed_hosts), file, sink, progress).run()
+    return sink.getvalue()
+
+
+class _CannotKeep(DetokenizerError):
+    """The cache cannot be written."""
 
 
 def _is_whole(path: Path, file: DetokenizerFile) -> bool:

@@ -96,6 +96,7 @@ class Canvas:
     def _take(self, name: str, rows: Rows, pixels: NDArray[np.uint8]) -> None:
         self._decoded_by, self._decoded, self._pixels = name, rows, pixels
         self._image = None
+        self.is_repainted = self.newest is not None
         self._shown = dict(rows)
         for place in self._told:
             self._paint_at_once(place)

@@ -23,21 +23,16 @@ PROVIDERS: Final = {
 GPU_PRECISIONS: Final = ("fp16", "fp32", "int8")
 
 
-def check_providers(providers: Sequence[str]) -> None:
-    """Raise InvalidRequest for a name that is not one of PROVIDERS."""
-    unknown = [name for name in providers if name not in PROVIDERS]
-    if unknown or not providers or isinstance(providers, str):
-        raise InvalidRequest(
-            f"providers must be some of {', '.join(PROVIDERS)}, the best first, not {providers!r}"
-        )
-
-
 def usable(providers: Sequence[str]) -> tuple[str, ...]:
     """The providers that ONNX Runtime offers here, in the same order.
 
-    Raises InvalidRequest for an unknown name, DetokenizerError where it offers none.
+    Raises InvalidRequest for a name that is not one of PROVIDERS, DetokenizerError where it offers
+    none.
     """
-    check_providers(providers)
+    if isinstance(providers, str) or not providers or not {*providers} <= PROVIDERS.keys():
+        raise InvalidRequest(
+            f"providers must be some of {', '.join(PROVIDERS)}, the best first, not {providers!r}"
+        )
     if tuple(providers) == (CPU,):
         return (CPU,)  # always there
     import onnxruntime

@@ -23,7 +23,8 @@ from .tiers import Tier
 class Easel:
     """The events of ``generation``, with images; without, where ``loader`` is None.
 
-    ``wake`` is called, from any thread, when there may be more to tell or to decode.
+    ``wake`` is called, from any thread, when there may be more to tell or to decode;
+    ``is_decoding`` is True while a decode runs, or its pixels wait to be taken.
     """
 
     def __init__(
@@ -39,16 +40,15 @@ class Easel:
         self._wake = wake
         self._canvases: dict[int, Canvas] = {}  # by index; a mosaic's, by each of its indexes
         self._waiting: list[Event] = []  # at most one that is no end, the last
-        self._is_decoding = False
+        self.is_decoding = False
         self._decoded: Callable[[], None] | Exception | None = None  # puts pixels on a canvas
         self._turn = 0
-        self._end_listening: Callable[[], None] = lambda: None
         if loader is not None:
             if seamless:
                 mosaic = Canvas(loader, len(generation.slots))
                 self._canvases = dict.fromkeys(range(len(generation.slots)), mosaic)
             loader.go_on()
-            self._end_listening = loader.listen(self._woken)
+            loader.listeners.add(self._woken)
 
     @property
     def ended(self) -> bool:
@@ -56,14 +56,9 @@ class Easel:
         return self._generation.ended and not self._generation.has_news and not self._waiting
 
     @property
-    def is_decoding(self) -> bool:
-        """True while a decode runs, or its pixels wait to be taken."""
-        return self._is_decoding
-
-    @property
     def is_busy(self) -> bool:
         """True if `wake` may be called though no frame arrives."""
-        return self._is_decoding or (self._loader is not None and self._loader.is_loading)
+        return self.is_decoding or (self._loader is not None and self._loader.is_loading)
 
     @property
     def _is_closed(self) -> bool:
@@ -71,7 +66,8 @@ class Easel:
 
     def close(self) -> None:
         """Wake nobody any more."""
-        self._end_listening()
+        if self._loader is not None:
+            self._loader.listeners.discard(self._woken)
         self._wake = lambda: None
 
     def next_event(self) -> Event | None:
@@ -89,7 +85,7 @@ class Easel:
 
     def next_decode(self) -> Callable[[], None] | None:
         """The next decode to run on the worker; None if none is due or one is running."""
-        if self._loader is None or self._is_decoding or self._loader.is_closed:
+        if self._loader is None or self.is_decoding or self._loader.is_closed:
             return None
         for event in self._waiting:
             canvas = self._canvas(self._loader, event)
@@ -162,7 +158,7 @@ class Easel:
         return self._canvases[event.index]
 
     def _decode(self, loader: TierLoader, canvas: Canvas, tier: Tier) -> Callable[[], None]:
-        self._is_decoding = True
+        self.is_decoding = True
         self._turn += 1
         canvas.turn = self._turn
 
@@ -178,22 +174,16 @@ class Easel:
     def _work(self, loader: TierLoader, canvas: Canvas, tier: Tier) -> Callable[[], None]:
         """Decode a canvas; returns the function that shows it. A tier that fails is dropped."""
         try:
-            put = canvas.work(tier)
+            return canvas.work(tier)
         except DetokenizerError as error:
             loader.drop(tier, error)
             return lambda: None  # the next tier will be due
-
-        def show() -> None:
-            put()
-            canvas.is_repainted = canvas.newest is not None
-
-        return show
 
     def _take_decoded(self) -> None:
         decoded, self._decoded = self._decoded, None
         if decoded is None:
             return
-        self._is_decoding = False
+        self.is_decoding = False
         if isinstance(decoded, Exception):
             raise decoded
         decoded()

@@ -13,33 +13,27 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import DetokenizerError, InvalidRequest, RowcastError
-from ..files import choose_file, detokenizer_file
+from ..files import detokenizer_file
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from ..picture import Picture
 from .artifacts import Progress, cached_path, obtain
-from .devices import check_providers, precisions, usable
-from .tiers import (
-    TIERS,
-    WHILE_FORMING,
-    Decoder,
-    Tier,
-    load_tier,
-)
+from .devices import precisions, usable
+from .tiers import TIERS, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
 # Of a first picture, before the background takes a core to load decoders with.
 HEAD_START_SECONDS = 0.1
-MOST_BYTES = {"palette": MAX_PALETTE_BYTES}  # of a file, by kind
 
 
 class TierLoader:
     """The tiers that the pictures of one server are painted with, as far as they are loaded.
 
     The arguments are those of `connect`. ``precisions`` is the order in which a file's precision is
-    chosen. Raises InvalidRequest for an unknown quality or provider, DetokenizerError where ONNX
-    Runtime offers none of the providers.
+    chosen, ``last_name`` the tier that finished pictures are painted with; ``listeners`` are
+    called, from any thread, when a tier is loaded or failed. Raises InvalidRequest for an unknown
+    quality or provider, DetokenizerError where ONNX Runtime offers none of the providers.
     """
 
     def __init__(
@@ -54,7 +48,6 @@ class TierLoader:
     ) -> None:
         if quality not in TIERS:
             raise InvalidRequest(f"quality must be one of {', '.join(TIERS)}, not {quality!r}")
-        check_providers(providers)
         self._providers = usable(providers)
         self.precisions = precisions(self._providers)
         self._url = url
@@ -66,9 +59,9 @@ class TierLoader:
         self._model: Model | None = None
         self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
         self._tiers: dict[str, Tier] = {}
-        self._last = quality  # the tier that finished pictures are painted with
+        self.last_name = quality  # of the tier that finished pictures are painted with
         self._failure: RowcastError | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self.listeners: set[Callable[[], None]] = set()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -81,9 +74,13 @@ class TierLoader:
         found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
         self._missing = [file for file in found if file is not None]
         if found[-1] is None and (not self._missing or self._quality == "full"):
-            choose_file(model, self._quality, self._precisions_of(self._quality))  # raises
+            offered = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
+            raise DetokenizerError(  # R-55
+                f"the server offers no {self._quality} detokenizer that this client knows for "
+                f"{model.name}: {offered}"
+            )
         self._model = model
-        self._last = self._missing[-1].kind
+        self.last_name = self._missing[-1].kind
         self._load_next()
         self._load_kept()
         self.go_on()
@@ -138,14 +135,9 @@ class TierLoader:
         return None if tier is None else tier.decoder
 
     @property
-    def last_name(self) -> str:
-        """The name of the tier that finished pictures are painted with."""
-        return self._last
-
-    @property
     def detokenizer(self) -> Decoder | None:
         """The decoder of finished pictures; None until its file is loaded."""
-        tier = self._tiers.get(self._last)
+        tier = self._tiers.get(self.last_name)
         return None if tier is None else tier.decoder
 
     @property
@@ -158,7 +150,7 @@ class TierLoader:
 
         Never the palette, which is no decoder: it has painted already.
         """
-        names = [self._last, *WHILE_FORMING] if is_whole else WHILE_FORMING
+        names = [self.last_name, *WHILE_FORMING] if is_whole else WHILE_FORMING
         for name in names:
             if name in self._tiers and name != "palette":
                 return self._tiers[name]
@@ -171,7 +163,7 @@ class TierLoader:
 
     def drop(self, tier: Tier, error: DetokenizerError) -> None:
         """Do without a tier that failed; raises its error if finished pictures need it."""
-        if tier.name == self._last:
+        if tier.name == self.last_name:
             raise error
         logger.warning("%s; going on without the %s", error, tier.name)
         self._tiers = {name: each for name, each in self._tiers.items() if each is not tier}
@@ -188,24 +180,11 @@ class TierLoader:
 
     def check_last(self) -> None:
         """Raise DetokenizerError if the file that finished pictures are painted with has failed."""
-        if self._failure is not None and self._last not in self._tiers:
+        if self._failure is not None and self.last_name not in self._tiers:
             raise copy.copy(self._failure)  # each request's carries its own pictures
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener``, from any thread, when a tier is loaded or failed.
-
-        Returns a function that ends it.
-        """
-        self._listeners.append(listener)
-
-        def end() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return end
-
     def _notify(self) -> None:
-        for listener in [*self._listeners]:
+        for listener in [*self.listeners]:
             listener()
 
     def _load_rest(self) -> None:
@@ -219,7 +198,7 @@ class TierLoader:
             except Exception as error:  # in a thread: whatever it is must reach whoever waits
                 if not isinstance(error, RowcastError):
                     error = DetokenizerError(f"{file.url} cannot be loaded: {error!r}")
-                if file.kind == self._last:
+                if file.kind == self.last_name:
                     self._failure = error
                     self._notify()
                     return
@@ -229,11 +208,10 @@ class TierLoader:
     def _load_next(self) -> None:
         assert self._model is not None
         file = self._missing[0]
-        most = MOST_BYTES.get(file.kind, file.bytes)
-        if file.bytes > most:
+        if file.kind == "palette" and file.bytes > MAX_PALETTE_BYTES:
             raise DetokenizerError(
-                f"{file.url} is announced with {file.bytes} bytes; the {file.kind} has at most "
-                f"{most}"
+                f"{file.url} is announced with {file.bytes} bytes; the palette has at most "
+                f"{MAX_PALETTE_BYTES}"
             )
         content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
         if self.is_closed:

@@ -24,7 +24,7 @@ from ..rows_file import load_rows, save_rows
 from ..sync import SyncClient, connect
 from .exit_codes import failure
 from .options import DrawOptions
-from .painting import download_bar, painting, say
+from .painting import painting, say
 from .watch import Fetching, Watch
 
 
@@ -38,10 +38,8 @@ def draw(options: DrawOptions) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=options.out):
         pass  # else OSError: what could not be saved is not drawn
-    fetching = Fetching()
     with ExitStack() as opened:
-        with download_bar(console) as bar:
-            fetching.bar = bar
+        with Fetching(console) as fetching:
             client = opened.enter_context(
                 connect(
                     options.url,
@@ -51,7 +49,6 @@ def draw(options: DrawOptions) -> int:
                     quality=options.quality,
                 )
             )
-            fetching.leave_bar()
         if source is not None:
             events = client.continue_picture(source, options.row, seed=options.seed)
         else:

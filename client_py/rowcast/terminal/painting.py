@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
+from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.segment import Segment
 from rich.style import Style
 
@@ -61,14 +61,9 @@ def _half_blocks(image: Image.Image, columns: int) -> Iterator[list[Segment]]:
     pixels = np.asarray(image.resize((columns, 2 * lines), Image.Resampling.BOX).convert("RGB"))
     for upper, lower in zip(pixels[0::2], pixels[1::2], strict=True):
         yield [
-            Segment(UPPER_HALF, Style(color=_hex(above), bgcolor=_hex(below)))
+            Segment(UPPER_HALF, Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
             for above, below in zip(upper, lower, strict=True)
         ]
-
-
-def _hex(pixel: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> str:
-    red, green, blue = (int(value) for value in pixel)
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def say(console: Console, text: str) -> None:
@@ -84,30 +79,3 @@ def painting(console: Console) -> Iterator[Callable[[Mapping[int, Image.Image], 
         return
     with Live(console=console, refresh_per_second=PAINT_RATE, vertical_overflow="crop") as live:
         yield lambda images, caption: live.update(Painting(images, caption))
-
-
-@contextmanager
-def download_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for a detokenizer's download, shown once there is something to show."""
-    bar = Progress(
-        TextColumn("detokenizer"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task("download", total=None)
-
-    def update(received: int, announced: int) -> None:
-        if not bar.live.is_started:
-            bar.start()
-        bar.update(task, completed=received, total=announced)
-        if received == announced:
-            bar.stop()
-
-    try:
-        yield update
-    finally:
-        bar.stop()

@@ -5,39 +5,58 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from ..events import Event, PictureAccepted, PictureQueued, RowsArrived
 from ..picture import Picture
-from ..pixels.artifacts import Progress
 
 
 class Fetching:
-    """A file's progress: a bar while nothing else is shown, then words beside the pictures.
+    """A file's progress: a bar within its ``with`` block, then words beside the pictures.
 
-    Called from the thread that fetches.
+    Called from the thread that fetches. The bar is shown once there is something to show.
     """
 
-    def __init__(self) -> None:
-        self.bar: Progress | None = None
+    def __init__(self, console: Console) -> None:
+        self._bar: Progress | None = Progress(
+            TextColumn("detokenizer"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("download", total=None)
         self._text = ""
         self._lock = threading.Lock()
 
-    def __call__(self, received: int, announced: int) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         with self._lock:
-            if self.bar is not None:
-                self.bar(received, announced)
-            is_done = received == announced
+            if self._bar is not None:
+                self._bar.stop()
+            self._bar = None
+
+    def __call__(self, received: int, announced: int) -> None:
+        is_done = received == announced
+        with self._lock:
+            if self._bar is not None:
+                if not self._bar.live.is_started:
+                    self._bar.start()
+                self._bar.update(self._task, completed=received, total=announced)
+                if is_done:
+                    self._bar.stop()
             self._text = "" if is_done else f", {received / 1e6:.1f} of {announced / 1e6:.1f} MB"
 
     def __str__(self) -> str:
         return self._text
-
-    def leave_bar(self) -> None:
-        """Show no bar from now on: the pictures take its place in the terminal."""
-        with self._lock:
-            self.bar = None
 
 
 @dataclass

@@ -13,10 +13,11 @@ import pytest
 from msgspec.structs import replace
 from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
-from rowcast.files import choose_file
+from rowcast.files import detokenizer_file
 from rowcast.messages import DetokenizerFile
 from rowcast.pixels import download
 from rowcast.pixels.artifacts import cached_path, fetch
+from rowcast.pixels.loader import TierLoader
 
 from tests.support.fake_server import MODEL
 from tests.support.site import CONTENT, SHA256, Answer, Handler, sends, site
@@ -242,15 +243,16 @@ def test_the_file_is_of_the_kind_and_the_first_precision_that_there_is() -> None
 
     files = [file("full", "int8"), file("palette", "uint8"), file("full", "fp16")]
     model = replace(MODEL, files=files)
-    assert choose_file(model) == files[2]
-    assert choose_file(replace(model, files=[*files, file("full", "fp32")])).precision == "fp32"
-    assert choose_file(model, precisions=("int8", "fp16")) == files[0]
-    assert choose_file(model, "palette", ("uint8",)) == files[1]
+    assert detokenizer_file(model, "full") == files[2]
+    exact = file("full", "fp32")
+    assert detokenizer_file(replace(model, files=[*files, exact]), "full") == exact
+    assert detokenizer_file(model, "full", ("int8", "fp16")) == files[0]
+    assert detokenizer_file(model, "palette", ("uint8",)) == files[1]
 
 
 def test_kinds_and_precisions_that_we_do_not_know_are_told() -> None:
     file = DetokenizerFile("full", "fp4", 1, SHA256, "x")
     with pytest.raises(DetokenizerError, match=r"offers no full detokenizer .*: full fp4"):
-        choose_file(replace(MODEL, files=[file]))
+        TierLoader(SERVER).load(replace(MODEL, files=[file]))
     with pytest.raises(DetokenizerError, match="none"):
-        choose_file(MODEL)
+        TierLoader(SERVER).load(MODEL)

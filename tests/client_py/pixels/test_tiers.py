@@ -253,7 +253,7 @@ def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
     with fake_server(script) as fake, connect(fake.url, quality="palette") as client:
         slow = SlowDecoder((4, 4, 4))
         loader = loader_of(client)
-        loader._last = "full"
+        loader.last_name = "full"
         loader.add(plain_tier("full", slow))
         slow.session = client.session
         events = list(client.generate(PROMPT))

@@ -12,9 +12,9 @@ from rowcast.terminal.painting import (
     LARGEST_COLUMNS,
     UPPER_HALF,
     Painting,
-    download_bar,
     painting,
 )
+from rowcast.terminal.watch import Fetching
 
 
 def console(columns: int = 80, lines: int = 24, terminal: bool = True) -> Console:
@@ -92,7 +92,7 @@ def test_a_caption_comes_before_the_first_picture() -> None:
 
 def test_nothing_is_painted_where_nobody_looks() -> None:
     pipe = console(terminal=False)
-    with painting(pipe) as paint, download_bar(pipe) as update:
+    with painting(pipe) as paint, Fetching(pipe) as update:
         paint({0: Image.new("RGB", (4, 4))}, "a caption")
         update(5, 10)
         update(10, 10)
@@ -118,7 +118,7 @@ def test_the_cursor_comes_back_after_a_failure() -> None:
 
 def test_a_download_shows_its_progress_and_goes_away() -> None:
     shown = console()
-    with download_bar(shown) as update:
+    with Fetching(shown) as update:
         for received in range(0, 101, 10):
             update(received, 100)
     text = text_of(shown)

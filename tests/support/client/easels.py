@@ -49,7 +49,7 @@ def plain_tier(name: str, decoder: PlainDecoder) -> Tier:
 def plain_loader(*, last: str = "full", **decoders: PlainDecoder) -> TierLoader:
     """A loader that has these tiers, by name, and needs no files."""
     loader = TierLoader("ws://127.0.0.1:1")
-    loader._model, loader._last = MODEL, last
+    loader._model, loader.last_name = MODEL, last
     for name, decoder in decoders.items():
         loader.add(plain_tier(name, decoder))
     return loader
