@@ -13,7 +13,6 @@ import torch
 from rowcast_server.network.dalle_bart import (
     DalleBartDecoder,
     DalleBartEncoder,
-    DecoderLayer,
     EncoderLayer,
     text_mask,
 )
@@ -101,8 +100,8 @@ class CaptionToTokens(nn.Module):
         states = self.decoder.embed(previous)
         memory, mask = self.encoder(text), text_mask(text)
         read: tuple[Tensor, ...] = ()
-        for index, layer in enumerate(cast(list[DecoderLayer], list(self.decoder.layers))):
-            states = layer(states, layer.encoder_attn.keys_values(memory), mask)
+        for index, layer in enumerate(self.decoder.layers):
+            states = layer(states, memory, mask)
             if readers is not None and index == READ_AFTER:
                 read = (readers[0](memory[:, 0]), readers[1](states), readers[2](memory))
         logits = self.decoder.lm_head(self.decoder.final_ln(states))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -36,35 +35,6 @@ def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-class _Pass:
-    """A run of the step's session over the memory of some slots, bound once (I/O binding).
-
-    ``inputs`` are read in place, ``caches`` changed in place, and ``logits`` written.
-    """
-
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: Mapping[str, NDArray[Any]],
-        caches: Arrays,
-        logits: NDArray[np.float32],
-    ) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        inputs = {**inputs, **caches}
-        outputs = {"logits": logits, **{updated(name): each for name, each in caches.items()}}
-        self._bound = (inputs, outputs)  # ONNX Runtime holds addresses alone
-        for bind, named in (
-            (self._binding.bind_input, inputs),
-            (self._binding.bind_output, outputs),
-        ):
-            for name, array in named.items():
-                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-    def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
-
-
 class OnnxRunner:
     """Draws with network/encoder_graph.py and network/decoder_graph.py.
 
@@ -91,7 +61,7 @@ class OnnxRunner:
         self._requests: list[PictureRequest | None] = [None] * slots
         self._draft_window = draft_window
         self._drafts = [Draft(self.grid.cols) for _ in range(slots)]
-        self._passes: dict[int, _Pass] = {}
+        self._passes: dict[int, onnxruntime.IOBinding] = {}
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
             self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
@@ -204,7 +174,7 @@ class OnnxRunner:
             first = slice(pictures)
             fed = self._tokens[first], self._positions[first]
             self._passes[pictures] = self._pass(first, *fed, self._logits[first])
-        self._passes[pictures].run()
+        self._step.run_with_iobinding(self._passes[pictures])
         logits: NDArray[np.float32] = self._logits[:pictures, 0]
         return logits
 
@@ -214,13 +184,20 @@ class OnnxRunner:
         tokens: NDArray[np.int64],
         positions: NDArray[np.int64],
         logits: NDArray[np.float32],
-    ) -> _Pass:
-        """A pass over the slots' tokens [slots, n] from their positions [slots] on."""
-        own = {**self._texts, "guidance": self._guidance}
-        inputs = {name: array[slots] for name, array in own.items()}
-        fed = {"tokens": tokens, "positions": positions}
+    ) -> onnxruntime.IOBinding:
+        """A step over the slots' tokens [slots, n] from their positions [slots] on, bound once: it
+        reads its inputs in place, changes caches in place and writes ``logits``. ONNX Runtime holds
+        addresses alone: the caller keeps the arrays."""
         caches = {name: cache[slots] for name, cache in self._caches.items()}
-        return _Pass(self._step, {**inputs, **self._no_text, **fed}, caches, logits)
+        own = {**self._texts, "guidance": self._guidance}
+        inputs: dict[str, NDArray[Any]] = {name: array[slots] for name, array in own.items()}
+        inputs |= {"tokens": tokens, "positions": positions, **self._no_text, **caches}
+        outputs = {"logits": logits, **{updated(name): each for name, each in caches.items()}}
+        binding = self._step.io_binding()
+        for bind, named in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in named.items():
+                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        return binding
 
     def fill(self, slot: int, first: int, count: int) -> None:
         self._window(slot, self._ids[slot, first : first + count], first)
@@ -229,7 +206,9 @@ class OnnxRunner:
         """Feed tokens [n] at positions first … to one slot: the guided logits after each, [n,
         codebook_size]."""
         logits = np.empty((1, len(tokens), self.grid.codebook_size), np.float32)
-        self._pass(slice(slot, slot + 1), tokens[None], np.array([first]), logits).run()
+        positions = np.array([first])
+        bound = self._pass(slice(slot, slot + 1), tokens[None], positions, logits)
+        self._step.run_with_iobinding(bound)
         after: NDArray[np.float32] = logits[0]
         return after
 

@@ -12,8 +12,7 @@ It must not know about guidance, sampling, files or requests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,7 @@ from .facts import HEAD_WIDTH, PAD, TransformerShape
 
 
 class Attention(nn.Module):
-    """Multi-head attention; keys and values are made apart from queries, so that they can be
-    cached."""
+    """Multi-head attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,20 +37,13 @@ class Attention(nn.Module):
         batch, positions, _ = states.shape
         return states.reshape(batch, positions, self.heads, HEAD_WIDTH).transpose(1, 2)
 
-    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, positions, width] -> two of [batch, heads, positions, 64]."""
-        return self.split(self.k_proj(states)), self.split(self.v_proj(states))
-
-    def attend(
-        self,
-        states: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor | None = None,
-        causal: bool = False,
+    def forward(
+        self, states: Tensor, others: Tensor, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Queries of `states` [batch, n, width] over keys and values; mask True means attend."""
+        """Attend from `states` [batch, n, width] to `others` [batch, positions, width]; mask True
+        means attend."""
         queries = self.split(self.q_proj(states))
+        keys, values = self.split(self.k_proj(others)), self.split(self.v_proj(others))
         mixed = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=causal
         )
@@ -92,9 +83,7 @@ class EncoderLayer(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """States [batch, positions, width], mask [batch, 1, 1, positions] -> states."""
         normed = self.pre_self_attn_layer_norm(states)
-        keys, values = self.self_attn.keys_values(normed)
-        attended = self.self_attn.attend(normed, keys, values, mask)
-        states = states + self.self_attn_layer_norm(attended)
+        states = states + self.self_attn_layer_norm(self.self_attn(normed, normed, mask))
         output: Tensor = states + self.glu(states)
         return output
 
@@ -112,34 +101,16 @@ class DecoderLayer(nn.Module):
         self.encoder_attn_layer_norm = nn.LayerNorm(shape.width)
         self.glu = GatedLinearUnit(shape.width, shape.glu_width)
 
-    def after_self_attention(
-        self, states: Tensor, attended: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor
-    ) -> Tensor:
-        """The rest of the layer, given self-attention's output [batch, n, width]."""
-        states = states + self.self_attn_layer_norm(attended)
+    def forward(self, states: Tensor, encoder_state: Tensor, mask: Tensor) -> Tensor:
+        """States [batch, n, width], of the encoder [batch, text, width], mask [batch, 1, 1, text]
+        -> states."""
+        normed = self.pre_self_attn_layer_norm(states)
+        states = states + self.self_attn_layer_norm(self.self_attn(normed, normed, causal=True))
         normed = self.pre_encoder_attn_layer_norm(states)
-        attended = self.encoder_attn.attend(normed, *cross, mask)
+        attended = self.encoder_attn(normed, encoder_state, mask)
         states = states + self.encoder_attn_layer_norm(attended)
         output: Tensor = states + self.glu(states)
         return output
-
-    def forward(self, states: Tensor, cross: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """All positions at once: [batch, n, width] -> [batch, n, width]."""
-        normed = self.pre_self_attn_layer_norm(states)
-        keys, values = self.self_attn.keys_values(normed)
-        attended = self.self_attn.attend(normed, keys, values, causal=True)
-        return self.after_self_attention(states, attended, cross, mask)
-
-
-@dataclass
-class DecoderCache:
-    """The KV cache of a batch of sequences."""
-
-    keys: Tensor  # [layers, batch, heads, positions, 64], filled up to `length`
-    values: Tensor
-    cross: list[tuple[Tensor, Tensor]]  # per layer, of the encoder's states
-    mask: Tensor  # [batch, 1, 1, text positions], True where there is text
-    length: int = 0
 
 
 class _Transformer(nn.Module):
@@ -167,9 +138,9 @@ class _Transformer(nn.Module):
         module.load_state_dict(complete)
         return module.eval()
 
-    def embed(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Ids [batch, n] at positions first … first + n - 1 -> states [batch, n, width]."""
-        positions = torch.arange(first, first + ids.shape[1], device=ids.device)
+    def embed(self, ids: Tensor) -> Tensor:
+        """Ids [batch, n] at positions 0 … n - 1 -> states [batch, n, width]."""
+        positions = torch.arange(ids.shape[1], device=ids.device)
         states = self.embed_tokens(ids) + self.embed_positions(positions)
         normed: Tensor = self.layernorm_embedding(states)
         return normed
@@ -200,9 +171,6 @@ class DalleBartDecoder(_Transformer):
         self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(shape.layers))
         self.lm_head = nn.Linear(shape.width, shape.outputs, bias=False)
 
-    def _layers(self) -> list[DecoderLayer]:
-        return cast(list[DecoderLayer], list(self.layers))
-
     def forward(self, previous: Tensor, encoder_state: Tensor, mask: Tensor) -> Tensor:
         """Teacher-forced logits of every position in one pass.
 
@@ -210,39 +178,9 @@ class DalleBartDecoder(_Transformer):
         `encoder_state` [batch, text, width]; `mask` from `text_mask`. -> [batch, n, outputs].
         """
         states = self.embed(previous)
-        for layer in self._layers():
-            states = layer(states, layer.encoder_attn.keys_values(encoder_state), mask)
+        for layer in self.layers:
+            states = layer(states, encoder_state, mask)
         logits: Tensor = self.lm_head(self.final_ln(states))
-        return logits
-
-    def start(self, encoder_state: Tensor, mask: Tensor) -> DecoderCache:
-        """An empty cache for the batch of `encoder_state` [batch, text, width]."""
-        batch, heads = encoder_state.shape[0], self.shape.width // HEAD_WIDTH
-        size = (self.shape.layers, batch, heads, self.shape.positions, HEAD_WIDTH)
-        keys, values = encoder_state.new_zeros(size), encoder_state.new_zeros(size)
-        cross = [layer.encoder_attn.keys_values(encoder_state) for layer in self._layers()]
-        return DecoderCache(keys, values, cross, mask)
-
-    def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
-        """One position: int64 tokens [batch] -> logits [batch, outputs]; advances the cache.
-
-        Raises IndexError once all positions are used.
-        """
-        at = cache.length
-        if at >= self.shape.positions:
-            raise IndexError(f"all {self.shape.positions} positions are used")
-        states = self.embed(tokens[:, None], at)
-        for index, layer in enumerate(self._layers()):
-            normed = layer.pre_self_attn_layer_norm(states)
-            keys, values = layer.self_attn.keys_values(normed)
-            cache.keys[index, :, :, at : at + 1] = keys
-            cache.values[index, :, :, at : at + 1] = values
-            attended = layer.self_attn.attend(
-                normed, cache.keys[index, :, :, : at + 1], cache.values[index, :, :, : at + 1]
-            )
-            states = layer.after_self_attention(states, attended, cache.cross[index], cache.mask)
-        cache.length = at + 1
-        logits: Tensor = self.lm_head(self.final_ln(states))[:, 0]
         return logits
 
 

@@ -13,12 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .facts import Weights
-from .tensors import (
-    Array,
-    as_stored,
-    blocks,
-    shape_of,
-)
+from .tensors import Array, as_stored, blocks, shape_of
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -25,7 +25,6 @@ def encoder_graph(
     stream, for any number of a picture's tokens.
     """
     graph = Graph(encoder, store)
-    tokens = 0  # in a Reshape: as the input has them
     not_pad = graph.op("Not", graph.op("Equal", "text_ids", graph.integers(PAD)))
     bias = graph.masked_bias(graph.op("Unsqueeze", not_pad, graph.integers(1, 2)))
     graph.op("Unsqueeze", bias, graph.integers(1, 2), output="bias")
@@ -37,12 +36,12 @@ def encoder_graph(
     for layer in range(layer_count(encoder)):
         name = f"layers.{layer}"
         normed = graph.layer_norm(x, f"{name}.pre_self_attn_layer_norm")
-        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"), tokens)
-        keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"), tokens)
-        values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"), tokens)
-        scores = graph.op("Add", graph.scores(queries, keys), bias)
+        queries = graph.heads(graph.linear(normed, f"{name}.self_attn.q_proj"))
+        keys = graph.keys(graph.linear(normed, f"{name}.self_attn.k_proj"))
+        values = graph.heads(graph.linear(normed, f"{name}.self_attn.v_proj"))
+        scores = graph.op("Add", graph.op("MatMul", graph.scaled(queries), keys), bias)
         weights = graph.op("Softmax", scores, axis=-1)
-        attended = graph.merge(graph.op("MatMul", weights, values), tokens)
+        attended = graph.merge(graph.op("MatMul", weights, values))
         attended = graph.linear(attended, f"{name}.self_attn.out_proj")
         x = graph.op("Add", x, graph.layer_norm(attended, f"{name}.self_attn_layer_norm"))
         x = graph.op("Add", x, graph.gated_linear_unit(x, f"{name}.glu"))
@@ -54,9 +53,9 @@ def encoder_graph(
     one = cross.integers(1, 2)
     for layer in range(layer_count(decoder)):
         name = f"layers.{layer}.encoder_attn"
-        keys = cross.keys(cross.linear(state, f"{name}.k_proj"), tokens)
+        keys = cross.keys(cross.linear(state, f"{name}.k_proj"))
         cross.op("Unsqueeze", keys, one, output=f"cross_keys_{layer}")
-        values = cross.heads(cross.linear(state, f"{name}.v_proj"), tokens)
+        values = cross.heads(cross.linear(state, f"{name}.v_proj"))
         cross.op("Unsqueeze", values, one, output=f"cross_values_{layer}")
         of_heads = "batch", 1, 1, heads
         outputs.append(floats(f"cross_keys_{layer}", *of_heads, HEAD_WIDTH, "tokens"))

@@ -16,12 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from .facts import HEAD_WIDTH, LAYER_NORM_EPSILON, Weights
-from .int8 import (
-    BITS,
-    BLOCK,
-    quantised,
-    scales,
-)
+from .int8 import BITS, BLOCK, quantised, scales
 from .tensors import Array, as_stored, shape_of
 
 MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
@@ -194,26 +189,23 @@ class Graph:
         product = self.op("Mul", self.gelu(gate), value)
         return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
 
-    def heads(self, x: str, tokens: int) -> str:
+    def heads(self, x: str) -> str:
         """[batch, tokens, width] -> [batch, heads, tokens, 64]."""
-        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        split = self.op("Reshape", x, self.integers(0, 0, -1, HEAD_WIDTH))
         return self.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    def keys(self, x: str, tokens: int) -> str:
+    def keys(self, x: str) -> str:
         """[batch, tokens, width] -> [batch, heads, 64, tokens], ready for queries @ keys."""
-        split = self.op("Reshape", x, self.integers(0, tokens, -1, HEAD_WIDTH))
+        split = self.op("Reshape", x, self.integers(0, 0, -1, HEAD_WIDTH))
         return self.op("Transpose", split, perm=[0, 2, 3, 1])
 
     def scaled(self, queries: str) -> str:
         return self.op("Mul", queries, self.scalar(1.0 / np.sqrt(HEAD_WIDTH)))
 
-    def scores(self, queries: str, keys: str) -> str:
-        return self.op("MatMul", self.scaled(queries), keys)
-
-    def merge(self, x: str, tokens: int) -> str:
+    def merge(self, x: str) -> str:
         """[batch, heads, tokens, 64] -> [batch, tokens, width]."""
         together = self.op("Transpose", x, perm=[0, 2, 1, 3])
-        return self.op("Reshape", together, self.integers(0, tokens, self.width))
+        return self.op("Reshape", together, self.integers(0, 0, self.width))
 
     def masked_bias(self, allowed: str) -> str:
         return self.op("Where", allowed, self.scalar(0.0), self.scalar(MASKED))
