@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -12,12 +13,15 @@ from rowcast.cache import default_cache
 from rowcast_server.placement import place
 
 from ..progress import Progress
-from .random_model import random_model
+from .random_model import IMAGE_TOKENS, random_model
 from .sides import MinDalle, Ours
 from .worker import Worker
 
 ROUNDS: Final = 3
 MANY: Final = 32  # pictures at once
+READ_BYTES: Final = 1 << 30  # far over any cache
+READS: Final = 50
+BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a number
 
 
 def run(
@@ -45,6 +49,8 @@ def run(
             first.append(row)
             alone["ours"].append(picture)
             many.append(ours.call("seconds_per_picture", MANY)[1])
+        weights = ours.call("step_weight_bytes") * BYTES[placement.dtype] // BYTES["float32"]
+    ceiling = read_gigabytes_per_second(placement.device)
     peer, mine = (statistics.median(alone[name]) for name in alone)
     together = statistics.median(many)
     figures = {
@@ -56,10 +62,29 @@ def run(
         "ours_first_row_ms": round(statistics.median(first) * 1e3, 1),
         "single_ratio": round(peer / mine, 1),
         "batch32_ratio": round(MANY * peer / together, 1),
+        "batch32_pictures_per_s": round(MANY / together, 1),
+        "memory_ceiling_gb_s": round(ceiling),
+        "memory_ceiling_share": round(weights * IMAGE_TOKENS / mine / 1e9 / ceiling, 3),
     }
     table = Table(f"{size}, {placement.device}, {placement.dtype}", "min-dalle", "ours")
     table.add_row("one picture, s", f"{peer:.2f}", f"{mine:.2f}")
     table.add_row("its first row, ms", "", f"{figures['ours_first_row_ms']}")
     table.add_row(f"{MANY} pictures at once, a second", "", f"{MANY / together:.1f}")
+    share = f"{figures['memory_ceiling_share']:.0%} of {ceiling:,.0f} GB/s"
+    table.add_row("weights read, one picture", "", share)
     console.print(table)
     return figures
+
+
+def read_gigabytes_per_second(device: str) -> float:
+    """The rate at which the device sums a gibibyte of float32 in its own memory."""
+    import torch
+
+    values = torch.ones(READ_BYTES // 4, device=device)
+    for _ in range(2):  # the first sum takes its memory
+        float(values.sum())
+    begun = time.perf_counter()
+    for _ in range(READS):
+        total = values.sum()
+    float(total)  # waits
+    return READS * values.nbytes / (time.perf_counter() - begun) / 1e9

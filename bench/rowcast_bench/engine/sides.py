@@ -56,8 +56,9 @@ class MinDalle:
             module.load_state_dict(torch.load(folder / file, weights_only=True), strict=False)
             module.to(device=device, dtype=self._dtype)
             for part in module.modules():  # its tables of positions are no buffers
-                if hasattr(part, "token_indices"):
-                    part.token_indices = part.token_indices.to(device)
+                for name, value in [*vars(part).items()]:
+                    if isinstance(value, torch.Tensor):
+                        setattr(part, name, value.to(device))
         self._encoder, self._decoder = encoder, decoder
         self._text = load_transformer(find_in(folder), START_TOKEN).tokenizer.encode(PROMPT).ids
 
