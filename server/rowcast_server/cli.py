@@ -10,14 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rowcast.errors import RowcastError
 
 from .config import ServerConfig
-from .engine.runner import WINDOW
 from .network.facts import DEFAULT_CACHE, CacheKind
 from .placement import DTYPES, place_all
 
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
     from .server import RowcastServer
 
 TOKEN_VARIABLE = "ROWCAST_TOKENS"
+SETTINGS = [setting for setting in fields(ServerConfig) if setting.metadata]  # that are options
 
 
 def serve(arguments: list[str]) -> int:
     """Serve a model: prompts in, rows of tokens out."""
-    parser = _parser(ServerConfig())
+    parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
@@ -52,7 +52,7 @@ def serve(arguments: list[str]) -> int:
     return asyncio.run(_serve(server))
 
 
-def _parser(default: ServerConfig) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rowcast serve",
         description="Serve a model over a WebSocket, and its detokenizer over HTTP. Prints one "
@@ -80,31 +80,11 @@ def _parser(default: ServerConfig) -> argparse.ArgumentParser:
         help="what drawing starts from (default: the model's own, 16384 for mini and mega; "
         "min-dalle 0.4.11 uses 16383)",
     )
-    parser.add_argument("--host", default=default.host, help="default: %(default)s")
-    parser.add_argument(
-        "--port", type=int, default=default.port, help="WebSocket; 0 is any (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--http-port", type=int, default=default.http_port, help="0 is any (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--public-url",
-        help="where clients reach the HTTP side (default: the host they came by, and --http-port)",
-    )
     parser.add_argument(
         "--token-file",
         type=Path,
         help=f"admit only clients with a token of this file, one a line (or ${TOKEN_VARIABLE}, "
         "separated by spaces)",
-    )
-    parser.add_argument(
-        "--slots", type=int, default=default.slots, help="pictures at once (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--queue",
-        type=int,
-        default=default.queue_limit,
-        help="that may wait (default: %(default)s)",
     )
     parser.add_argument(
         "--device",
@@ -128,16 +108,16 @@ def _parser(default: ServerConfig) -> argparse.ArgumentParser:
         f"(default: {DEFAULT_CACHE}, and states only where those do not fit into memory). States "
         "draw nearly the same pictures, and are another revision",
     )
-    parser.add_argument(
-        "--draft-window",
-        type=int,
-        default=default.draft_window,
-        metavar="N",
-        help="speculative (Jacobi) decoding on the CPU, of a picture that is alone: guess N tokens "
-        f"at once (2 to {WINDOW}); the same picture, sooner where guesses are often right "
-        "(default: %(default)s, no guessing)",
-    )
-    parser.add_argument("--threads", type=int, default=default.threads, help="default: all cores")
+    default = ServerConfig()
+    for setting in SETTINGS:
+        value, words = getattr(default, setting.name), setting.metadata["help"]
+        parser.add_argument(
+            setting.metadata["option"],
+            dest=setting.name,
+            type=str if value is None else type(value),
+            default=value,
+            help=words if "default: " in words else f"{words} (default: %(default)s)",
+        )
     parser.add_argument("--verbose", action="store_true", help="log every connection")
     return parser
 
@@ -145,29 +125,18 @@ def _parser(default: ServerConfig) -> argparse.ArgumentParser:
 def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ServerConfig:
     """The settings asked for. Wrong ones end the program (argparse); raises RowcastError where a
     device or a file of tokens cannot be had."""
-    for name, least in (("slots", 1), ("queue", 0), ("threads", 1), ("port", 0), ("http_port", 0)):
-        if not least <= getattr(options, name) <= 65_535:
-            parser.error(f"--{name.replace('_', '-')} must be {least} to 65535")
-    if not 1 <= options.draft_window <= WINDOW:
-        parser.error(f"--draft-window must be 1 to {WINDOW}")
+    settings = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
+    for setting in SETTINGS:
+        value, (least, most) = settings[setting.name], setting.metadata["range"]
+        if isinstance(value, int) and not least <= value <= most:
+            parser.error(f"{setting.metadata['option']} must be {least} to {most}")
     cache = CacheKind(options.cache or DEFAULT_CACHE)
     placements = place_all(options.device, options.dtype, cache)
     if options.draft_window > 1 and not placements[0].by_onnx:
         parser.error("--draft-window is for the CPU, in float32 or int8")
     if options.cache is not None and not placements[0].by_onnx:
         parser.error("--cache is for the CPU, in float32 or int8; torch caches keys and values")
-    return ServerConfig(
-        placements=placements,
-        draft_window=options.draft_window,
-        host=options.host,
-        port=options.port,
-        http_port=options.http_port,
-        public_url=options.public_url,
-        tokens=_tokens(options.token_file),
-        slots=options.slots,
-        queue_limit=options.queue,
-        threads=options.threads,
-    )
+    return ServerConfig(placements=placements, tokens=_tokens(options.token_file), **settings)
 
 
 def _tokens(file: Path | None) -> frozenset[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
+from .engine.runner import WINDOW
 from .placement import Placement
 
 
@@ -15,20 +17,41 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _option(default: Any, name: str, words: str, least: int = 0, most: int = 65_535) -> Any:
+    """A setting that is an option of `rowcast serve` too: its default or the function that makes
+    it, the option with its help, and the range of a number."""
+    metadata = {"option": name, "help": words, "range": (least, most)}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True)
 class ServerConfig:
     """Settings of `rowcast serve`; times in seconds."""
 
-    host: str = "127.0.0.1"
-    port: int = 8765  # 0 takes a free one
-    http_port: int = 8766
-    public_url: str | None = None  # where clients reach the HTTP side; default: by the same host
+    host: str = _option("127.0.0.1", "--host", "address to listen at")
+    port: int = _option(8765, "--port", "WebSocket; 0 is any")
+    http_port: int = _option(8766, "--http-port", "0 is any")
+    public_url: str | None = _option(
+        None,
+        "--public-url",
+        "where clients reach the HTTP side (default: the host they came by, and --http-port)",
+    )
     tokens: frozenset[str] = frozenset()  # empty: every client is admitted
-    slots: int = 16  # pictures drawn at once on each device
-    queue_limit: int = 256  # pictures that may wait
+    slots: int = _option(16, "--slots", "pictures at once, on each device", 1)
+    queue_limit: int = _option(256, "--queue", "pictures that may wait, on each device")
     placements: tuple[Placement, ...] = (Placement(),)  # an engine on each; of one variant
-    draft_window: int = 1  # tokens guessed at once on the CPU where a picture is alone; 1: none
-    threads: int = field(default_factory=usable_cores)
+    draft_window: int = _option(
+        1,
+        "--draft-window",
+        "speculative (Jacobi) decoding on the CPU, of a picture that is alone: guess so many "
+        f"tokens at once (2 to {WINDOW}); the same picture, sooner where guesses are often right "
+        "(default: 1, no guessing)",
+        least=1,
+        most=WINDOW,
+    )
+    threads: int = _option(usable_cores, "--threads", "default: all cores", 1)
     prompt_bytes: int = 2_000
     images: int = 64  # of one start
     streams: int = 256  # open at once on one connection

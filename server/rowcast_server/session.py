@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rowcast.errors import MalformedFrame
@@ -61,36 +61,28 @@ class _Viewer:
     left: bool = False
 
 
+@dataclass(eq=False)
 class ServerSession:
     """The protocol of one connection. ``wake`` is called when `outgoing` may have something new.
 
     ``authorise`` returns True for an admitted token; ``client`` names the client for fairness.
     """
 
-    def __init__(
-        self,
-        book: JobBook,
-        served: ServedModel,
-        welcome: Welcome,
-        authorise: Callable[[str | None], bool],
-        client: Hashable,
-        wake: Callable[[], None],
-    ) -> None:
-        self._book = book
-        self._served = served
-        self._welcome = welcome
-        self._authorise = authorise
-        self._client = client
-        self._wake = wake
-        self._greeted = False
-        self._replies: deque[ServerMessage] = deque()
-        self._viewers: dict[int, _Viewer] = {}
+    book: JobBook
+    served: ServedModel
+    welcome: Welcome
+    authorise: Callable[[str | None], bool]
+    client: Hashable
+    wake: Callable[[], None]
+    _greeted: bool = False
+    _replies: deque[ServerMessage] = field(default_factory=deque)
+    _viewers: dict[int, _Viewer] = field(default_factory=dict)
 
     def receive(self, frame: bytes | str) -> None:
         """Take one frame. Raises CloseConnection."""
         if isinstance(frame, str):
             raise CloseConnection(CloseCode.MALFORMED, "frames are binary")
-        limit = self._welcome.limits.client_frame_bytes if self._greeted else MAX_HELLO_BYTES
+        limit = self.welcome.limits.client_frame_bytes if self._greeted else MAX_HELLO_BYTES
         if len(frame) > limit:
             raise CloseConnection(
                 CloseCode.LIMIT, f"a frame of {len(frame)} bytes; at most {limit} are allowed"
@@ -114,13 +106,13 @@ class ServerSession:
                 self._cancel(message)
             case Ping():
                 self._reply(Pong(message.echo))
-        self._wake()
+        self.wake()
 
     def go_away(self, milliseconds: int) -> None:
         """Announce that the connection will be closed in ``milliseconds``."""
         if self._greeted:
             self._replies.append(GoAway(milliseconds))  # also where the replies are at their bound
-            self._wake()
+            self.wake()
 
     def close(self) -> None:
         """End the session: its viewers leave their pictures, which go on for the grace time."""
@@ -152,24 +144,24 @@ class ServerSession:
     def _hello(self, hello: Hello) -> None:
         if self._greeted:
             raise CloseConnection(CloseCode.MALFORMED, "hello comes once")
-        if not self._authorise(hello.token):
+        if not self.authorise(hello.token):
             raise CloseConnection(CloseCode.BAD_TOKEN, "this token is not admitted")
         self._greeted = True
-        self._reply(self._welcome)
+        self._reply(self.welcome)
 
     def _start(self, start: Start) -> None:
-        count = start.images if 1 <= start.images <= self._welcome.limits.images else 1
+        count = start.images if 1 <= start.images <= self.welcome.limits.images else 1
         if start.stream + count - 1 > MAX_STREAM:
             count = 1  # refused below, once (R-21)
         streams = range(start.stream, start.stream + count)
         self._must_be_free(streams)
         try:
-            if len(self._viewers) + count > self._welcome.limits.streams:
+            if len(self._viewers) + count > self.welcome.limits.streams:
                 raise Refused(
                     ErrorCode.TOO_MANY_STREAMS,
-                    f"at most {self._welcome.limits.streams} streams may be open at once",
+                    f"at most {self.welcome.limits.streams} streams may be open at once",
                 )
-            order = admit(start, self._served, self._welcome.limits)
+            order = admit(start, self.served, self.welcome.limits)
         except Refused as refusal:
             self._refuse(streams, refusal)
             return
@@ -177,7 +169,7 @@ class ServerSession:
         for index, stream in enumerate(streams):
             try:
                 image = start.options.first_image + index
-                picture = self._book.start(start.key, image, order, self._client)
+                picture = self.book.start(start.key, image, order, self.client)
             except Refused as refusal:
                 self._refuse(range(stream, stream + 1), refusal)
             else:
@@ -186,9 +178,9 @@ class ServerSession:
     def _watch(self, watch: Watch) -> None:
         self._must_be_free(range(watch.stream, watch.stream + 1))
         try:
-            if len(self._viewers) >= self._welcome.limits.streams:
+            if len(self._viewers) >= self.welcome.limits.streams:
                 raise Refused(ErrorCode.TOO_MANY_STREAMS, "too many streams are open")
-            picture = self._book.find(watch.view_key, watch.image, watch.rows_held, watch.crc32)
+            picture = self.book.find(watch.view_key, watch.image, watch.rows_held, watch.crc32)
         except Refused as refusal:
             self._refuse(range(watch.stream, watch.stream + 1), refusal)
         else:
@@ -199,7 +191,7 @@ class ServerSession:
         if viewer is None:
             return  # it has ended; done and cancel crossed (R-37)
         if viewer.is_owner:
-            self._book.cancel(viewer.picture)
+            self.book.cancel(viewer.picture)
         else:
             viewer.left = True
 
@@ -214,7 +206,7 @@ class ServerSession:
 
     def _attach(self, viewer: _Viewer) -> None:
         self._viewers[viewer.stream] = viewer
-        self._book.attach(viewer.picture, self._wake)
+        self.book.attach(viewer.picture, self.wake)
 
     def _next(self, viewer: _Viewer, now: float) -> ServerMessage | None:
         """The first message that this viewer lacks; state is read anew for each."""
@@ -273,7 +265,7 @@ class ServerSession:
     def _drop(self, viewer: _Viewer) -> None:
         del self._viewers[viewer.stream]
         if not any(other.picture is viewer.picture for other in self._viewers.values()):
-            self._book.detach(viewer.picture, self._wake)
+            self.book.detach(viewer.picture, self.wake)
 
 
 def _error(stream: int, refusal: Refused) -> Error:
