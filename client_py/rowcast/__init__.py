@@ -37,29 +37,19 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
     connect_sync = _sync.connect
 
 # Imported at first use: `import rowcast` costs nothing.
-_HOMES = {
-    "AsyncClient": "aio",
-    "Detokenizer": "pixels.detokenizer",
-    "DoneReason": "messages",
-    "Event": "events",
-    "Mosaic": "pixels.mosaic",
-    "Picture": "picture",
-    "PictureAccepted": "events",
-    "PictureDone": "events",
-    "PictureQueued": "events",
-    "PictureRepainted": "events",
-    "Recipe": "picture",
-    "RowcastError": "errors",
-    "RowsArrived": "events",
-    "Sampling": "picture",
-    "SyncClient": "sync",
-    "connect": "aio",
-    "connect_sync": "sync",
-    "fetch": "pixels.artifacts",
-    "load_rows": "rows_file",
-    "save_rows": "rows_file",
-    "view_key": "messages",
+_NAMES = {
+    "aio": "AsyncClient connect",
+    "errors": "RowcastError",
+    "events": "Event PictureAccepted PictureDone PictureQueued PictureRepainted RowsArrived",
+    "messages": "DoneReason view_key",
+    "picture": "Picture Recipe Sampling",
+    "pixels.artifacts": "fetch",
+    "pixels.detokenizer": "Detokenizer",
+    "pixels.mosaic": "Mosaic",
+    "rows_file": "load_rows save_rows",
+    "sync": "SyncClient connect_sync",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*_HOMES]
 

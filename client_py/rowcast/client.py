@@ -16,7 +16,7 @@ from .errors import RowcastError
 from .files import PRECISIONS
 from .generation import Generation
 from .picture import Picture
-from .pixels.artifacts import Progress
+from .pixels.download import Progress
 from .pixels.loader import TierLoader
 from .pixels.tiers import Decoder
 from .requests import Request, RequestOptions

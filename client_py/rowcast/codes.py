@@ -43,10 +43,7 @@ class CloseCode(IntEnum):
 
 
 def may_reconnect(code: int | None) -> bool:
-    """True if a closed connection is worth taking up again (R-73, R-75); None is no close frame.
-
-    Else the client does not retry unchanged.
-    """
+    """True if a closed connection is worth taking up again (R-73, R-75); None is no close frame."""
     return code is None or not (code in (1000, 1009) or 4400 <= code < 4500)
 
 

@@ -148,8 +148,3 @@ def read_grids(path: Path) -> tuple[Origin, dict[int, Grid]]:
         raise ReplayError(f"{path} is no file of grids, or is damaged: {error}") from error
     grids = {int(number): grid for number, grid in zip(numbers, ids.astype(np.uint32), strict=True)}
     return origin, grids
-
-
-def seed_of(path: Path) -> int | None:
-    """The seed of a file that is to be continued; None if it does not exist yet."""
-    return read_grids(path)[0].seed if path.exists() else None

@@ -71,11 +71,7 @@ class ClientSession:
     ``precisions`` is the order in which a detokenizer file is chosen, for a picture's recipe.
     """
 
-    def __init__(
-        self,
-        token: str | None = None,
-        precisions: Sequence[str] = PRECISIONS,
-    ) -> None:
+    def __init__(self, token: str | None = None, precisions: Sequence[str] = PRECISIONS) -> None:
         if token is not None:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:

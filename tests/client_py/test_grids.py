@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rowcast import grids
 from rowcast.errors import InvalidRequest, ReplayError
-from rowcast.grids import GridFile, Origin, read_grids, seed_of
+from rowcast.grids import GridFile, Origin, read_grids
 
 ORIGIN = Origin(
     model="tiny",
@@ -61,8 +61,7 @@ def test_what_is_missing_is_drawn_next(tmp_path: Path) -> None:
     assert GridFile(path, ORIGIN).missing == [0, 1, 2, 3]
     saved(path, 3, 0)
     assert GridFile(path, ORIGIN).missing == [1, 2]
-    assert seed_of(path) == 7
-    assert seed_of(tmp_path / "none.npz") is None
+    assert read_grids(path)[0].seed == 7
     assert [ORIGIN.prompt(number) for number in range(4)] == [
         prompt for prompt in ORIGIN.prompts for _ in range(2)
     ]

@@ -31,8 +31,6 @@ try:
 except ImportError:  # Windows: whoever downloads has a file of his own, and the last one stays
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Progress", "cached_path", "fetch", "obtain"]
-
 logger = logging.getLogger(__name__)
 
 SUFFIXES: Final = {"palette": ".npy"}  # by kind; all others are ONNX

@@ -25,6 +25,7 @@ from .onnx_file import (
     open_file,
 )
 from .palette import PAPER as PAPER
+from .palette import on_paper
 
 logger = logging.getLogger(__name__)
 
@@ -123,13 +124,11 @@ class Detokenizer:
         """
         held, cols = grid.shape
         side = self.pixels_per_token
-        canvas = np.empty((rows * side, cols * side, 3), np.uint8)
-        canvas[held * side :] = PAPER
-        if held:
-            guessed = min(GUESSED_ROWS, rows - held) if self.kind == "full" else 0
-            filled = np.concatenate([grid, grid[-1:].repeat(guessed, axis=0)])
-            canvas[: held * side] = self.decode(filled[None])[0, : held * side]
-        return canvas
+        if not held:
+            return on_paper(np.empty((0, cols * side, 3), np.uint8), rows * side)
+        guessed = min(GUESSED_ROWS, rows - held) if self.kind == "full" else 0
+        filled = np.concatenate([grid, grid[-1:].repeat(guessed, axis=0)])
+        return on_paper(self.decode(filled[None])[0, : held * side], rows * side)
 
     def _self_test(self, test: Mapping[str, object]) -> None:
         rows, cols = (int(str(test[name])) for name in ("rows", "cols"))

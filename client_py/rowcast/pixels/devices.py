@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import DetokenizerError, InvalidRequest
-from ..files import PRECISIONS
 
 CPU: Final = "cpu"
 PROVIDERS: Final = {
@@ -45,8 +44,3 @@ def usable(providers: Sequence[str]) -> tuple[str, ...]:
             "install the build for your device, or add 'cpu' to the providers"
         )
     return found
-
-
-def precisions(providers: Sequence[str]) -> tuple[str, ...]:
-    """The precisions of a file that suit the first of these providers, the best first."""
-    return PRECISIONS if providers[0] == CPU else GPU_PRECISIONS

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import DetokenizerError, InvalidRequest, RowcastError
-from ..files import detokenizer_file
+from ..files import PRECISIONS, detokenizer_file
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
 from ..picture import Picture
-from .artifacts import Progress, cached_path, obtain
-from .devices import precisions, usable
+from .artifacts import cached_path, obtain
+from .devices import CPU, GPU_PRECISIONS, usable
+from .download import Progress
 from .tiers import TIERS, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,12 @@ class TierLoader:
         progress: Progress | None = None,
         threads: int = 1,
         quality: str = TIERS[-1],
-        providers: Sequence[str] = ("cpu",),
+        providers: Sequence[str] = (CPU,),
     ) -> None:
         if quality not in TIERS:
             raise InvalidRequest(f"quality must be one of {', '.join(TIERS)}, not {quality!r}")
         self._providers = usable(providers)
-        self.precisions = precisions(self._providers)
+        self.precisions = PRECISIONS if self._providers[0] == CPU else GPU_PRECISIONS
         self._url = url
         self._cache = cache
         self._allowed_hosts = allowed_hosts
@@ -71,7 +72,10 @@ class TierLoader:
         Raises DetokenizerError.
         """
         kinds = TIERS[: TIERS.index(self._quality) + 1]
-        found = [detokenizer_file(model, kind, self._precisions_of(kind)) for kind in kinds]
+        precisions = {"palette": ("uint8",)}
+        found = [
+            detokenizer_file(model, kind, precisions.get(kind, self.precisions)) for kind in kinds
+        ]
         self._missing = [file for file in found if file is not None]
         if found[-1] is None and (not self._missing or self._quality == "full"):
             offered = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
@@ -225,9 +229,6 @@ class TierLoader:
             raise _Closed
         if self._progress is not None:
             self._progress(received, announced)
-
-    def _precisions_of(self, kind: str) -> Sequence[str]:
-        return ("uint8",) if kind == "palette" else self.precisions
 
 
 class _Closed(Exception):

@@ -120,12 +120,11 @@ class Mosaic:
 
     def time_lapse(self, detokenizer: Decoder) -> Iterator[Image.Image]:
         """The mosaic with one, two, … rows of every picture; one decode."""
-        begun = [each for each in self._pictures if each is not None]
         whole = self.paint(detokenizer)
         if whole is None:
             return iter(())
-        held = max(each.rows_held for each in begun)
-        return revealed(whole, held, detokenizer.pixels_per_token, begun[0].recipe.rows)
+        held, high = max((each.rows_held, each.recipe.rows) for each in self._pictures if each)
+        return revealed(whole, held, detokenizer.pixels_per_token, high)
 
 
 class _Rectangle(NamedTuple):

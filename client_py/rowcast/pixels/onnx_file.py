@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DetokenizerError
-from .devices import CPU, PROVIDERS
+from .devices import PROVIDERS
 
 FORMAT: Final = "1"
 # What reading metadata that somebody else wrote may raise.
@@ -22,16 +22,12 @@ DAMAGE: Final = (KeyError, TypeError, ValueError, ArithmeticError, RecursionErro
 
 
 def open_file(
-    source: Path | str | bytes,
-    path: Path,
-    threads: int,
-    provider: str = CPU,
+    source: Path | str | bytes, path: Path, threads: int, provider: str
 ) -> tuple[Any, dict[str, str]]:
     """The ONNX Runtime session and the metadata of a file, or of its bytes.
 
-    ``path`` is the file's name in errors.
-
-    ``threads`` bounds what a run takes of the machine. Raises DetokenizerError.
+    ``path`` is the file's name in errors; ``threads`` bounds what a run takes of the machine.
+    Raises DetokenizerError.
     """
     import onnxruntime  # here, so that whoever only shows a palette does not wait for it
 
@@ -42,12 +38,10 @@ def open_file(
     options.log_severity_level = 4  # failures are raised, and told in our own words
     model: bytes | str = source if isinstance(source, bytes) else str(source)
     try:
+        # (The fallback, to the CPU again, prints on stdout.)
         session = onnxruntime.InferenceSession(
-            model,
-            options,
-            providers=[PROVIDERS[provider]],
-            enable_fallback=0,
-        )  # (the fallback, to the CPU again, prints on stdout)
+            model, options, providers=[PROVIDERS[provider]], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
     try:

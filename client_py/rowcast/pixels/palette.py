@@ -35,7 +35,6 @@ class Palette:
     def __init__(
         self, content: bytes, codebook_size: int, pixels_per_token: int, name: str = "the palette"
     ) -> None:
-        self.name = name
         self.codebook_size = codebook_size
         self.pixels_per_token = pixels_per_token
         self.table = _read(content, name)
@@ -70,12 +69,14 @@ class Palette:
 
         Raises DetokenizerError for an id outside the codebook.
         """
-        held, cols = grid.shape
-        side = self.pixels_per_token
-        canvas = np.empty((rows * side, cols * side, 3), np.uint8)
-        canvas[held * side :] = PAPER
-        canvas[: held * side] = self.decode(grid[None])[0]
-        return canvas
+        return on_paper(self.decode(grid[None])[0], rows * self.pixels_per_token)
+
+
+def on_paper(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """[h, width, 3] RGB -> [height, width, 3], paper below."""
+    sheet = np.full((height, *pixels.shape[1:]), PAPER, np.uint8)
+    sheet[: len(pixels)] = pixels
+    return sheet
 
 
 def _read(content: bytes, name: str) -> NDArray[np.uint8]:

@@ -104,7 +104,21 @@ def grids(arguments: list[str]) -> int:
 
 def replay(arguments: list[str]) -> int:
     """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
-    options = _replay_parser().parse_args(arguments)
+    parser = command_parser(
+        "replay",
+        "Paint a saved .rows file again. It needs the detokenizer that the picture "
+        "was made for: the copy kept from the server's, or a file given with --detokenizer.",
+        "image-0.rows                    paints it in the terminal",
+        "image-0.rows -o picture.png     the picture",
+        "image-0.rows -o forming.gif     the time-lapse",
+    )
+    parser.add_argument("file", type=Path, help="a .rows file")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
+    parser.add_argument(
+        "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
+    )
+    parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
+    options = parser.parse_args(arguments)
     picture = load_rows(options.file)
     if picture.rows_held == 0:
         raise ReplayError(f"{options.file}: no row has arrived, there is nothing to show")
@@ -123,24 +137,6 @@ def replay(arguments: list[str]) -> int:
         case suffix:
             raise InvalidRequest(f"{options.out}: use .png or .gif, not {suffix or 'no suffix'}")
     return 0
-
-
-def _replay_parser() -> argparse.ArgumentParser:
-    parser = command_parser(
-        "replay",
-        "Paint a saved .rows file again. It needs the detokenizer that the picture "
-        "was made for: the copy kept from the server's, or a file given with --detokenizer.",
-        "image-0.rows                    paints it in the terminal",
-        "image-0.rows -o picture.png     the picture",
-        "image-0.rows -o forming.gif     the time-lapse",
-    )
-    parser.add_argument("file", type=Path, help="a .rows file")
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
-    parser.add_argument(
-        "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
-    )
-    parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
-    return parser
 
 
 def _kept(picture: Picture, file: Path) -> Path:

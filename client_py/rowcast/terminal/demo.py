@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -24,16 +23,6 @@ STOP_SECONDS = 5.0
 
 def demo(arguments: list[str]) -> int:
     """Start a server, draw a picture on it, watch it form."""
-    options = _parser().parse_args(arguments, DrawOptions())
-    console = Console(stderr=True)
-    begun = time.perf_counter()
-    with local_server(options.model or "postcard") as options.url:
-        say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
-        options.model = None  # the server has only this one
-        return draw(options)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "demo",
         "Start a server on free ports with the embedded model, draw on it through a "
@@ -51,7 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_request_options(parser, "postcard, or a model folder (default: postcard)")
     add_picture_options(parser)
-    return parser
+    options = parser.parse_args(arguments, DrawOptions())
+    console = Console(stderr=True)
+    begun = time.perf_counter()
+    with local_server(options.model or "postcard") as options.url:
+        say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
+        options.model = None  # the server has only this one
+        return draw(options)
 
 
 @contextmanager
@@ -61,24 +56,21 @@ def local_server(model: str) -> Iterator[str]:
     command += ["--port", "0", "--http-port", "0", "--model", model]
     with _leaving_on("SIGTERM", "SIGHUP"), ExitStack() as starting:
         options = starting.enter_context(_without_ctrl_c())
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
-        try:
-            starting.close()
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("ready "):
-                    yield line.split()[1]
-                    return
-            raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
-        finally:
-            process.terminate()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
             try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+                starting.close()
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if line.startswith("ready "):
+                        yield line.split()[1]
+                        return
+                raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
+            finally:
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
 
 @contextmanager

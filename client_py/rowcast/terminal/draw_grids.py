@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..aio import AsyncClient, connect
 from ..errors import InvalidRequest, RequestRefused, RowcastError
-from ..grids import MOST_PICTURES, GridFile, Origin, seed_of
+from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
 from ..messages import MAX_SEED, DoneReason
 from ..requests import Request, check_request, check_whole, resolve_sampling
 from .exit_codes import failure
@@ -116,11 +116,11 @@ class _Drawing:
     def _open(self, client: AsyncClient) -> GridFile:
         options = self._options
         model = client.session.model(options.model)
-        seed = options.seed if options.seed is not None else seed_of(options.out)
+        seed = options.seed
         if seed is None:
-            seed = secrets.randbelow(MAX_SEED + 1)
+            is_begun = options.out.exists()
+            seed = read_grids(options.out)[0].seed if is_begun else secrets.randbelow(MAX_SEED + 1)
         check_whole("images", options.images, 1, MOST_PICTURES)
-        request: Request | None = None
         for line, prompt in enumerate(self._prompts, 1):
             request = Request(prompt, seed=seed, **options.sampling)
             try:
@@ -128,7 +128,6 @@ class _Drawing:
             except InvalidRequest as error:
                 where = f"{options.prompts}, prompt {line}: " if options.prompts else ""
                 raise InvalidRequest(f"{where}{error}") from error
-        assert request is not None
         origin = Origin(
             model=model.name,
             revision=model.revision.hex(),
@@ -137,7 +136,7 @@ class _Drawing:
             cols=model.cols,
             seed=seed,
             images=options.images,
-            sampling=asdict(resolve_sampling(request, model)),
+            sampling=asdict(resolve_sampling(Request("", **options.sampling), model)),
             prompts=self._prompts,
         )
         return GridFile(options.out, origin)

@@ -19,7 +19,6 @@ from ..picture import Picture
 from ..pixels.images import save_gif, save_png
 from ..pixels.mosaic import Mosaic
 from ..pixels.tiers import Decoder
-from ..pixels.time_lapse import final_image, time_lapse
 from ..rows_file import load_rows, save_rows
 from ..sync import SyncClient, connect
 from .exit_codes import failure
@@ -63,22 +62,27 @@ def draw(options: DrawOptions) -> int:
             for index, picture in sorted(watch.pictures.items())
         }
         files = save_pictures(named, client.detokenizer)
-        mosaic: list[str] = []
-        if options.seamless:
-            mosaic = save_mosaic(watch.pictures, options.images, client.detokenizer, options.out)
+        joined: list[str] = []
+        if options.seamless and named:
+            mosaic = Mosaic(options.images)
+            for index, picture in watch.pictures.items():
+                mosaic.place(index, picture)
+            grid, first = (mosaic.rows, mosaic.columns), watch.pictures[min(watch.pictures)]
+            joined = save_images(mosaic, first, options.out / "mosaic", client.detokenizer, grid)
         report: dict[str, object] = {
             "seed": next((p.recipe.seed for p in watch.pictures.values()), None),
             "images": len(watch.pictures),
             "bytes_received": client.bytes_received - watch.bytes_before,
-            "first_row_s": _rounded(watch.first_row_s),
-            "row_s": _rounded(watch.row_s),
-            "total_s": _rounded(total),
+            "first_row_s": watch.first_row_s,
+            "row_s": watch.row_s,
+            "total_s": total,
             "painted_by": client.tiers[-1] if client.tiers else None,
-            "files": files + mosaic,
+            "files": files + joined,
         }
+    report |= {name: round(each, 4) for name, each in report.items() if isinstance(each, float)}
     if cut := max((picture.text_cut for picture in watch.pictures.values()), default=0):
         console.print(f"the prompt is too long: its last {cut} tokens were not used")
-    _tell(console, report, list(named.items()), mosaic, problem)
+    _tell(console, report, list(named.items()), joined, problem)
     if options.json:
         print(json.dumps(report | ({"error": problem} if problem else {})))
     return code
@@ -115,7 +119,7 @@ def _tell(
     console: Console,
     report: dict[str, object],
     named: list[tuple[Path, Picture]],
-    mosaic: list[str],
+    joined: list[str],
     problem: str,
 ) -> None:
     if named:
@@ -128,8 +132,8 @@ def _tell(
         first, last = named[0][0], named[-1][0]
         range_of = f"{first}" if first == last else f"{first} … {last.name}"
         say(console, f"saved {range_of} (.rows, .png, .gif)")
-        if mosaic:
-            say(console, f"saved {' and '.join(mosaic)}: the pictures joined")
+        if joined:
+            say(console, f"saved {' and '.join(joined)}: the pictures joined")
     for stem, picture in named:
         if picture.reason == DoneReason.STOP_ROW:
             say(console, f"stopped early; go on with: rowcast generate URL --from {stem}.rows")
@@ -150,31 +154,25 @@ def save_pictures(named: dict[Path, Picture], detokenizer: Decoder | None) -> li
     for stem, picture in named.items():
         save_rows(picture, Path(f"{stem}.rows"))
     for stem, picture in named.items():
-        if detokenizer is not None and picture.rows_held:
-            save_png(final_image(picture, detokenizer), picture, Path(f"{stem}.png"))
-            save_gif(time_lapse(picture, detokenizer), Path(f"{stem}.gif"))
-            files[stem] = [f"{stem}.png", f"{stem}.gif", *files[stem]]
+        files[stem][:0] = save_images(Mosaic.of([picture]), picture, stem, detokenizer)
     return [path for paths in files.values() for path in paths]
 
 
-def save_mosaic(
-    pictures: dict[int, Picture], images: int, detokenizer: Decoder | None, folder: Path
+def save_images(
+    mosaic: Mosaic,
+    first: Picture,
+    stem: Path,
+    detokenizer: Decoder | None,
+    grid: tuple[int, int] | None = None,
 ) -> list[str]:
-    """Write mosaic.png and mosaic.gif of those of ``images`` pictures that have begun.
+    """Write .png and .gif of a mosaic, of one picture or of several joined as ``grid``.
 
     Returns the paths: none without a row or a detokenizer. Raises OSError, naming the file.
     """
-    mosaic = Mosaic(images)
-    for index, picture in pictures.items():
-        mosaic.place(index, picture)
     image = None if detokenizer is None else mosaic.paint(detokenizer)
     if image is None or detokenizer is None:
         return []
-    png, gif = folder / "mosaic.png", folder / "mosaic.gif"
-    save_png(image, pictures[min(pictures)], png, (mosaic.rows, mosaic.columns))
+    png, gif = Path(f"{stem}.png"), Path(f"{stem}.gif")
+    save_png(image, first, png, grid)
     save_gif(mosaic.time_lapse(detokenizer), gif)
     return [str(png), str(gif)]
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 4)

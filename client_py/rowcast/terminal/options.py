@@ -17,24 +17,34 @@ from ..requests import RequestOptions
 DEFAULT_OUT: Final = Path("rowcast-pictures")
 
 
-class DrawOptions(argparse.Namespace):
+class RequestRecord(argparse.Namespace):
+    """Options of all commands that draw: ``images`` pictures, of a prompt for the most part."""
+
+    url: str
+    prompt: str | None
+    images: int
+    model: str | None
+    seed: int | None
+    out: Path
+    json: bool
+    token: str | None = None
+
+    @property
+    def sampling(self) -> SamplingOptions:
+        """The sampling parameters, as they were given."""
+        return sampling_options(self)
+
+
+class DrawOptions(RequestRecord):
     """Pictures to draw, watch and save: of a prompt, or going on from a saved picture.
 
     ``source`` is the .rows file to go on from, with its first ``row`` rows; then of ``request``
     the seed alone counts. ``out`` is the folder for the files.
     """
 
-    url: str
-    prompt: str | None
-    images: int
     seamless: bool
-    model: str | None
-    seed: int | None
     stop_row: int | None
-    out: Path
     quality: str
-    json: bool
-    token: str | None = None
     allowed_hosts: list[str] | None = None
     source: Path | None = None
     row: int | None = None
@@ -43,29 +53,16 @@ class DrawOptions(argparse.Namespace):
     def request(self) -> RequestOptions:
         """The options of the request, as they were given."""
         own: RequestOptions = {"model": self.model, "seed": self.seed, "stop_row": self.stop_row}
-        return {**own, **sampling_options(self)}
+        return {**own, **self.sampling}
 
 
-class GridOptions(argparse.Namespace):
+class GridOptions(RequestRecord):
     """Pictures to draw for their ids alone: ``images`` of each prompt, kept in the file ``out``.
 
     The prompt is ``prompt``, or the lines of the text file ``prompts``.
     """
 
-    url: str
-    prompt: str | None
     prompts: Path | None
-    images: int
-    model: str | None
-    seed: int | None
-    out: Path
-    json: bool
-    token: str | None
-
-    @property
-    def sampling(self) -> SamplingOptions:
-        """The sampling that was asked for."""
-        return sampling_options(self)
 
 
 def command_parser(command: str, description: str, *examples: str) -> argparse.ArgumentParser:

@@ -129,7 +129,10 @@ def test_a_busy_server_is_asked_again(
     monkeypatch.setattr("rowcast_server.bridge.BUSY_RETRY_MS", 10)
     with running_server(tiny_folder, slots=1, queue_limit=1) as server:
         file = tmp_path / "grids.npz"
-        assert run(server.ws_url, "--prompts", prompts, "--images", 4, "--out", file) == 0
+        arguments = server.ws_url, "--prompts", prompts, "--images", 4, "--out", file
+        assert run(*arguments) == 0
+        assert len(read_grids(file)[1]) == 12
+        assert run(*arguments) == 0  # with the file's seed, where none is given
     assert len(read_grids(file)[1]) == 12
 
 
