@@ -198,7 +198,7 @@ def test_close_codes_are_the_same_and_say_whether_to_retry() -> None:
         (int(code), name, "do not retry" not in advice)
         for code, name, _, advice in document.table("code", "name")
     ]
-    assert documented == [(c.value, c.name.lower(), c.may_retry) for c in CloseCode]
+    assert documented == [(c.value, c.name.lower(), messages.may_reconnect(c)) for c in CloseCode]
     assert all("reconnect" in a or "do not retry" in a for *_, a in document.table("code", "name"))
 
 

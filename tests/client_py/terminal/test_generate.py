@@ -14,6 +14,7 @@ from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.palette import Palette
 from rowcast.pixels.tiers import Decoder
 from rowcast.rows_file import load_rows
+from rowcast.terminal.draw_pictures import save_pictures
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import (
@@ -24,6 +25,7 @@ from tests.support.client.commands import (
     run,
     told,
 )
+from tests.support.client.easels import FULL, PlainDecoder
 from tests.support.fake_server import CODES
 from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_detokenizer, tiny_palette
@@ -59,6 +61,16 @@ def test_several_pictures_have_files_of_their_own(
     pictures = [load_rows(out / f"image-{index}.rows") for index in range(3)]
     assert [picture.recipe.image for picture in pictures] == [0, 1, 2]
     assert {picture.recipe.seed for picture in pictures} == {answer["seed"]}
+
+
+def test_a_pictures_png_and_gif_come_of_one_decode(
+    tiny_server: RowcastServer, out: Path, tmp_path: Path
+) -> None:
+    assert run("generate", tiny_server.ws_url, PROMPT, "--stop-row", 3, "--out", out) == 0
+    picture, decoder = load_rows(out / "image-0.rows"), PlainDecoder(FULL)
+    saved = save_pictures({tmp_path / "again": picture}, decoder)
+    assert saved == [f"{tmp_path}/again.{kind}" for kind in ("png", "gif", "rows")]
+    assert decoder.painted == [3]
 
 
 def test_without_json_stdout_is_left_alone(
