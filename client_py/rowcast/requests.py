@@ -82,7 +82,12 @@ def check_request(request: Request, model: Model, limits: Limits) -> None:
         if value is not None:
             if kind is int:
                 check_whole(name, value, 0, MAX_TOP_K)
-            _check_range(name, value, getattr(model.sampling, name))
+            allowed: Range = getattr(model.sampling, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not allowed.low <= value <= allowed.high:  # NaN is in no range
+                raise InvalidRequest(
+                    f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value!r}"
+                )
     if options.revision is not None and len(options.revision) != REVISION_BYTES:
         raise InvalidRequest(f"a revision has {REVISION_BYTES} bytes, not {len(options.revision)}")
 
@@ -108,11 +113,3 @@ def check_whole(name: str, value: int, low: int, high: int) -> None:
     """Raise InvalidRequest unless ``value`` is a whole number from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-
-
-def _check_range(name: str, value: float, allowed: Range) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not allowed.low <= value <= allowed.high:  # NaN is in no range
-        raise InvalidRequest(
-            f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value!r}"
-        )

@@ -74,8 +74,8 @@ class Palette:
 
 def on_paper(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     """[h, width, 3] RGB -> [height, width, 3], paper below."""
-    sheet = np.full((height, *pixels.shape[1:]), PAPER, np.uint8)
-    sheet[: len(pixels)] = pixels
+    sheet = np.empty((height, *pixels.shape[1:]), np.uint8)
+    sheet[: len(pixels)], sheet[len(pixels) :] = pixels, PAPER
     return sheet
 
 
