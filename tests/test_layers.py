@@ -55,7 +55,7 @@ LAYERS = {
         ("", "distill_command", "cli"),
     ),
     "rowcast_bench": (
-        ("machine", "progress", "min_dalle_modules"),
+        ("machine", "markdown", "progress", "min_dalle_modules"),
         ("wire", "first_paint"),
         ("engine", "decode"),
         ("export",),

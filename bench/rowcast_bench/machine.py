@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import onnx.parser
 import onnxruntime
-from onnx import TensorProto, helper
 from rowcast_server.config import usable_cores
 
 READ_BYTES: Final = 1 << 30
@@ -54,19 +54,17 @@ def gigaflops(threads: int, size: int = PRODUCT_SIZE) -> float:
 
     In 10^9 operations a second, of which a multiply-add is two.
     """
-    square = [size, size]
-    first, second, product = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, square) for name in "abc"
+    square = f"float[{size}, {size}]"
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 18]> product ({square} a, {square} b) => ({square} c)'
+        "{ c = MatMul(a, b) }"
     )
-    node = helper.make_node("MatMul", ["a", "b"], ["c"])
-    graph = helper.make_graph([node], "product", [first, second], [product])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    inputs = {name: np.ones(square, np.float32) for name in "ab"}
+    inputs = {name: np.ones((size, size), np.float32) for name in "ab"}
     best = 0.0
     for _ in range(REPEATS):
         begun = time.perf_counter()

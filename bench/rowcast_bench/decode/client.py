@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +14,16 @@ from rowcast_server.models.loading import LoadedModel
 from .files import held_out
 
 
-@dataclass(frozen=True)
-class LastPixels:
-    """Last images of ``pictures``; ``is_equal`` if all are full decodes of their ids, in every
-    uint8 value. ``tiers`` had painted them before, the best last.
-    """
-
-    is_equal: bool
-    pictures: int
-    tiers: tuple[str, ...]
-
-
-def last_pixels(
+def last_images_are_full_decodes(
     model: LoadedModel,
     pictures: int,
     cache: Path,
     advance: Callable[[], object] = lambda: None,
-) -> LastPixels:
+) -> bool:
     """Have a server of ``model`` draw, and a client paint with the files that it fetches.
 
-    It keeps them in ``cache``, and paints while the pictures form. ``advance`` is called with
-    every picture.
+    True if its last images are full decodes of their ids, in every uint8 value. It keeps files in
+    ``cache``, and paints while the pictures form. ``advance`` is called with every picture.
     """
     detokenizer = Detokenizer(model.detokenizer)
     is_equal = True
@@ -45,4 +33,4 @@ def last_pixels(
             wanted = detokenizer.decode(done.picture.grid[None])[0]
             is_equal &= done.image is not None and np.array_equal(np.asarray(done.image), wanted)
             advance()
-        return LastPixels(is_equal, pictures, client.tiers)
+    return is_equal

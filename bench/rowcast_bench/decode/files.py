@@ -7,22 +7,20 @@ The first is for cost, which does not depend on values; the second for quality, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rowcast_export.building import build
 from rowcast_export.detokenizer_file import describe, with_metadata
 from rowcast_export.distill.palette_teaching import SIDE
-from rowcast_export.formats import read_detokenizer
 from rowcast_export.palette import make_palette, npy_bytes
 from rowcast_export.precision import convert
 from rowcast_export.preview import PreviewDecoder, PreviewShape
-from rowcast_export.settings import PRECISIONS, Settings, settle
+from rowcast_export.settings import PRECISIONS
 from rowcast_export.tracing import to_onnx
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 from rowcast_server.engine.engine import Engine
@@ -32,6 +30,8 @@ from rowcast_server.engine.whole_pictures import draw_together
 from rowcast_server.models.client_files import read_detokenizer as files_beside
 from rowcast_server.models.loading import LoadedModel
 
+Shape = TypeVar("Shape")
+Module = TypeVar("Module", bound=torch.nn.Module)
 SLOTS: Final = 8
 # Seeds from here on: nothing was trained on, or fitted to, the pictures that they draw.
 HELD_OUT_SEED: Final = 1_000_000
@@ -73,29 +73,15 @@ class DecoderFiles:
     full: Path
     palette: Path
     preview: Path
-    shape: DecoderShape
+    codebook_size: int
     sizes: dict[tuple[str, str], int]
 
 
-def random_decoder(shape: DecoderShape, seed: int = 0) -> VQGANDecoder:
+def random_module(kind: Callable[[Shape], Module], shape: Shape) -> Module:
     """A decoder of that shape with torch's own random weights."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return VQGANDecoder(shape).eval()
-
-
-def random_preview(shape: DecoderShape, seed: int = 0) -> PreviewDecoder:
-    """The small decoder that goes with it, likewise."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return PreviewDecoder(PreviewShape.of(shape)).eval()
-
-
-def postcard_decoder(folder: Path) -> tuple[VQGANDecoder, str]:
-    """The embedded model's decoder, and its checkpoint's sha256."""
-    checkpoint = read_detokenizer(folder / "detokenizer.safetensors")
-    settings = settle(checkpoint.metadata, Settings("postcard"))
-    return build(checkpoint, settings), checkpoint.sha256
+        torch.manual_seed(0)
+        return kind(shape).eval()
 
 
 def write_random(
@@ -103,44 +89,37 @@ def write_random(
 ) -> DecoderFiles:
     """All files of a decoder of that shape, as `rowcast export` writes them, but not verified."""
     name, sha256 = "random", "00" * 32
-    decoder = random_decoder(shape)
+    decoder = random_module(VQGANDecoder, shape)
     tell("tracing the full decoder")
     full = folder / "detokenizer.onnx"
     graph = to_onnx(decoder)
     full.write_bytes(with_metadata(graph, describe(graph, decoder, name, sha256)))
-    sizes = {("full", PRECISIONS[0]): full.stat().st_size}
+    sizes = {}
     for precision in PRECISIONS[1:]:
         tell(f"converting the full decoder to {precision}")
         sizes["full", precision] = len(convert(graph, precision).SerializeToString())
     tell("tracing the preview decoder")
-    small = random_preview(shape)
+    small = random_module(PreviewDecoder, PreviewShape.of(shape))
     graph = to_onnx(small)
     notes = describe(graph, small, name, sha256, kind="preview")
     (folder / "preview.onnx").write_bytes(with_metadata(graph, notes))
     tell("mixing the palette")
-    palette = folder / "palette.npy"
     plane = make_palette(decoder)[0]  # as large as a taught one
-    palette.write_bytes(npy_bytes(plane.repeat(SIDE, axis=1).repeat(SIDE, axis=2)))
-    sizes["palette", "uint8"] = palette.stat().st_size
-    return _files(folder, full, shape, sizes)
+    (folder / "palette.npy").write_bytes(npy_bytes(plane.repeat(SIDE, axis=1).repeat(SIDE, axis=2)))
+    return decoder_files(full, sizes)
 
 
-def postcard_files(model: LoadedModel) -> DecoderFiles:
-    """postcard's own files."""
-    folder = model.detokenizer.parent
-    decoder, _ = postcard_decoder(folder)
-    sizes = {(file.kind, file.precision): file.size for file in model.files}
-    return _files(folder, model.detokenizer, decoder.shape, sizes)
+def decoder_files(full: Path, sizes: Mapping[tuple[str, str], int]) -> DecoderFiles:
+    """The files in a folder, with the preview decoder of the highest precision.
 
-
-def _files(
-    folder: Path, full: Path, shape: DecoderShape, sizes: dict[tuple[str, str], int]
-) -> DecoderFiles:
-    """With the preview decoder of the highest precision that lies in ``folder``."""
-    found = [file for file in files_beside(full).files if file.kind == "preview"]
-    sizes |= {(file.kind, file.precision): file.size for file in found}
-    found.sort(key=lambda file: PRECISIONS.index(file.precision))
-    return DecoderFiles(full, folder / "palette.npy", found[0].path, shape, sizes)
+    ``sizes`` are those of files that are not kept there.
+    """
+    found = files_beside(full)
+    previews = {file.precision: file.path for file in found.files if file.kind == "preview"}
+    preview = next(previews[each] for each in PRECISIONS if each in previews)
+    kept = {(file.kind, file.precision): file.size for file in found.files}
+    palette = full.with_name("palette.npy")
+    return DecoderFiles(full, palette, preview, found.codebook_size, {**kept, **sizes})
 
 
 def held_out_prompts() -> list[str]:

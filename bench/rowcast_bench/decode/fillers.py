@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rowcast.pixels.detokenizer import Detokenizer
 
+from ..markdown import table
 from .similarity import psnr
 
 Grid = NDArray[np.integer[Any]]  # [rows, cols]
@@ -97,16 +96,11 @@ def compare(
     return found
 
 
-def filler_table(found: Mapping[str, Mapping[str, float]], pictures: int) -> Table:
-    """The same for reading."""
-    table = Table(
-        "guessed below",
-        "dB, median",
-        "mean",
-        title=f"{pictures} held-out pictures of postcard, full decodes after each row, against the "
-        "same rows of the final picture",
-        box=SIMPLE_HEAD,
-    )
-    for name, values in found.items():
-        table.add_row(name, *(f"{value:.2f}" for value in values.values()))
-    return table
+def report(found: Mapping[str, Mapping[str, float]], pictures: int) -> str:
+    """The same in Markdown."""
+    lines = [(name, *values.values()) for name, values in found.items()]
+    return f"""\
+{pictures} held-out pictures of postcard; full decodes after each row, against the same rows of the
+final picture:
+
+{table(("guessed below the rows held", "dB, median", "mean"), lines)}"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +22,15 @@ from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.models.loading import LoadedModel, load
 from rowcast_server.models.sources import EMBEDDED
 
-from .. import first_paint
 from ..machine import gigaflops
 from ..progress import Progress
-from .bars import missed
-from .client import last_pixels
-from .figures import Costs, by_scheme, headline
-from .files import F16, QUICK, DecoderFiles, held_out_grids, postcard_files, write_random
-from .fillers import compare, filler_table, fillers
-from .quality import Quality, qualities
-from .report import show
+from .client import last_images_are_full_decodes
+from .figures import Costs, figures_of, report
+from .files import F16, QUICK, decoder_files, held_out_grids, write_random
+from .fillers import compare
+from .fillers import fillers as all_fillers
+from .fillers import report as filler_report
+from .quality import qualities
 from .schemes import Scheme, client_schemes, min_dalle_scheme
 from .sheet import contact_sheet
 from .times import measure
@@ -43,12 +42,11 @@ PEER: Final = "min-dalle's module"
 CEILING: Final = "what the cores can multiply"
 UPDATES: Final = "updates of each scheme, in turn"
 COUNTS: Final = "counting operations"
-PALETTE: Final = "the palette, from bytes to the canvas"
 DRAWING: Final = "drawing pictures with postcard"
 QUALITY: Final = "quality on postcard"
 LAST: Final = "the client's last images"
 GUESSES: Final = "guesses at the rows to come, on postcard"
-PLAN: Final = (FILES, PEER, CEILING, UPDATES, COUNTS, PALETTE, DRAWING, QUALITY, LAST)
+PLAN: Final = (FILES, PEER, CEILING, UPDATES, COUNTS, DRAWING, QUALITY, LAST)
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,28 @@ class Effort:
     rounds: int
     pictures: int
     client_pictures: int
-    palette_pictures: int
 
 
-THOROUGH: Final = Effort(True, 5, 24, 6, 200)
-BRIEF: Final = Effort(False, 1, 2, 1, 5)
+THOROUGH: Final = Effort(True, 5, 24, 6)
+BRIEF: Final = Effort(False, 1, 2, 1)
 
 
-def run(threads: int, effort: Effort, sheet: Path | None, console: Console) -> dict[str, Any]:
-    """Measure all and show it; returns the figures. ``sheet`` is where the contact sheet goes."""
+def run(
+    console: Console,
+    quick: bool,
+    threads: int,
+    rounds: int | None,
+    pictures: int | None,
+    sheet: Path,
+    fillers: bool,
+) -> tuple[dict[str, Any], str]:
+    """Measure all, or the guesses at rows to come alone; the contact sheet goes to ``sheet``."""
+    effort = BRIEF if quick else THOROUGH
+    effort = replace(effort, rounds=rounds or effort.rounds, pictures=pictures or effort.pictures)
+    if fillers:
+        found = _fillers(threads, effort.pictures, console)
+        figures = {"pictures": effort.pictures, "threads": threads, "fillers": found}
+        return figures, filler_report(found, effort.pictures)
     plan = PLAN if effort.is_real else [stage for stage in PLAN if stage != PEER]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -75,24 +86,21 @@ def run(threads: int, effort: Effort, sheet: Path | None, console: Console) -> d
         Progress(console, plan) as progress,
     ):
         figures = _figures(threads, effort, sheet, Path(folder), progress)
-    show(figures, console)
-    return figures
+    return figures, report(figures)
 
 
-def run_fillers(threads: int, pictures: int, console: Console) -> dict[str, Any]:
-    """Compare the guesses at rows to come, and show it; returns dB by their names."""
+def _fillers(threads: int, pictures: int, console: Console) -> dict[str, dict[str, float]]:
+    """dB of the guesses at rows to come, by their names."""
     model = load(EMBEDDED)
     detokenizer = Detokenizer(model.detokenizer, threads)
     with Progress(console, [DRAWING, GUESSES]) as progress:
         grids = _grids(model, pictures, threads, progress)
-        progress.stage(GUESSES, len(fillers(detokenizer.codebook_size)))
-        found = compare(detokenizer, grids, progress.advance)
-    console.print(filler_table(found, pictures))
-    return {"pictures": pictures, "threads": threads, "fillers": found}
+        progress.stage(GUESSES, len(all_fillers(detokenizer.codebook_size)))
+        return compare(detokenizer, grids, progress.advance)
 
 
 def _figures(
-    threads: int, effort: Effort, sheet: Path | None, folder: Path, progress: Progress
+    threads: int, effort: Effort, sheet: Path, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """All figures of the JSON line; ``folder`` is empty."""
     progress.stage(FILES)
@@ -102,39 +110,31 @@ def _figures(
     peer = min_dalle(progress) if effort.is_real else None
     if peer is not None:
         schemes.append(peer)
-    codes, side = real.shape.codebook_size, real.shape.pixels_per_token
-    costs = _costs(schemes, codes, threads, effort, progress)
-    progress.stage(PALETTE, effort.palette_pictures)
-    palette = real.palette.read_bytes()
-    first = first_paint.measure(palette, codes, side, effort.palette_pictures, progress.advance)
+    costs = _costs(schemes, real.codebook_size, threads, effort, progress)
 
     model = load(EMBEDDED)
-    postcard = postcard_files(model)
+    postcard = decoder_files(model.detokenizer, {})
     grids = _grids(model, effort.pictures, threads, progress)
     painters = client_schemes(postcard, threads)
     progress.stage(QUALITY, len(grids))
     quality = qualities(painters, Detokenizer(postcard.full, threads), grids, progress.advance)
     progress.stage(LAST, effort.client_pictures)
-    last = last_pixels(model, effort.client_pictures, folder / "cache", progress.advance)
-    if sheet is not None:
-        _write_sheet(sheet, painters, quality, grids[SHEET_PICTURE], postcard)
-    figures: dict[str, Any] = {
+    cache = folder / "cache"
+    near = [quality[each.name].psnr_db_of_final for each in painters]
+    notes = [f"{value:.1f} dB of the final picture's rows" for value in near]
+    side = model.grid.rows * model.pixels_per_token
+    contact_sheet(painters, notes, grids[SHEET_PICTURE], side).save(sheet, optimize=True)
+    return {
         "threads": threads,
         "rounds": effort.rounds,
         "pictures": effort.pictures,
         "torch": version("torch"),
-        "min_dalle": None if peer is None else version("min-dalle"),
-        **headline(costs, quality),
-        "palette_ms": round(first.p99_ms, 3),
-        "palette_ms_p50": round(first.p50_ms, 3),
-        "palette_bytes": len(palette),
-        "final_equal": last.is_equal,
-        "final_pictures": last.pictures,
-        "client_tiers": last.tiers,
-        "schemes": by_scheme([*painters, *schemes], real.sizes, costs, quality),
+        "min_dalle": "left out" if peer is None else version("min-dalle"),
+        "final_equal": last_images_are_full_decodes(
+            model, effort.client_pictures, cache, progress.advance
+        ),
+        **figures_of(schemes, real.sizes, costs, quality),
     }
-    figures["missed"] = missed(figures)
-    return figures
 
 
 def min_dalle(progress: Progress) -> Scheme | None:
@@ -181,18 +181,3 @@ def _torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _write_sheet(
-    path: Path,
-    schemes: Sequence[Scheme],
-    quality: dict[str, Quality],
-    grid: NDArray[np.int64],
-    files: DecoderFiles,
-) -> None:
-    notes = [
-        f"{quality[scheme.name].psnr_db_of_final:.1f} dB of the final picture's rows"
-        for scheme in schemes
-    ]
-    side = len(grid) * files.shape.pixels_per_token
-    contact_sheet(schemes, notes, grid, side).save(path, optimize=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -50,88 +51,67 @@ class Scheme:
 
 def client_schemes(files: DecoderFiles, threads: int) -> list[Scheme]:
     """All schemes but min-dalle's, with the ``files`` of one decoder."""
-    detokenizer = Detokenizer(files.full, threads)
+    full, preview = Detokenizer(files.full, threads), Detokenizer(files.preview, threads)
+    palette = Palette(files.palette.read_bytes(), full.codebook_size, full.pixels_per_token)
+    fill = last_code(full.codebook_size)
+
+    def whole(grid: Grid) -> Pixels:
+        return cropped(full.decode(fill(grid, GRID_ROWS)[None])[0], grid, full)
 
     @cache
-    def counter() -> FlopCounter:  # made where operations are counted: it holds the weights twice
-        return FlopCounter(files.full, threads)
+    def counter(path: Path) -> FlopCounter:  # made where it counts: it holds the weights twice
+        return FlopCounter(path, threads)
+
+    def counts(path: Path, seen: Callable[[int, int], int]) -> Callable[[int], list[int]]:
+        """Operations of decodes that see so many rows, of those held and those of a picture."""
+        return lambda rows: counter(path).decodes(
+            (seen(held, rows) for held in range(1, rows + 1)), rows
+        )
 
     return [
-        palette_scheme(files),
-        preview_scheme(files, threads),
-        full_scheme(detokenizer, counter),
-        rows_so_far_scheme(detokenizer, counter),
-        whole_grid_scheme(detokenizer, counter),
-    ]
-
-
-def palette_scheme(files: DecoderFiles) -> Scheme:
-    """The palette tier: a picture of each code beside the next."""
-    shape = files.shape
-    palette = Palette(files.palette.read_bytes(), shape.codebook_size, shape.pixels_per_token)
-    return Scheme(
-        "palette",
-        "palette",
-        "palette",
-        lambda grid: palette.decode(grid[None])[0],
-        lambda rows: [0] * rows,
-    )
-
-
-def preview_scheme(files: DecoderFiles, threads: int) -> Scheme:
-    """The preview tier: the small decoder on the rows so far."""
-    preview = Detokenizer(files.preview, threads)
-    return Scheme(
-        "preview",
-        "preview",
-        "preview",
-        lambda grid: preview.decode(grid[None])[0],
-        lambda rows: FlopCounter(files.preview, threads).decodes(range(1, rows + 1), rows),
-    )
-
-
-def full_scheme(detokenizer: Detokenizer, counter: Callable[[], FlopCounter]) -> Scheme:
-    """The full tier, as the client itself paints with it: rows that are to come are guessed."""
-    return Scheme(
-        "full",
-        "full, rows guessed below",
-        "full",
-        lambda grid: cropped(detokenizer.paint(grid, GRID_ROWS), grid, detokenizer),
-        lambda rows: counter().decodes(
-            (min(held + GUESSED_ROWS, rows) for held in range(1, rows + 1)), rows
+        # The tiers, as the client itself paints with them: a picture of each code beside the next,
+        # the small decoder on the rows so far, and the full one with guessed rows below them.
+        Scheme(
+            "palette",
+            "palette",
+            "palette",
+            lambda grid: palette.decode(grid[None])[0],
+            lambda rows: [0] * rows,
         ),
-        is_final=True,
-    )
-
-
-def rows_so_far_scheme(detokenizer: Detokenizer, counter: Callable[[], FlopCounter]) -> Scheme:
-    """Full decodes of the rows held and nothing else."""
-    return Scheme(
-        "rows_so_far",
-        "full, the rows so far",
-        "full",
-        lambda grid: detokenizer.decode(grid[None])[0],
-        lambda rows: counter().decodes(range(1, rows + 1), rows),
-        is_final=True,
-    )
-
-
-def whole_grid_scheme(detokenizer: Detokenizer, counter: Callable[[], FlopCounter]) -> Scheme:
-    """Full decodes of whole grids: below the rows held the last code, as min-dalle fills them."""
-    fill = last_code(detokenizer.codebook_size)
-
-    def paint(grid: Grid) -> Pixels:
-        return cropped(detokenizer.decode(fill(grid, GRID_ROWS)[None])[0], grid, detokenizer)
-
-    return Scheme(
-        "whole_grid",
-        "full, the whole grid",
-        "full",
-        paint,
-        lambda rows: counter().decodes([rows], rows) * rows,
-        is_final=True,
-        is_constant=True,
-    )
+        Scheme(
+            "preview",
+            "preview",
+            "preview",
+            lambda grid: preview.decode(grid[None])[0],
+            counts(files.preview, lambda held, rows: held),
+        ),
+        Scheme(
+            "full",
+            "full, rows guessed below",
+            "full",
+            lambda grid: cropped(full.paint(grid, GRID_ROWS), grid, full),
+            counts(files.full, lambda held, rows: min(held + GUESSED_ROWS, rows)),
+            is_final=True,
+        ),
+        # The full decoder on the rows held and nothing else, and as min-dalle fills its grids.
+        Scheme(
+            "rows_so_far",
+            "full, the rows so far",
+            "full",
+            lambda grid: full.decode(grid[None])[0],
+            counts(files.full, lambda held, rows: held),
+            is_final=True,
+        ),
+        Scheme(
+            "whole_grid",
+            "full, the whole grid",
+            "full",
+            whole,
+            counts(files.full, lambda held, rows: rows),
+            is_final=True,
+            is_constant=True,
+        ),
+    ]
 
 
 def min_dalle_scheme() -> Scheme:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,7 @@ SHOWN_ROWS: Final = (1, 4, 8, 12, 16)
 GAP: Final = 10  # pixels
 HEADER: Final = 34
 LABELS: Final = 176
+LABEL_CHARACTERS: Final = 20  # of a line
 FONT_SIZE: Final = 15
 BACKGROUND: Final = (255, 255, 255)
 INK: Final = (40, 40, 44)
@@ -48,38 +50,14 @@ def contact_sheet(
         draw.text((left + side / 2, HEADER / 2), text, INK, font, anchor="mm")
     for line, (scheme, note) in enumerate(zip(schemes, notes, strict=True)):
         top = HEADER + line * (side + GAP)
-        for index, words in enumerate(_wrapped(scheme.label, font, LABELS - 2 * GAP)):
-            draw.text((GAP, top + 4 + index * (FONT_SIZE + 5)), words, INK, font)
-        for index, words in enumerate(reversed(_wrapped(note, small, LABELS - 2 * GAP))):
-            place = (GAP, top + side - 6 - index * (FONT_SIZE + 3))
-            draw.text(place, words, FAINT, small, anchor="lb")
-        painted = 0
+        label, below = (textwrap.fill(text, LABEL_CHARACTERS) for text in (scheme.label, note))
+        draw.multiline_text((GAP, top + 4), label, INK, font)
+        draw.multiline_text((GAP, top + side - 4), below, FAINT, small, anchor="ld")
         for left, held in zip(places, shown, strict=True):
-            for rows in range(painted + scheme.every, held + 1, scheme.every):
-                pixels = scheme.paint(grid[:rows])
-                painted = rows
             picture = Image.new("RGB", (side, side), PAPER)
-            if painted:
-                picture.paste(_fitted(pixels, painted, grid.shape, side))
+            if painted := held - held % scheme.every:
+                image = Image.fromarray(scheme.paint(grid[:painted]))
+                size = (side, round(painted * side / len(grid)))
+                picture.paste(image.resize(size, Image.Resampling.NEAREST))
             sheet.paste(picture, (left, top))
     return sheet
-
-
-def _fitted(pixels: NDArray[np.uint8], rows: int, shape: tuple[int, ...], side: int) -> Image.Image:
-    """At ``side`` pixels for a whole picture."""
-    image = Image.fromarray(pixels)
-    return image.resize((side, round(rows * side / shape[0])), Image.Resampling.NEAREST)
-
-
-def _wrapped(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
-    """Lines that are no wider, cut between words."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines

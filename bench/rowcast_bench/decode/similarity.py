@@ -1,4 +1,4 @@
-"""Similarity of two pictures, PSNR and SSIM, and seams at the boundaries of token rows."""
+"""Similarity of two pictures: PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -42,16 +42,6 @@ def ssim(picture: Picture, reference: Picture) -> float:
     return float((luminance * (2 * covariance + c2) / (variances + c2)).mean())
 
 
-def gradients(picture: Picture, side: int) -> tuple[float, float]:
-    """Mean absolute differences of lines that meet at a boundary of token rows, and of others.
-
-    ``side`` is the number of pixels of a token.
-    """
-    steps = np.abs(np.diff(picture.astype(np.float64), axis=0)).mean(axis=(1, 2))
-    boundary = np.arange(1, len(picture)) % side == 0
-    return float(steps[boundary].mean()), float(steps[~boundary].mean())
-
-
 def _blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """[height, width, 3], seen through the window."""
     places = np.arange(-RADIUS, RADIUS + 1)
@@ -59,8 +49,6 @@ def _blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
     window /= window.sum()
     for axis in (0, 1):
         margin = [(RADIUS, RADIUS) if each == axis else (0, 0) for each in range(3)]
-        wide = np.moveaxis(np.pad(values, margin, mode="symmetric"), axis, 0)
-        size = values.shape[axis]
-        seen = [weight * wide[first : first + size] for first, weight in enumerate(window)]
-        values = np.moveaxis(np.sum(seen, axis=0), 0, axis)
+        wide = np.pad(values, margin, mode="symmetric")
+        values = np.lib.stride_tricks.sliding_window_view(wide, len(window), axis) @ window
     return values

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -93,7 +92,7 @@ class StampedServer:
             if sampled is not None:
                 self._delays.append(written - sampled)
 
-    def address(self) -> str:
+    def url(self) -> str:
         """The URL where viewers connect."""
         return self._url
 
@@ -115,8 +114,10 @@ class StampedServer:
         return time.perf_counter() - begun
 
 
-async def _view(url: str, rows: int, stop_row: int, told: Callable[[int], object]) -> float:
-    """Draw with JOBS clients at once until ``rows`` rows have come: the seconds that it took."""
+async def view(
+    url: str, rows: int, stop_row: int, told: Callable[[int], object] = lambda count: None
+) -> float:
+    """Seconds in which JOBS clients together receive ``rows`` rows; ``told`` gets their counts."""
     seen = 0
 
     async def one(client: rowcast.AsyncClient, number: int) -> None:
@@ -136,26 +137,3 @@ async def _view(url: str, rows: int, stop_row: int, told: Callable[[int], object
         begun = time.perf_counter()
         await asyncio.gather(*(one(client, n) for n, client in enumerate(clients)))
         return time.perf_counter() - begun
-
-
-def viewers(
-    url: str, rows: int, stop_row: int, told: Callable[[int], object] = lambda count: None
-) -> float:
-    return asyncio.run(_view(url, rows, stop_row, told))
-
-
-@dataclass(frozen=True)
-class Emission:
-    """Milliseconds from sampling to bytes written over ``rows`` rows; and what streaming costs, as
-    the time of the same jobs with viewers over that without."""
-
-    rows: int
-    p50_ms: float
-    p99_ms: float
-    streaming_ratio: float
-
-
-def summary(delays: list[float], streaming_ratio: float) -> Emission:
-    """Percentiles of ``delays`` in seconds, beside that ratio."""
-    p50, p99 = np.percentile(np.array(delays) * 1000, [50, 99])
-    return Emission(len(delays), float(p50), float(p99), streaming_ratio)

@@ -55,7 +55,7 @@ def run(
     together = statistics.median(many)
     figures = {
         "size": size,
-        "device": placement.device,
+        "device": device_name(placement.device),
         "dtype": placement.dtype,
         "min_dalle_picture_s": round(peer, 3),
         "ours_picture_s": round(mine, 3),
@@ -66,7 +66,7 @@ def run(
         "memory_ceiling_gb_s": round(ceiling),
         "memory_ceiling_share": round(weights * IMAGE_TOKENS / mine / 1e9 / ceiling, 3),
     }
-    table = Table(f"{size}, {placement.device}, {placement.dtype}", "min-dalle", "ours")
+    table = Table(f"{size}, {figures['device']}, {placement.dtype}", "min-dalle", "ours")
     table.add_row("one picture, s", f"{peer:.2f}", f"{mine:.2f}")
     table.add_row("its first row, ms", "", f"{figures['ours_first_row_ms']}")
     table.add_row(f"{MANY} pictures at once, a second", "", f"{MANY / together:.1f}")
@@ -74,6 +74,13 @@ def run(
     table.add_row("weights read, one picture", "", share)
     console.print(table)
     return figures
+
+
+def device_name(device: str) -> str:
+    """The name of a CUDA device, such as ``NVIDIA H100``; of others, what they are called here."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def read_gigabytes_per_second(device: str) -> float:

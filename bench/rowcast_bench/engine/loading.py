@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rowcast.cache import default_cache
 from rowcast.errors import RowcastError
 from rowcast_server.engine.request import PictureRequest
@@ -25,10 +24,11 @@ from rowcast_server.models.loading import load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.network.facts import UNCONDITIONAL, Sampling
 
+from ..markdown import table
 from ..progress import Progress
 from .memory import anonymous_bytes
 from .random_model import random_model
-from .worker import Worker
+from .worker import run_apart
 
 SLOTS: Final = 16
 WATCH_SECONDS: Final = 0.005  # between looks at the memory
@@ -56,55 +56,48 @@ class Loading:
         return (self.after - self.before) / self.weights
 
 
-class Loader:
-    """Loads models in this process, with the cache folder at ``cache``."""
-
-    def __init__(self, cache: Path) -> None:
-        os.environ["ROWCAST_CACHE"] = str(cache)
-
-    def load(self, folder: Path, threads: int) -> Loading:
-        """Load the transformer in ``folder`` with SLOTS slots, and draw one token.
-
-        Raises RowcastError where the system does not tell what memory is taken.
-        """
-        before, begun = anonymous_bytes(), time.perf_counter()
-        if not before:
-            raise RowcastError("memory without files is told by Linux alone: run this there")
-        peak, ended = before, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not ended.wait(WATCH_SECONDS):
-                peak = max(peak, anonymous_bytes())
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            model = load_transformer(find_in(folder))
-            runner = OnnxRunner(model, SLOTS, threads)
-            runner.open(0, PictureRequest(UNCONDITIONAL, 0, 0, Sampling(), 1))
-            runner.step(np.array([0]))
-        finally:
-            ended.set()
-            thread.join()
-        weights = 4 * (model.encoder.elements + model.decoder.elements)
-        after, seconds = anonymous_bytes(), time.perf_counter() - begun
-        return Loading(before, max(peak, after), after, weights, seconds)
-
-
 def measure(folder: Path, cache: Path, threads: int) -> Loading:
-    """Load the model in ``folder`` in a process of its own."""
-    with Worker(Loader, cache) as worker:
-        loading: Loading = worker.call("load", folder, threads)
-        return loading
+    """Load the model in ``folder`` in a process of its own, with the cache folder at ``cache``.
+
+    Raises RowcastError where the system does not tell what memory is taken.
+    """
+    loading: Loading = run_apart(_load, folder, cache, threads)
+    return loading
 
 
-def run(size: str, threads: int, console: Console) -> dict[str, Any]:
-    """Load a random model twice, with an empty cache and with what that left; the figures."""
+def _load(folder: Path, cache: Path, threads: int) -> Loading:
+    """Load the transformer in ``folder`` with SLOTS slots, and draw one token."""
+    os.environ["ROWCAST_CACHE"] = str(cache)
+    before, begun = anonymous_bytes(), time.perf_counter()
+    if not before:
+        raise RowcastError("memory without files is told by Linux alone: run this there")
+    peak, ended = before, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(WATCH_SECONDS):
+            peak = max(peak, anonymous_bytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        model = load_transformer(find_in(folder))
+        runner = OnnxRunner(model, SLOTS, threads)
+        runner.open(0, PictureRequest(UNCONDITIONAL, 0, 0, Sampling(), 1))
+        runner.step(np.array([0]))
+    finally:
+        ended.set()
+        thread.join()
+    weights = 4 * (model.encoder.elements + model.decoder.elements)
+    after, seconds = anonymous_bytes(), time.perf_counter() - begun
+    return Loading(before, max(peak, after), after, weights, seconds)
+
+
+def run(console: Console, size: str, threads: int) -> tuple[dict[str, Any], str]:
+    """Load a random model twice, with an empty cache and with what that left."""
     folder = random_model(size, default_cache(), console.print)
     stages = [f"loading {size}, graphs {each}" for each in TIMES]
     figures: dict[str, Any] = {"size": size, "threads": threads, "slots": SLOTS}
-    table = Table(f"loading {size}", "s", "weights, GB", "memory by weights, most", "once loaded")
     with tempfile.TemporaryDirectory() as cache, Progress(console, stages) as progress:
         for each, stage in zip(TIMES, stages, strict=True):
             progress.stage(stage)
@@ -115,7 +108,8 @@ def run(size: str, threads: int, console: Console) -> dict[str, Any]:
                 f"{each}_memory_by_weights": round(found.taken, 2),
                 f"{each}_memory_by_weights_after": round(found.kept, 2),
             }
-            numbers = found.seconds, found.weights / 1e9, found.taken, found.kept
-            table.add_row(f"graphs {each}", *(f"{number:.2f}" for number in numbers))
-    console.print(table)
-    return figures
+    names = "seconds", "memory_by_weights", "memory_by_weights_after"
+    return figures, table(
+        (f"{figures['weights_gb']} GB of weights", "s", "memory by weights, most", "once loaded"),
+        [(f"graphs {each}", *(figures[f"{each}_{name}"] for name in names)) for each in TIMES],
+    )

@@ -22,17 +22,8 @@ def peak_bytes() -> int:
 
     From /proc where there is one: getrusage counts what the process was before it was this program.
     """
-    return _status("VmHWM") or _counted(resource.RUSAGE_SELF)
-
-
-def children_peak_bytes() -> int:
-    """The most that was ever resident in one of the processes that this one has waited for."""
-    return _counted(resource.RUSAGE_CHILDREN)
-
-
-def _counted(who: int) -> int:
-    most = resource.getrusage(who).ru_maxrss  # KiB, but bytes on macOS
-    return most if sys.platform == "darwin" else 1024 * most
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
+    return _status("VmHWM") or (most if sys.platform == "darwin" else 1024 * most)
 
 
 def _status(field: str) -> int:

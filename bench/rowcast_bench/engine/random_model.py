@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+import onnx.parser
+from onnx import helper, numpy_helper
 
 IMAGE_TOKENS: Final = 256
 TEXT_TOKENS: Final = 64
@@ -109,21 +110,12 @@ def random_model(name: str, cache: Path, tell: Callable[[str], object] = lambda 
 def write_detokenizer(path: Path, codes: int) -> None:
     """One grey a code: a server must have a detokenizer, though nothing here is painted."""
     shades = np.linspace(0, 1, codes, dtype=np.float32)[:, None].repeat(3, axis=1)
-    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "rows", "cols"])
-    pixels = helper.make_tensor_value_info(
-        "pixels", TensorProto.FLOAT, ["batch", 3, "rows", "cols"]
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 18]>'
+        "detokenizer (int64[batch, rows, cols] ids) => (float[batch, 3, rows, cols] pixels)"
+        "{ shaded = Gather(shades, ids) pixels = Transpose<perm = [0, 3, 1, 2]>(shaded) }"
     )
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gather", ["shades", "ids"], ["shaded"]),
-            helper.make_node("Transpose", ["shaded"], ["pixels"], perm=[0, 3, 1, 2]),
-        ],
-        "detokenizer",
-        [ids],
-        [pixels],
-        initializer=[numpy_helper.from_array(shades, "shades")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model.graph.initializer.append(numpy_helper.from_array(shades, "shades"))
     notes = {"format": "1", "kind": "full", "precision": "fp32", "model": "random"}
     notes |= {"codebook_size": str(codes), "pixels_per_token": "1"}
     helper.set_model_props(model, {f"rowcast.{key}": value for key, value in notes.items()})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 from rowcast.cache import default_cache
 from rowcast_server.models.loading import load
@@ -17,13 +19,15 @@ from rowcast_server.network.facts import CacheKind
 
 from ..machine import PRODUCT_SIZE, READ_BYTES, gigaflops, read_gigabytes_per_second
 from ..progress import Progress
+from . import gpu
 from .agreement import int8_agreement
-from .emission import StampedServer, summary, viewers
+from .emission import StampedServer, view
 from .random_model import random_model
-from .report import JOBS, PREFIXES, TITLES, show
+from .report import JOBS, SIDES, report
 from .sides import MinDalle, Ours
 from .worker import Worker
 
+Turn = tuple[str, int, bool]  # side, pictures, True if they are jobs that arrive
 TOKENS: Final = 256
 SLOTS: Final = 16
 PROMPTS: Final = (
@@ -68,8 +72,27 @@ BRIEF: Final = Effort(
 )
 
 
-def run(size: str, threads: int, effort: Effort, console: Console) -> dict[str, Any]:
-    """Measure all and show it; returns the figures."""
+def run(
+    console: Console,
+    size: str,
+    quick: bool,
+    threads: int,
+    rows: int | None,
+    device: str,
+    dtype: str | None,
+) -> tuple[dict[str, Any], str]:
+    """Measure on the CPU, or whole pictures on a device."""
+    if (device, dtype) != ("cpu", None):
+        return gpu.run(size, device, dtype, threads, console), ""
+    effort = BRIEF if quick else THOROUGH
+    figures = measure(
+        size, threads, effort if rows is None else replace(effort, rows=rows), console
+    )
+    return figures, report(figures)
+
+
+def measure(size: str, threads: int, effort: Effort, console: Console) -> dict[str, Any]:
+    """All figures of both sides on the CPU."""
     folder = random_model(size, default_cache(), console.print)
     streamed = f"{effort.rows:,} rows of 16 jobs, from sampling to the socket"
     plan = [CEILINGS, AGREEMENT, *([STREAMING, streamed] if effort.rows else []), LOADING, GREEDY]
@@ -77,36 +100,28 @@ def run(size: str, threads: int, effort: Effort, console: Console) -> dict[str, 
     figures: dict[str, Any] = {"size": size, "threads": threads, "rounds": effort.rounds}
     with Progress(console, plan) as progress:
         progress.stage(CEILINGS)
-        ceilings = (
-            read_gigabytes_per_second(threads, effort.read_bytes),
-            gigaflops(threads, effort.product_size),
-        )
+        readable = read_gigabytes_per_second(threads, effort.read_bytes)
+        multiplied = gigaflops(threads, effort.product_size)
+        figures["memory_ceiling_gb_s"] = round(readable, 1)
+        figures["compute_ceiling_gflops"] = round(multiplied, 1)
         progress.stage(AGREEMENT, effort.prompts)
-        agreed = int8_agreement(
-            load(EMBEDDED), PROMPTS[: effort.prompts], threads, progress.advance
-        )
+        prompts = PROMPTS[: effort.prompts]
+        figures |= int8_agreement(load(EMBEDDED), prompts, threads, progress.advance)
         if effort.rows:
-            emission = _emission(folder, threads, effort, progress, streamed)
-        figures |= _sides(folder, size, threads, effort, ceilings, progress)
-    figures |= {
-        "int8_same_greedy": round(agreed.same_greedy, 4),
-        "int8_mean_kl": round(agreed.mean_kl, 5),
-        "int8_tokens_compared": agreed.tokens,
-    }
-    if effort.rows:
-        figures |= emission
-    show(figures, console)
+            figures |= _emission(folder, threads, effort, progress, streamed)
+        figures |= _sides(folder, size, threads, effort, (readable, multiplied), progress)
     return figures
 
 
-def _turns() -> dict[tuple[str, int, bool], str]:
-    """Names of what a round measures, by [side, pictures, True if jobs arrive]."""
+def _turns() -> dict[Turn, str]:
+    """Names of what a round measures."""
+    peer, *ours = SIDES
     return {
-        **{(side, 1, False): f"{title}, one picture" for side, title in TITLES.items()},
-        **{(side, 4, False): f"{TITLES[side]}, four pictures" for side in ("min_dalle", "ours")},
+        **{(side, 1, False): f"{title}, one picture" for side, title in SIDES.items()},
+        **{(side, 4, False): f"{SIDES[side]}, four pictures" for side in (peer, ours[0])},
         **{
-            (side, jobs, True): f"{TITLES[side]}, {jobs} jobs that arrive at random"
-            for side in PREFIXES
+            (side, jobs, True): f"{SIDES[side]}, {jobs} jobs that arrive at random"
+            for side in ours
             for jobs in JOBS
         },
     }
@@ -130,88 +145,68 @@ def _sides(
             "states": (Ours, *ours, "float32", CacheKind.STATES),
             "int8": (Ours, *ours, "int8"),
         }
-        sides = {name: stack.enter_context(Worker(*each)) for name, each in made.items()}
+        sides = {name: stack.enter_context(Worker(*made[name])) for name in SIDES}
         progress.stage(GREEDY)
         tokens = [
             sides[name].call("greedy", effort.greedy_tokens) for name in ("min_dalle", "ours")
         ]
         turns = _turns()
-        measured: dict[tuple[str, int, bool], list[float]] = {turn: [] for turn in turns}
+        measured: dict[Turn, list[float]] = {turn: [] for turn in turns}
         for number in range(effort.rounds):
-            for (name, pictures, arrive), title in turns.items():
+            for turn, title in turns.items():
                 progress.stage(title)
-                asked: tuple[Any, ...]
-                if arrive:
-                    asked = ("tokens_per_second", pictures, effort.job_rows, number)
-                else:
-                    steps = effort.steps if pictures == 1 else effort.steps // 2
-                    asked = ("seconds_per_step", pictures, steps)
-                measured[name, pictures, arrive].append(sides[name].call(*asked))
+                name, pictures, arrive = turn
+                asked: tuple[Any, ...] = (
+                    ("tokens_per_second", pictures, effort.job_rows, number)
+                    if arrive
+                    else ("seconds_per_step", pictures, effort.steps // (2 if pictures > 1 else 1))
+                )
+                measured[turn].append(sides[name].call(*asked))
         weights = sides["ours"].call("step_weight_bytes")
         takes = {name: side.call("memory") for name, side in sides.items()}
     found = {turn: statistics.median(values) for turn, values in measured.items()}
     return {
-        **_speeds(found),
         "greedy_tokens_identical": tokens[0] == tokens[1],
-        **_shares(found, weights, *ceilings),
-        **{f"{name}_peak_gb": round(take["peak"] / 1e9, 2) for name, take in takes.items()},
-        **{f"{name}_cache_mb": round(take["cache"] / 1e6, 2) for name, take in takes.items()},
         "text_mb": round(takes["ours"]["text"] / 1e6, 2),
-        "cache_ratio": round(takes["ours"]["cache"] / takes["min_dalle"]["cache"], 3),
-    }
-
-
-def _speeds(found: Mapping[tuple[str, int, bool], float]) -> dict[str, Any]:
-    """Times of each side, and how often they go into min-dalle's."""
-    steps = {name: found[name, 1, False] for name in TITLES}
-    peer, together = steps["min_dalle"], found["ours", 16, True]
-    return {
-        **{f"{name}_ms_per_step": round(step * 1e3, 2) for name, step in steps.items()},
-        "single_ratio": round(peer / steps["ours"], 2),
-        "states_ratio": round(peer / steps["states"], 2),
-        "int8_ratio": round(peer / steps["int8"], 2),
-        "four_ratio": round(found["min_dalle", 4, False] / found["ours", 4, False], 2),
-        **{
-            f"{PREFIXES[name]}batch{jobs}_ratio": round(rate * peer, 2)
-            for (name, jobs, arrive), rate in found.items()
-            if arrive
+        "sides": {
+            name: {
+                **_speeds(name, found, weights, *ceilings),
+                "cache_mb": round(takes[name]["cache"] / 1e6, 2),
+                "peak_gb": round(takes[name]["peak"] / 1e9, 2),
+            }
+            for name in SIDES
         },
-        "min_dalle_pictures_per_minute": round(60 / (TOKENS * peer), 2),
-        "ours_pictures_per_minute": round(60 / (TOKENS * steps["ours"]), 2),
-        "ours_pictures_per_minute_16_jobs": round(60 * together / TOKENS, 2),
     }
 
 
-def _shares(
-    found: Mapping[tuple[str, int, bool], float], weights: int, readable: float, multiplied: float
-) -> dict[str, Any]:
-    """Shares of the machine that are used: a step reads ``weights`` bytes, in int8 a fourth.
+def _speeds(
+    name: str, found: Mapping[Turn, float], weights: int, readable: float, multiplied: float
+) -> dict[str, float]:
+    """Times of a side, how often they go into min-dalle's, and their shares of the machine.
 
-    ``readable`` is in GB/s, ``multiplied`` in GFLOP/s. A token takes two rows of each matrix's
-    products, one of them guided by the empty text; attention is not counted.
+    A step reads ``weights`` bytes, in int8 a fourth. ``readable`` is in GB/s, ``multiplied`` in
+    GFLOP/s. A token takes two rows of each matrix's products, one of them guided by the empty
+    text; attention is not counted.
     """
-    rates = {
-        name: (weights / 4 if name == "int8" else weights) / found[name, 1, False] / 1e9
-        for name in TITLES
+    step, peer = found[name, 1, False], found["min_dalle", 1, False]
+    read = (weights / 4 if name == "int8" else weights) / step / 1e9
+    figures = {
+        "ms_per_step": round(step * 1e3, 2),
+        "ratio": round(peer / step, 2),
+        "memory_share": round(read / readable, 3),
+        "pictures_per_minute": round(60 / (TOKENS * step), 2),
     }
-    per_token = 2 * 2 * weights / 4
-    return {
-        "memory_ceiling_gb_s": round(readable, 1),
-        "memory_read_gb_s": round(rates["ours"], 1),
-        "min_dalle_memory_ceiling_share": round(rates["min_dalle"] / readable, 3),
-        **{
-            f"{prefix}memory_ceiling_share": round(rates[name] / readable, 3)
-            for name, prefix in PREFIXES.items()
-        },
-        "compute_ceiling_gflops": round(multiplied, 1),
-        **{
-            f"{PREFIXES[name]}batch{jobs}_compute_share": round(
-                rate * per_token / 1e9 / multiplied, 3
-            )
-            for (name, jobs, arrive), rate in found.items()
-            if arrive and name != "int8"
-        },
-    }
+    if name == "ours":
+        figures["ratio_of_4"] = round(found["min_dalle", 4, False] / found[name, 4, False], 2)
+    for jobs in JOBS:
+        rate = found.get((name, jobs, True), 0.0)
+        if rate:
+            figures[f"ratio_of_{jobs}_jobs"] = round(rate * peer, 2)
+            figures[f"pictures_per_minute_of_{jobs}_jobs"] = round(60 * rate / TOKENS, 2)
+        if rate and name != "int8":
+            share = rate * 2 * 2 * weights / 4 / 1e9 / multiplied
+            figures[f"compute_share_of_{jobs}_jobs"] = round(share, 3)
+    return figures
 
 
 def _emission(
@@ -220,18 +215,18 @@ def _emission(
     """From sampling to the socket, and what viewers cost, by a whole server in its process."""
     progress.stage(STREAMING)
     with Worker(StampedServer, folder, threads) as server:
-        url = server.call("address")
+        url = server.call("url")
         ratios = []
         for _ in range(effort.rounds):
             alone = server.call("draw_alone", effort.streaming_rows)
-            ratios.append(viewers(url, 1, effort.streaming_rows) / alone)
+            ratios.append(asyncio.run(view(url, 1, effort.streaming_rows)) / alone)
         server.call("delays")
         progress.stage(title, effort.rows)
-        viewers(url, effort.rows, effort.stop_row, progress.advance)
-        emission = summary(server.call("delays"), statistics.median(ratios))
+        asyncio.run(view(url, effort.rows, effort.stop_row, progress.advance))
+        delays = 1e3 * np.array(server.call("delays"))
     return {
-        "row_emit_rows": emission.rows,
-        "row_emit_p50_ms": round(emission.p50_ms, 2),
-        "row_emit_p99_ms": round(emission.p99_ms, 2),
-        "streaming_ratio": round(emission.streaming_ratio, 3),
+        "row_emit_rows": len(delays),
+        "row_emit_p50_ms": round(float(np.percentile(delays, 50)), 2),
+        "row_emit_p99_ms": round(float(np.percentile(delays, 99)), 2),
+        "streaming_ratio": round(statistics.median(ratios), 3),
     }

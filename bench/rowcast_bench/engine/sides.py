@@ -16,7 +16,7 @@ from rowcast_server.engine.engine import Engine
 from rowcast_server.engine.request import PictureRequest, RowDrawn
 from rowcast_server.engine.whole_pictures import draw_whole
 from rowcast_server.memory import slot_bytes
-from rowcast_server.models.loading import Transformer, load_transformer
+from rowcast_server.models.loading import load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.network.facts import DEFAULT_CACHE, UNCONDITIONAL, CacheKind, Sampling
 from rowcast_server.placement import Placement
@@ -200,26 +200,21 @@ class Ours:
         return ids[:count]
 
     def step_weight_bytes(self) -> int:
-        """Bytes of the decoder's matrices in float32, whatever the dtype here."""
-        return step_weight_bytes(self._model)
+        """Bytes of float32 that a decoder step must read: the matrices that it multiplies with.
+
+        Not the token tables, of which it takes a row, nor what keys and values of the text are
+        made with, which happens once a picture.
+        """
+        elements = 0
+        for name in self._model.decoder:
+            shape = self._model.decoder.shape(name)
+            once = name.startswith("embed_") or "encoder_attn.k_proj" in name
+            if len(shape) != 2 or once or "encoder_attn.v_proj" in name:
+                continue
+            rows = self._model.grid.codebook_size if name == "lm_head.weight" else shape[0]
+            elements += rows * shape[1]
+        return 4 * elements
 
     def memory(self) -> dict[str, int]:
         """Bytes: the most that this process took, and the caches of a picture."""
         return {"peak": peak_bytes(), "cache": self._slot.tokens, "text": self._slot.text}
-
-
-def step_weight_bytes(model: Transformer) -> int:
-    """Bytes that a decoder step must read: the matrices that it multiplies with, in float32.
-
-    Not the token tables, of which it takes a row, nor what keys and values of the text are made
-    with, which happens once a picture.
-    """
-    elements = 0
-    for name in model.decoder:
-        shape = model.decoder.shape(name)
-        once = name.startswith("embed_") or "encoder_attn.k_proj" in name
-        if len(shape) != 2 or once or "encoder_attn.v_proj" in name:
-            continue
-        rows = model.grid.codebook_size if name == "lm_head.weight" else shape[0]
-        elements += rows * shape[1]
-    return 4 * elements

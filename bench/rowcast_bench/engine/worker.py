@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, Self
 
 from rowcast.errors import RowcastError
@@ -46,17 +46,18 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pipe.close()
         self._process.join(timeout=5)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def run_apart(function: Callable[..., object], *arguments: object) -> Any:
+    """The result of a function that is called in a new process, as of a method of `Worker`."""
+    with Worker(partial, function, *arguments) as worker:
+        return worker.call("__call__")
 
 
 def _serve(pipe: Connection, factory: Callable[..., object], arguments: tuple[object, ...]) -> None:

@@ -32,4 +32,4 @@ def tiny_files(
     colours = np.random.default_rng(0).integers(0, 256, (50, 1, 1, 3), np.uint8)
     palette.write_bytes(npy_bytes(colours))
     sizes = {("full", "fp32"): full.stat().st_size, ("palette", "uint8"): palette.stat().st_size}
-    return DecoderFiles(full, palette, full, TINY, sizes)
+    return DecoderFiles(full, palette, full, TINY.codebook_size, sizes)

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_bench.decode.files import (
     F16,
+    decoder_files,
     held_out,
     held_out_grids,
     held_out_prompts,
-    postcard_files,
 )
 from rowcast_bench.decode.quality import qualities
 from rowcast_bench.decode.schemes import client_schemes
@@ -62,7 +62,7 @@ def test_what_ships_is_near_the_full_decoder(
     postcard: LoadedModel, grids: NDArray[np.int64]
 ) -> None:
     """26 dB is the bar; 100 grids have a median of 37.8."""
-    files = postcard_files(postcard)
+    files = decoder_files(postcard.detokenizer, {})
     schemes = [each for each in client_schemes(files, 1) if each.name in ("palette", "preview")]
     found = qualities(schemes, Detokenizer(files.full, 1), grids)
     preview, palette = found["preview"], found["palette"]

@@ -19,15 +19,6 @@ from rowcast_bench.decode.files import DecoderFiles
 from rowcast_bench.decode.sheet import sheet_size
 from rowcast_bench.progress import Progress
 
-KEYS = {
-    "forming_psnr_db",
-    "forming_update_full_decodes_max",
-    "palette_ms",
-    "palette_bytes",
-    "preview_cost_ratio",
-    "preview_psnr_db",
-    "final_equal",
-}
 POSTCARD_SIDE = 128
 
 
@@ -39,9 +30,9 @@ def test_every_figure_is_there_and_a_sheet_to_look_at(
 ) -> None:
     monkeypatch.setattr(decode, "write_random", lambda shape, folder, tell: tiny_files)
     figures, told = quick_figures(tmp_path / "sheet.png", capsys, "--pictures", "1")
-    assert figures["palette_bytes"] == tiny_files.sizes["palette", "uint8"]
-    assert "1 held-out pictures" in told
-    assert "stage 8 of 8: the client's last images" in told
+    assert palette_bytes(figures) == tiny_files.sizes["palette", "uint8"]
+    assert "1 held-out pictures" in " ".join(told.split())
+    assert "stage 7 of 7: the client's last images" in told
 
 
 @pytest.mark.parity
@@ -50,9 +41,14 @@ def test_a_random_decoder_is_traced_and_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures, _ = quick_figures(tmp_path / "sheet.png", capsys)
-    assert figures["palette_bytes"] == 128 + 3 * 4 * 4 * 16_384
+    assert palette_bytes(figures) == 128 + 3 * 4 * 4 * 16_384
     counted = figures["schemes"]["rows_so_far"]["total_full_decodes_counted"]
     assert counted == pytest.approx(8.5, abs=0.1)  # little attention: 1 + 2 + … + 16 rows of 16
+
+
+def palette_bytes(figures: dict[str, Any]) -> int:
+    size: int = figures["schemes"]["palette"]["bytes"]["uint8"]
+    return size
 
 
 def quick_figures(
@@ -62,20 +58,19 @@ def quick_figures(
     assert bench(["decode", "--quick", "--threads", "1", "--sheet", str(sheet), *options]) == 0
     printed = capsys.readouterr()
     figures: dict[str, Any] = json.loads(printed.out.splitlines()[-1])
-    assert figures.keys() >= KEYS
     assert figures["quick"] is True
     assert figures["final_equal"] is True
-    assert figures["forming_psnr_db"] > figures["schemes"]["rows_so_far"]["psnr_db_of_final"]
-    assert figures["forming_update_full_decodes_max"] == 1
+    schemes = figures["schemes"]
+    assert schemes["full"]["psnr_db_of_final"] > schemes["rows_so_far"]["psnr_db_of_final"]
+    assert schemes["full"]["update_gflop_worst"] == figures["full_gflop"]
     assert 0 < figures["full_compute_share"] < 2
     names = {"palette", "preview", "full", "rows_so_far", "whole_grid"}
-    assert figures["schemes"].keys() == names
-    assert 8 < figures["schemes"]["rows_so_far"]["total_full_decodes_counted"] < 8.6
-    assert set(figures["missed"]) <= KEYS
+    assert schemes.keys() == names
+    assert 8 < schemes["rows_so_far"]["total_full_decodes_counted"] < 8.6
     with Image.open(sheet) as image:
-        lines = len([each for each in figures["schemes"].values() if "psnr_db" in each])
+        lines = len([each for each in schemes.values() if "psnr_db" in each])
         assert image.size == sheet_size(lines, POSTCARD_SIDE)
-    return figures, printed.err
+    return figures, printed.out + printed.err
 
 
 @pytest.mark.parametrize("wrong", [["--rounds", "0"], ["--pictures", "0"], ["--threads", "0"]])

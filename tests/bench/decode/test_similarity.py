@@ -1,10 +1,10 @@
-"""PSNR, SSIM and seams of pictures for which they are known."""
+"""PSNR and SSIM of pictures for which they are known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from rowcast_bench.decode.similarity import gradients, psnr, ssim
+from rowcast_bench.decode.similarity import psnr, ssim
 
 GREY = np.full((16, 24, 3), 100, np.uint8)
 C1, C2 = 2.55**2, 7.65**2
@@ -58,9 +58,3 @@ def test_ssim_agrees_with_the_formula_written_out_for_each_pixel() -> None:
         )
     assert ssim(first, second) == pytest.approx(np.mean(values))
     assert ssim(second, first) == pytest.approx(np.mean(values))
-
-
-def test_gradients_across_and_inside_rows_of_tokens() -> None:
-    lines = np.array([0, 1, 2, 3, 13, 14, 15, 16, 26, 27, 28, 29], np.uint8)
-    picture = np.repeat(lines[:, None, None], 5, axis=1).repeat(3, axis=2)
-    assert gradients(picture, side=4) == (10.0, 1.0)

@@ -20,9 +20,9 @@ def test_shares_are_of_the_weights() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 def test_a_model_is_loaded_with_an_empty_cache_and_with_what_that_left(own_cache: Path) -> None:
     text = io.StringIO()
-    figures = loading.run("small", 1, Console(file=text, width=120))
+    figures, report = loading.run(Console(file=text, width=120), "small", 1)
     assert figures["weights_gb"] > 0.04
     for each in ("written", "found"):
         most, once_loaded = (figures[f"{each}_memory_by_weights{name}"] for name in ("", "_after"))
         assert most >= once_loaded > 0.5  # a small model is not mapped
-        assert f"graphs {each}" in text.getvalue()
+        assert f"graphs {each}" in report

@@ -10,6 +10,7 @@ from rich.console import Console
 from rowcast.errors import RowcastError
 from rowcast_bench.engine import gpu
 from rowcast_bench.engine import run as engine
+from rowcast_bench.engine.report import report
 from rowcast_bench.engine.worker import Worker
 
 TINY = engine.Effort(
@@ -24,13 +25,10 @@ TINY = engine.Effort(
     product_size=256,
 )
 KEYS = {
-    "ours_ms_per_step",
-    "min_dalle_ms_per_step",
-    "single_ratio",
-    "int8_ratio",
-    "batch8_ratio",
-    "memory_ceiling_share",
-    "row_emit_p99_ms",
+    "ms_per_step",
+    "ratio",
+    "ratio_of_8_jobs",
+    "memory_share",
 }
 
 
@@ -39,13 +37,17 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
     own_cache: Path,
 ) -> None:
     text = io.StringIO()
-    figures = engine.run("small", 1, TINY, Console(file=text, width=500))
-    assert set(figures) >= KEYS
+    figures = engine.measure("small", 1, TINY, Console(file=text, width=500))
+    assert list(figures["sides"]) == ["min_dalle", "ours", "states", "int8"]
+    assert all(figures["sides"][name].keys() >= KEYS for name in ("ours", "states", "int8"))
     assert figures["greedy_tokens_identical"] is True
     assert figures["row_emit_rows"] >= 32
     assert figures["int8_same_greedy"] > 0.9
-    assert all(figures[name] > 0 for name in KEYS)
-    assert "are identical" in text.getvalue()
+    assert figures["row_emit_p99_ms"] > 0
+    assert all(value > 0 for side in figures["sides"].values() for value in side.values())
+    told = report(figures)
+    assert "are identical" in told
+    assert "| times as fast | 1.0 |" in told
     assert (own_cache / "bench" / "random-small" / "decoder.pt").is_file()
 
 
