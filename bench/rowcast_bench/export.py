@@ -78,5 +78,5 @@ def run(console: Console, threads: int, quick: bool) -> tuple[dict[str, Any], st
         f"({found.cpu_seconds:.0f} of CPU) and {found.peak_bytes / 1e9:.1f} GB of memory, on "
         f"{threads} threads."
     )
-    size = "a small one's" if quick else "DALL·E Mini's"
-    return figures, f"{table((f'a decoder of {size} size', 'MB'), files)}\n\n{text}"
+    decoder = "a small decoder" if quick else "a decoder of DALL·E Mini's size"
+    return figures, f"{table((f'file of {decoder}', 'MB'), files)}\n\n{text}"

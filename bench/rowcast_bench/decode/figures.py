@@ -28,9 +28,8 @@ COLUMNS: Final[Columns] = (
     ("MB: fp32, fp16, int8", "megabytes", ""),
 )
 REPORT: Final = """\
-{threads} threads, medians of {rounds} rounds in turn. Costs at DALL·E Mini's size with random
-weights, where a full decode takes {full_ms:,.0f} ms and {full_gflop:.0f} GFLOP, \
-{full_compute_share:.0%} of what
+{threads} threads, medians of {rounds} rounds in turn. Costs of {decoder} with random weights, where
+a full decode takes {full_ms:,.0f} ms and {full_gflop:.0f} GFLOP, {full_compute_share:.0%} of what
 these cores can multiply; quality on postcard, {pictures} held-out pictures; min-dalle {min_dalle}:
 
 {table}

@@ -128,7 +128,7 @@ def _figures(
         "threads": threads,
         "rounds": effort.rounds,
         "pictures": effort.pictures,
-        "torch": version("torch"),
+        "decoder": "a decoder of DALL·E Mini's size" if effort.is_real else "a small decoder",
         "min_dalle": "left out" if peer is None else version("min-dalle"),
         "final_equal": last_images_are_full_decodes(
             model, effort.client_pictures, cache, progress.advance
