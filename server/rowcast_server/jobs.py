@@ -66,12 +66,8 @@ class Picture:
     deadline: Timer | None = None
 
     @property
-    def row_bytes(self) -> int:
-        return self.order.row_bytes
-
-    @property
     def rows(self) -> int:
-        return len(self.ids) // self.row_bytes
+        return len(self.ids) // self.order.row_bytes
 
     @property
     def ended(self) -> bool:
@@ -146,7 +142,7 @@ class JobBook:
             raise Refused(ErrorCode.GONE, "no such picture, or it has expired")
         if rows_held > picture.rows:
             raise Refused(ErrorCode.GONE, f"only {picture.rows} rows are drawn here")
-        if ids_checksum(picture.ids[: rows_held * picture.row_bytes]) != crc32:
+        if ids_checksum(picture.ids[: rows_held * picture.order.row_bytes]) != crc32:
             raise Refused(ErrorCode.GONE, "the rows held are not those of this picture")
         return picture
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import fields
 
-import msgspec
+from msgspec.structs import replace
 from rowcast.messages import (
     DetokenizerFile,
     Limits,
@@ -68,23 +68,14 @@ class RowcastServer:
             config.http_port,
         )
         self._ready = False
-        self._fleet = Fleet(
-            [
-                EngineBridge(
-                    Engine(make_runner(model, config, placement)),
-                    config.slots + config.queue_limit,
-                    gives_way=placement.device == "cpu",
-                )
-                for placement in config.placements
-            ]
-        )
-        self._book = JobBook(
-            self._fleet,
-            asyncio.get_running_loop,
-            grace=config.grace,
-            keep=config.keep,
-            deadline=config.deadline,
-        )
+        bridges = []
+        for placement in config.placements:
+            engine = Engine(make_runner(model, config, placement))
+            capacity = config.slots + config.queue_limit
+            bridges.append(EngineBridge(engine, capacity, gives_way=placement.device == "cpu"))
+        self._fleet = Fleet(bridges)
+        times = {"grace": config.grace, "keep": config.keep, "deadline": config.deadline}
+        self._book = JobBook(self._fleet, asyncio.get_running_loop, **times)
 
     @property
     def ws_url(self) -> str:
@@ -123,11 +114,8 @@ class RowcastServer:
     def _with_urls(self, host: str | None) -> Model:
         """The announcement with absolute URLs, at the host by which this client came."""
         base = self._base_url(host or self.config.host)
-        files = [
-            msgspec.structs.replace(file, url=f"{base}/{file.url}")
-            for file in self._announcement.files
-        ]
-        return msgspec.structs.replace(self._announcement, files=files)
+        files = [replace(file, url=f"{base}/{file.url}") for file in self._announcement.files]
+        return replace(self._announcement, files=files)
 
     def _base_url(self, host: str) -> str:
         url = self.config.public_url or f"http://{_bracketed(host)}:{self._web.port}"

@@ -237,10 +237,11 @@ class ServerSession:
             viewer.place, viewer.place_told = picture.place or 0, now
             return Queued(viewer.stream, viewer.place)
         if viewer.cursor < picture.rows:
-            most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // picture.row_bytes
+            row_bytes = picture.order.row_bytes
+            most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // row_bytes
             first, last = viewer.cursor, min(picture.rows, viewer.cursor + most)
             viewer.cursor = last
-            ids = bytes(picture.ids[first * picture.row_bytes : last * picture.row_bytes])
+            ids = bytes(picture.ids[first * row_bytes : last * row_bytes])
             return Rows(viewer.stream, first, ids)
         if isinstance(picture.reason, Refused):
             self._drop(viewer)
@@ -257,7 +258,7 @@ class ServerSession:
         self._drop(viewer)
         picture = viewer.picture
         rows = min(viewer.cursor, picture.rows)
-        checksum = ids_checksum(picture.ids[: rows * picture.row_bytes])
+        checksum = ids_checksum(picture.ids[: rows * picture.order.row_bytes])
         # `now` is as old as the drain: a picture may have been started since.
         ended = max(now, picture.started) if picture.ended_at is None else picture.ended_at
         return Done(viewer.stream, rows, checksum, round((ended - picture.started) * 1000), reason)

@@ -177,16 +177,14 @@ class Graph:
             epsilon=LAYER_NORM_EPSILON,
         )
 
-    def gelu(self, x: str) -> str:
-        """The exact GELU (Hendrycks and Gimpel, arXiv:1606.08415), x/2 (1 + erf(x/√2))."""
-        erf = self.op("Erf", self.op("Div", x, self.scalar(float(np.sqrt(2.0)))))
-        one_more = self.op("Add", erf, self.scalar(1.0))
-        return self.op("Mul", self.op("Mul", x, one_more), self.scalar(0.5))
-
     def gated_linear_unit(self, x: str, name: str) -> str:
+        """fc2(ln1(gelu(fc0 x) * fc1 x)) of x = ln0(input), with the exact GELU (Hendrycks and
+        Gimpel, arXiv:1606.08415), x/2 (1 + erf(x/√2))."""
         x = self.layer_norm(x, f"{name}.ln0")
         gate, value = self.linears(x, name, "fc0", "fc1")
-        product = self.op("Mul", self.gelu(gate), value)
+        erf = self.op("Erf", self.op("Div", gate, self.scalar(float(np.sqrt(2.0)))))
+        double = self.op("Mul", gate, self.op("Add", erf, self.scalar(1.0)))
+        product = self.op("Mul", self.op("Mul", double, self.scalar(0.5)), value)
         return self.linear(self.layer_norm(product, f"{name}.ln1"), f"{name}.fc2")
 
     def heads(self, x: str) -> str:

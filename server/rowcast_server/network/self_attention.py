@@ -11,16 +11,15 @@ itself as the latent vector.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ValueInfoProto
 
 from .facts import HEAD_WIDTH, CacheKind, streams_of
 from .graph_builder import MICROSOFT, Graph, floats
-from .tensors import as_stored
+from .tensors import Array, as_stored
 
 # Inputs of a sum that ONNX Runtime's product of float32 never splits, however many rows there are;
 # of more it makes parts whose size depends on the rows, so that bits would too.
@@ -161,27 +160,29 @@ class States(SelfAttention):
 
     def _key_matrices(self) -> str:
         """[heads, width, 64], from [heads * 64, width]."""
-        graph, name = self._graph, f"{self._name}.k_proj"
-        return graph.weight(
-            f"{name}.heads",
-            (self._heads, self._width, HEAD_WIDTH),
-            lambda: self._stored(name).transpose(0, 2, 1),
-        )
+        shape = self._heads, self._width, HEAD_WIDTH
+        return self._matrices("k_proj", shape, lambda stored: stored.transpose(0, 2, 1))
 
     def _value_matrices(self, parts: int) -> str:
         """[heads * parts, 64, width / parts], from [heads * 64, width]."""
-        graph, name = self._graph, f"{self._name}.v_proj"
-        shape = (self._heads * parts, HEAD_WIDTH, self._width // parts)
+        split = self._heads, HEAD_WIDTH, parts, self._width // parts
+        shape = self._heads * parts, HEAD_WIDTH, self._width // parts
+        return self._matrices(
+            "v_proj",
+            shape,
+            lambda stored: stored.reshape(split).transpose(0, 2, 1, 3).reshape(shape),
+        )
 
-        def read() -> NDArray[np.generic]:
-            split = self._stored(name).reshape(self._heads, HEAD_WIDTH, parts, -1)
-            return split.transpose(0, 2, 1, 3).reshape(shape)
+    def _matrices(
+        self, part: str, shape: tuple[int, ...], arranged: Callable[[Array], Array]
+    ) -> str:
+        weights, name = self._graph.weights, f"{self._name}.{part}"
+        heads = self._heads, HEAD_WIDTH, self._width
 
-        return graph.weight(f"{name}.heads", shape, read)
+        def read() -> Array:
+            return arranged(as_stored(weights, f"{name}.weight").reshape(heads))
 
-    def _stored(self, name: str) -> NDArray[np.generic]:
-        matrix = as_stored(self._graph.weights, f"{name}.weight")
-        return matrix.reshape(self._heads, HEAD_WIDTH, self._width)
+        return self._graph.weight(f"{name}.heads", shape, read)
 
 
 ATTENTIONS: Final[Mapping[CacheKind, type[SelfAttention]]] = {
