@@ -54,7 +54,7 @@ def test_an_empty_environment_gets_the_client_without_torch(wheel: Path, tmp_pat
     python = tmp_path / "empty/bin/python"
     run(python, *PIP, "install", "--constraint", ROOT / "constraints.txt", wheel)
     code = (
-        "import importlib.util, rowcast, rowcast.aio, rowcast.sync, rowcast.terminal.painting.commands;"
+        "import importlib.util, rowcast, rowcast.aio, rowcast.sync, rowcast.terminal.commands;"
         "print(importlib.util.find_spec('torch'), importlib.util.find_spec('onnx'))"
     )
     assert run(python, "-c", code).split() == ["None", "None"]
