@@ -26,6 +26,7 @@ BLOCK = re.compile(
     r"(?<=^<!-- figures: )(\w+) -->\n(.*?)(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE
 )
 RESULTS = ROOT / "training/results.json"
+MEASURED = ROOT / "docs/measured"
 DEMO_RUNS = 7
 PROMPT = "sunset over a meadow, a red house on the left, a yellow balloon on the right"
 Figures = dict[str, Any]
@@ -76,6 +77,12 @@ picture, of the worst kind ({results["worst_kind"]}) {results["worst"]:.1%}; the
 {results["vqgan_psnr"]:.1f} dB."""
 
 
+def gpu() -> str:
+    """What `rowcast bench engine --device cuda` printed elsewhere: the machine here has no GPU."""
+    outputs = (path.read_text("utf-8").strip() for path in sorted(MEASURED.glob("*.txt")))
+    return "\n\n".join(text.rpartition("\n")[0] for text in outputs)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "sizes": partial(report, "export"),
     "viewer": partial(report, "first-paint"),
@@ -86,6 +93,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "decode": partial(report, "decode", "--sheet", "docs/decode-sheet.png"),
     "fillers": partial(report, "decode", "--fillers"),
     "model": model,
+    "gpu": gpu,
 }
 
 

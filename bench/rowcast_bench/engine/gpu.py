@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rowcast.cache import default_cache
 from rowcast_server.placement import place
 
+from ..markdown import table
 from ..progress import Progress
 from .random_model import IMAGE_TOKENS, random_model
 from .sides import MinDalle, Ours
@@ -26,8 +26,9 @@ BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a number
 
 def run(
     size: str, device: str, dtype: str | None, threads: int, console: Console
-) -> dict[str, Any]:
-    """Measure; returns the figures. Raises RowcastError where there is no such device."""
+) -> tuple[dict[str, Any], str]:
+    """Measure: figures, and a report in Markdown. Raises RowcastError where there is no such
+    device."""
     placement = place(device, dtype)
     folder = random_model(size, default_cache(), console.print)
     alone: dict[str, list[float]] = {"min_dalle": [], "ours": []}
@@ -66,14 +67,17 @@ def run(
         "memory_ceiling_gb_s": round(ceiling),
         "memory_ceiling_share": round(weights * IMAGE_TOKENS / mine / 1e9 / ceiling, 3),
     }
-    table = Table(f"{size}, {figures['device']}, {placement.dtype}", "min-dalle", "ours")
-    table.add_row("one picture, s", f"{peer:.2f}", f"{mine:.2f}")
-    table.add_row("its first row, ms", "", f"{figures['ours_first_row_ms']}")
-    table.add_row(f"{MANY} pictures at once, a second", "", f"{MANY / together:.1f}")
     share = f"{figures['memory_ceiling_share']:.0%} of {ceiling:,.0f} GB/s"
-    table.add_row("weights read, one picture", "", share)
-    console.print(table)
-    return figures
+    lines = (
+        ("one picture, s", f"{peer:.2f}", f"{mine:.2f}"),
+        ("times as fast", 1, f"**{figures['single_ratio']}**"),
+        ("its first row, ms", "", figures["ours_first_row_ms"]),
+        ("weights read for it, of what memory can", "", share),
+        (f"{MANY} pictures at once, a second", "", figures["batch32_pictures_per_s"]),
+        ("times min-dalle's one after another", 1, f"**{figures['batch32_ratio']}**"),
+    )
+    head = (f"{size.title()}'s size, {figures['device']}, {placement.dtype}", "min-dalle", "ours")
+    return figures, table(head, lines)
 
 
 def device_name(device: str) -> str:

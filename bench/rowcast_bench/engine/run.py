@@ -83,7 +83,7 @@ def run(
 ) -> tuple[dict[str, Any], str]:
     """Measure on the CPU, or whole pictures on a device."""
     if (device, dtype) != ("cpu", None):
-        return gpu.run(size, device, dtype, threads, console), ""
+        return gpu.run(size, device, dtype, threads, console)
     effort = BRIEF if quick else THOROUGH
     figures = measure(
         size, threads, effort if rows is None else replace(effort, rows=rows), console

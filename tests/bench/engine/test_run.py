@@ -67,7 +67,8 @@ def test_whole_pictures_by_the_torch_runner_are_measured_too(
     """As `--device cuda` runs it, on the device that every machine has."""
     for name, value in (("ROUNDS", 1), ("MANY", 2)):
         monkeypatch.setattr(gpu, name, value)
-    figures = gpu.run("small", "cpu", "bfloat16", 1, Console(file=io.StringIO()))
+    figures, text = gpu.run("small", "cpu", "bfloat16", 1, Console(file=io.StringIO()))
+    assert f"**{figures['batch32_ratio']}**" in text
     assert figures["ours_picture_s"] > figures["ours_first_row_ms"] / 1e3 > 0
     assert figures["min_dalle_picture_s"] > 0
     assert figures["batch32_ratio"] > 0
