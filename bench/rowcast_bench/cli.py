@@ -125,19 +125,24 @@ def benchmarks() -> dict[str, Benchmark]:
     }
 
 
-def bench(arguments: list[str]) -> int:
-    """Measure: bytes, delays and speed, side by side with a peer in one run."""
+def bench_parser() -> argparse.ArgumentParser:
+    """The options of `rowcast bench` and of each benchmark."""
     parser = argparse.ArgumentParser(
         prog="rowcast bench",
         description="Run a benchmark. It states its conditions; the last line of its output is one "
         "line of JSON.",
     )
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    known = benchmarks()
-    for name, each in known.items():
+    for name, each in benchmarks().items():
         one = names.add_parser(name, help=each.help, description=each.description)
         for flag, settings in each.options.items():
             one.add_argument(flag, **settings)
+    return parser
+
+
+def bench(arguments: list[str]) -> int:
+    """Measure: bytes, delays and speed, side by side with a peer in one run."""
+    parser, known = bench_parser(), benchmarks()
     options = vars(parser.parse_args(arguments))
     for name in NUMBERS:
         if options.get(name) is not None and options[name] < 1:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,8 +30,10 @@ SETTINGS = [setting for setting in fields(ServerConfig) if setting.metadata]  # 
 
 def serve(arguments: list[str]) -> int:
     """Serve a model: prompts in, rows of tokens out."""
-    parser = _parser()
+    parser = serve_parser()
     options = parser.parse_args(arguments)
+    if options.stop_at_eof:
+        threading.Thread(target=_stop_at_eof, daemon=True).start()
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -52,7 +55,8 @@ def serve(arguments: list[str]) -> int:
     return asyncio.run(_serve(server))
 
 
-def _parser() -> argparse.ArgumentParser:
+def serve_parser() -> argparse.ArgumentParser:
+    """The options of `rowcast serve`."""
     parser = argparse.ArgumentParser(
         prog="rowcast serve",
         description="Serve a model over a WebSocket, and its detokenizer over HTTP. Prints one "
@@ -118,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
             default=value,
             help=words if "default: " in words else f"{words} (default: %(default)s)",
         )
+    parser.add_argument(
+        "--stop-at-eof",
+        action="store_true",
+        help="stop once standard input ends, as it does with the program that started this one",
+    )
     parser.add_argument("--verbose", action="store_true", help="log every connection")
     return parser
 
@@ -149,6 +158,16 @@ def _tokens(file: Path | None) -> frozenset[str]:
     if not tokens:
         raise RowcastError(f"{file} holds no token; every client would be admitted")
     return tokens
+
+
+def _stop_at_eof() -> None:
+    """Wait for the end of standard input, then stop as SIGTERM does, also while a model loads."""
+    while os.read(0, 4_096):  # not sys.stdin, whose lock a thread must not hold at the end
+        pass
+    if hasattr(signal, "pthread_kill"):  # to the thread that waits: another would not wake it
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:  # Windows
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _serve(server: RowcastServer) -> int:

@@ -34,6 +34,17 @@ DTYPES: Final[dict[str, np.dtype[Any] | None]] = {
 
 def convert(arguments: list[str]) -> int:
     """Turn a model's pickles or flax files into a folder of safetensors."""
+    options = convert_parser().parse_args(arguments)
+    folder: Path = options.output
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"{folder} is there already; name another folder, or remove it")
+    convert_files(find(options.source, hub.download), folder, DTYPES[options.dtype])
+    print(f"wrote {folder}; serve it with: rowcast serve --model {folder}")
+    return 0
+
+
+def convert_parser() -> argparse.ArgumentParser:
+    """The options of `rowcast convert`."""
     parser = argparse.ArgumentParser(
         prog="rowcast convert",
         description="Write a model as a folder of safetensors, so that pickles are read once and "
@@ -59,13 +70,7 @@ def convert(arguments: list[str]) -> int:
         default="keep",
         help="of the transformer's weights (default: as they are)",
     )
-    options = parser.parse_args(arguments)
-    folder: Path = options.output
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder} is there already; name another folder, or remove it")
-    convert_files(find(options.source, hub.download), folder, DTYPES[options.dtype])
-    print(f"wrote {folder}; serve it with: rowcast serve --model {folder}")
-    return 0
+    return parser
 
 
 def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) -> None:
