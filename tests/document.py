@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "protocol.md").read_text(encoding="utf-8")
 
 
-LEFT_OUT = "may be left out: 0"  # how a table tells a default
+LEFT_OUT = re.compile(r"may be left out: (0|empty)$")  # how a table tells a default
 
 
 class Refused(Exception):
@@ -69,7 +69,8 @@ def fields(part: str) -> list[tuple[str, str, str | None]]:
     rows = table(f"`{part}`", "type")
     if part == "options":  # the only table with a column of defaults
         return [(row[0], row[1], row[2]) for row in rows]
-    return [(row[0], row[1], "0" if row[2].endswith(LEFT_OUT) else None) for row in rows]
+    defaults = (LEFT_OUT.search(row[2]) for row in rows)
+    return [(*row[:2], found and found[1]) for row, found in zip(rows, defaults, strict=True)]
 
 
 def decode_frame(side: str, frame: bytes) -> dict[str, Any] | None:
@@ -113,13 +114,20 @@ def read_part(part: str, values: list[Any]) -> dict[str, Any]:
         if position < len(values):
             read_fields[name] = read(values[position], kind)
         elif default is not None:
-            nothing = read_part("range", [0.0, 0.0, 0.0]) if kind == "`range`" else 0
-            read_fields[name] = {"nil": None, "0": nothing}[default]
+            read_fields[name] = nothing_of(kind, default)
         elif kind == "`options`":
             read_fields[name] = read_part("options", [])
         else:
             raise Refused(f"{part} lacks {name}")
     return read_fields
+
+
+def nothing_of(kind: str, default: str) -> Any:
+    """What a field is that was left out."""
+    if default == "empty":
+        return "" if kind.startswith("str") else []
+    nothing = read_part("range", [0.0, 0.0, 0.0]) if kind == "`range`" else 0
+    return {"nil": None, "0": nothing}[default]
 
 
 def read(value: Any, kind: str) -> Any:
@@ -171,8 +179,11 @@ def elements(part: str, meaning: dict[str, Any]) -> list[Any]:
     if "message" in meaning:
         (tag,) = (row[0] for row in table("tag", "name") if row[1] == f"`{part}`")
         array.insert(0, int(tag))
-    if part == "accepted" and not meaning["text_cut"]:
-        array.pop()  # R-26
+    if part in ("accepted", "model"):
+        for name, kind, default in reversed(fields(part)):
+            if default is None or meaning[name] != nothing_of(kind, default):
+                break
+            array.pop()  # R-4, R-26
     return array
 
 

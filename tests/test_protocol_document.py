@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,12 @@ import msgspec
 import pytest
 from msgspec import inspect
 from rowcast import messages
+from rowcast.client import Client
 from rowcast.messages import CloseCode, DoneReason, ErrorCode
+from rowcast.transport import PEERS_FAULT
+from rowcast_server.config import ServerConfig
+from rowcast_server.web import SHARED_HEADERS
+from websockets.asyncio.client import connect as open_websocket
 
 from tests import document
 from tests.document import ROOT
@@ -55,7 +61,10 @@ def type_name(kind: inspect.Type) -> str:
             if high is None:
                 return "bin"
             return f"bin {high}" if low == high else f"bin {low}…{high}"
-        case inspect.ListType(item_type=item, min_length=low, max_length=high):
+        case (
+            inspect.ListType(item_type=item, min_length=low, max_length=high)
+            | inspect.VarTupleType(item_type=item, min_length=low, max_length=high)
+        ):
             return f"array {low or 0}…{high} of {type_name(item)}"
         case inspect.StructType(cls=cls):
             return f"`{next(name for name, part in PARTS.items() if part is cls)}`"
@@ -77,7 +86,7 @@ def written(value: Any) -> str:
         if isinstance(value, tuple(MESSAGES.values())):
             return f"{type(value).__name__.lower()}({text})"
         return f"{{{text}}}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, bytes):
         return f"h'{value.hex()}'"
@@ -98,8 +107,10 @@ def shown_frames() -> list[tuple[str, bytes, str]]:
 
 
 def test_rules_are_unique_and_consecutive() -> None:
+    """The first 90 stand in their order; those that came later have the next numbers."""
     numbers = document.rules()
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert [number for number in numbers if number <= 90] == list(range(1, 91))
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
 def test_every_rule_mentioned_anywhere_is_in_force() -> None:
@@ -121,6 +132,23 @@ def test_every_rule_mentioned_anywhere_is_in_force() -> None:
     gone = {(number, Path("protocol.md")) for number in withdrawn}  # where it says so
     assert withdrawn == {88, 89, 90}
     assert [f"R-{n} in {path}" for n, path in sorted(mentioned - gone) if n not in known] == []
+
+
+OF_A_PAGE = {108, 109, 110, 112, 113, 114}  # what a front end in a browser keeps: none is here
+OF_A_READER = {100, 117}  # what a program says to its user
+
+
+def test_every_later_rule_is_cited_by_the_code_or_shown_by_a_test() -> None:
+    cited = {
+        int(number)
+        for path in [
+            *VECTORS.glob("*.json"),
+            *(path for folder in SEARCHED for path in (ROOT / folder).rglob("*.py")),
+        ]
+        for number in RULE.findall(path.read_text(encoding="utf-8"))
+    }
+    later = {number for number in document.rules() if number > 90}
+    assert later - cited == OF_A_PAGE | OF_A_READER
 
 
 def test_rules_that_the_codec_cites_say_what_it_means() -> None:
@@ -181,6 +209,53 @@ def test_every_size_and_time_has_the_same_value() -> None:
         if name.isupper() and isinstance(value, int | float)
     }
     assert documented == constants
+
+
+def rule(number: int) -> str:
+    """The text of a rule."""
+    (text,) = re.findall(rf"^- \*\*R-{number}\*\* (.*)$", document.TEXT, re.M)
+    return str(text)
+
+
+def test_a_frame_of_rows_holds_as_many_ids_as_the_document_says() -> None:  # R-93
+    room = [
+        messages.MAX_SERVER_FRAME_BYTES
+        - len(messages.encode(messages.Rows(stream, 63, bytes(300))))
+        + 300
+        for stream in (127, 255, 256)
+    ]
+    assert (
+        "room for {:,} bytes of ids where the stream is below 128, {:,} below 256, {:,} above".format(
+            *room
+        )
+        in rule(93)
+    )
+    largest = 64 * 64 * 4
+    assert min(room) < largest == messages.MAX_SERVER_FRAME_BYTES <= 2 * (min(room) // 256) * 256
+
+
+def test_waits_are_those_of_the_programs() -> None:
+    interval = ServerConfig().ping_interval
+    assert f"every {interval:g} seconds" in rule(98)
+    assert keepalive() == (interval, interval)
+    patience = signature(Client.__init__).parameters["reconnect"].default
+    assert f"{patience:g} seconds is usual" in rule(99)
+    assert all(str(code) in rule(99) for code in PEERS_FAULT)
+
+
+def keepalive() -> tuple[float, float]:
+    """How often the Python client pings, and how long it waits, by `websockets` itself."""
+    defaults = signature(open_websocket.__init__).parameters
+    return defaults["ping_interval"].default, defaults["ping_timeout"].default
+
+
+def test_files_are_for_any_page() -> None:  # R-111
+    text = rule(111)
+    for name, value in SHARED_HEADERS.items():
+        if name == "Access-Control-Expose-Headers":
+            assert [each for each in value.split(", ") if f"`{each}`" not in text] == []
+        elif name != "X-Content-Type-Options":
+            assert f"`{name}: {value}`" in text
 
 
 def test_done_reasons_are_the_same() -> None:

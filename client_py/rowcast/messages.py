@@ -35,6 +35,9 @@ MAX_WELCOME_BYTES: Final = 65_536
 MAX_TOKEN_CHARACTERS: Final = 1_024
 MAX_CLIENT_NAME_CHARACTERS: Final = 128
 MAX_ERROR_TEXT_CHARACTERS: Final = 1_024
+MAX_DESCRIPTION_CHARACTERS: Final = 512
+MAX_EXAMPLE_CHARACTERS: Final = 256
+MAX_EXAMPLES: Final = 16
 MAX_STREAM: Final = 65_535
 MAX_SEED: Final = 2**32 - 1
 MAX_GRID_SIDE: Final = 64
@@ -54,6 +57,8 @@ Key: TypeAlias = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTE
 Revision: TypeAlias = Annotated[bytes, Meta(min_length=REVISION_BYTES, max_length=REVISION_BYTES)]
 Digest: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+Description: TypeAlias = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARACTERS)]
+Example: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_EXAMPLE_CHARACTERS)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Whole: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -87,7 +92,11 @@ class DetokenizerFile(Struct, array_like=True, frozen=True):
 
 
 class Model(Struct, array_like=True, frozen=True):
-    """A model that a server has. ``revision`` covers weights, vocabulary and sampler."""
+    """A model that a server has. ``revision`` covers weights, vocabulary and sampler.
+
+    ``description`` is a sentence on what it draws, and ``examples`` are prompts that it can draw;
+    a model that does not say has neither.
+    """
 
     name: ModelName
     revision: Revision
@@ -98,6 +107,8 @@ class Model(Struct, array_like=True, frozen=True):
     id_bytes: Literal[2, 4]
     sampling: SamplingRanges
     files: Annotated[list[DetokenizerFile], Meta(max_length=32)]
+    description: Description = ""
+    examples: Annotated[tuple[Example, ...], Meta(max_length=MAX_EXAMPLES)] = ()
 
 
 class Limits(Struct, array_like=True, frozen=True):
@@ -168,7 +179,8 @@ class Accepted(Struct, array_like=True, frozen=True, tag=3):
     id_bytes: Literal[2, 4]
     first_row: Row
     position: Unsigned32
-    text_cut: Unsigned16 = 0  # left out where it is 0
+    text_cut: Unsigned16 = 0  # tokens; left out where it is 0, as the next is
+    text_lost: Unsigned16 = 0  # characters
 
 
 class Rows(Struct, array_like=True, frozen=True, tag=4):
@@ -259,14 +271,20 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Message) -> bytes:
-    """One message as one frame's payload. What was added to `accepted` is omitted at its default.
+    """One message as one frame's payload. What was added to `accepted`, and to the models of
+    `welcome`, is omitted at its default.
 
     Raises ValueError where the text cannot be UTF-8 (a lone surrogate). Ranges are checked where
     a frame is received, not here: what we send we built ourselves.
     """
-    if isinstance(message, Accepted):
-        return _encoder.encode((message.__struct_config__.tag, *without_trailing_defaults(message)))
-    return _encoder.encode(message)
+    match message:
+        case Accepted():
+            fields = without_trailing_defaults(message)
+        case Welcome(limits, models):
+            fields = [limits, [without_trailing_defaults(model) for model in models]]
+        case _:
+            return _encoder.encode(message)
+    return _encoder.encode((message.__struct_config__.tag, *fields))
 
 
 def without_trailing_defaults(record: Struct) -> list[Any]:

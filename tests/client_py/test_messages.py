@@ -56,7 +56,7 @@ def fields_of(value: Any) -> Any:
         named = {name: fields_of(getattr(value, name)) for name in value.__struct_fields__}
         kind = type(value).__name__.lower()
         return {"message": kind, **named} if kind in KINDS else named
-    return [fields_of(item) for item in value] if isinstance(value, list) else value
+    return [fields_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def same(left: Any, right: Any) -> bool:
@@ -143,6 +143,8 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.binary(min_size=low or 0, max_size=high if low == high else 80)
         case inspect.ListType(item_type=item, min_length=low):
             return st.lists(values_of(item), min_size=low or 0, max_size=2)
+        case inspect.VarTupleType(item_type=item):
+            return st.lists(values_of(item), max_size=2).map(tuple)
         case inspect.StructType(cls=cls, fields=fields):
             return st.builds(cls, **{field.name: values_of(field.type) for field in fields})
         case inspect.UnionType(types=types):
