@@ -18,10 +18,12 @@ from rowcast.messages import MAX_SEED, MAX_STREAM, ErrorCode, Limits, Model, Ran
 
 from .engine.request import PictureRequest
 from .errors import Refused
-from .models.text import TextTokenizer
+from .models.text import EncodedText, TextTokenizer
 from .network.facts import Sampling
 
-MAX_TEXT_CUT: Final = 65_535  # what `accepted` can tell
+MAX_TOLD: Final = 65_535  # of `accepted.text_cut` and `text_lost`
+# The tokenizer's alphabet (models/text.py): the family was taught on English captions.
+READABLE: Final = "English in the letters a to z, digits, punctuation, and emoji by their names"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Order:
     sampling: Sampling
     stop_row: int
     prefix: bytes = b""  # whole rows of ids, as they are on the wire
-    text_cut: int = 0  # tokens of the prompt that the model does not read
+    text_cut: int = 0  # tokens of the prompt that were too many
+    text_lost: int = 0  # characters of the prompt that the model does not know
 
     @property
     def row_bytes(self) -> int:
@@ -84,17 +87,19 @@ def admit(start: Start, served: ServedModel, limits: Limits) -> Order:
     stop_row = model.rows if options.stop_row is None else options.stop_row
     if not 1 <= stop_row <= model.rows:
         raise Refused(ErrorCode.BAD_STOP_ROW, f"stop_row must be 1 to {model.rows}, not {stop_row}")
-    text = served.tokenizer.encode(prompt)
+    sampling, prefix = _sampling(start, model), _prefix(options.prefix, model, stop_row)
+    text = _read(prompt, served)  # last: it takes longest
     return Order(
         model=model,
         prompt=prompt,
         text_ids=tuple(text.ids.tolist()),
         seed=seed,
         seed_was_given=options.seed is not None,
-        sampling=_sampling(start, model),
+        sampling=sampling,
         stop_row=stop_row,
-        prefix=_prefix(options.prefix, model, stop_row),
-        text_cut=min(text.cut, MAX_TEXT_CUT),
+        prefix=prefix,
+        text_cut=min(text.cut, MAX_TOLD),
+        text_lost=min(text.lost, MAX_TOLD),
     )
 
 
@@ -110,10 +115,24 @@ def _prompt(prompt: str, limits: Limits) -> str:
     return prompt
 
 
+def _read(prompt: str, served: ServedModel) -> EncodedText:
+    text = served.tokenizer.encode(prompt)
+    if not text.is_read:  # the model would draw as for the empty text
+        model = served.announcement
+        what = f"; it draws: {model.description}" if model.description else ""
+        raise Refused(
+            ErrorCode.BAD_PROMPT,
+            f"{model.name} can read nothing of this prompt: it reads {READABLE}{what}",
+        )
+    return text
+
+
 def _images(start: Start, limits: Limits) -> None:
     if not 1 <= start.images <= limits.images:
         raise Refused(
-            ErrorCode.BAD_IMAGES, f"images must be 1 to {limits.images}, not {start.images}"
+            ErrorCode.BAD_IMAGES,
+            f"images must be 1 to {limits.images}, not {start.images}: this server takes no more "
+            "at once",
         )
     if max(start.stream, start.options.first_image) + start.images - 1 > MAX_STREAM:
         raise Refused(ErrorCode.BAD_IMAGES, f"streams and images are numbered 0 to {MAX_STREAM}")

@@ -14,18 +14,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from rowcast.errors import RowcastError
 
-from .config import ServerConfig
+from .config import ServerConfig, usable_cores
 from .network.facts import DEFAULT_CACHE, CacheKind
 from .placement import DTYPES, place_all
 
 if TYPE_CHECKING:
     from .server import RowcastServer
 
+logger = logging.getLogger(__name__)
+
 TOKEN_VARIABLE = "ROWCAST_TOKENS"
+MAX_PUBLIC_URL = 900  # characters: with a file's name behind it, it fits what `welcome` can tell
 SETTINGS = [setting for setting in fields(ServerConfig) if setting.metadata]  # that are options
+
+Say = Callable[[str], None]
 
 
 def serve(arguments: list[str]) -> int:
@@ -45,14 +51,14 @@ def serve(arguments: list[str]) -> int:
     from .models.loading import load
     from .server import RowcastServer
 
-    if sys.stderr.isatty():
-        print(f"loading {options.model} …", file=sys.stderr)
+    say = _say if not options.quiet else lambda line: None
+    say(f"loading {options.model} …")
     model = load(options.model, options.start_token)
     if options.cache is None:
         fitting = with_caches_that_fit(config.placements, model.decoder, config.slots)
         config = replace(config, placements=fitting)
     server = RowcastServer(model, config)  # here, so that Ctrl-C ends what may take minutes
-    return asyncio.run(_serve(server))
+    return asyncio.run(_serve(server, say))
 
 
 def serve_parser() -> argparse.ArgumentParser:
@@ -120,14 +126,22 @@ def serve_parser() -> argparse.ArgumentParser:
             dest=setting.name,
             type=str if value is None else type(value),
             default=value,
-            help=words if "default: " in words else f"{words} (default: %(default)s)",
+            help=words if "default: " in words else f"{words} (default: {_plain(value)})",
         )
     parser.add_argument(
         "--stop-at-eof",
         action="store_true",
         help="stop once standard input ends, as it does with the program that started this one",
     )
-    parser.add_argument("--verbose", action="store_true", help="log every connection")
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="log connections, pictures with their times, and downloads; never prompts, tokens or "
+        "keys",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing at the start but `ready …` and warnings"
+    )
     return parser
 
 
@@ -137,8 +151,18 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Ser
     settings = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
     for setting in SETTINGS:
         value, (least, most) = settings[setting.name], setting.metadata["range"]
-        if isinstance(value, int) and not least <= value <= most:
+        if isinstance(value, int | float) and not least <= value <= most:
             parser.error(f"{setting.metadata['option']} must be {least} to {most}")
+    if settings["port"] == settings["http_port"] != 0:
+        parser.error("--port and --http-port must be two ports")
+    if settings["public_url"] is not None and (fault := _fault_of(settings["public_url"])):
+        parser.error(f"--public-url must be as https://pictures.example.org: {fault}")
+    if settings["threads"] > (cores := usable_cores()):
+        asked = settings["threads"]
+        logger.warning(
+            "--threads %d: this process may use %d cores; taking %d", asked, cores, cores
+        )
+        settings["threads"] = cores
     cache = CacheKind(options.cache or DEFAULT_CACHE)
     placements = place_all(options.device, options.dtype, cache)
     if options.draft_window > 1 and not placements[0].by_onnx:
@@ -170,22 +194,53 @@ def _stop_at_eof() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _serve(server: RowcastServer) -> int:
-    """Serve until a signal asks to stop."""
-    stop = asyncio.Event()
-    with _signals_to(asyncio.get_running_loop(), stop.set):
-        try:
-            await server.start()
-        except OSError as error:
-            await server.close()
-            config = server.config
-            raise RowcastError(
-                f"cannot listen on {config.host}, ports {config.port} and {config.http_port}: "
-                f"{error.strerror or error}; is another server running? choose others with --port"
-            ) from error
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _fault_of(url: str) -> str:
+    """What is wrong with a public URL; empty if nothing is."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is read here, and may be no number
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in ("http", "https"):
+        return f"{url!r} does not begin with http:// or https://"
+    if not parts.hostname:
+        return f"{url!r} names no host"
+    if parts.username is not None or parts.password is not None:
+        return "every client would be told its user name and password"
+    if parts.query or parts.fragment or not url.isprintable() or " " in url:
+        return f"file names are put behind {url!r}"
+    return "" if len(url) <= MAX_PUBLIC_URL else f"it is longer than {MAX_PUBLIC_URL} characters"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+async def _serve(server: RowcastServer, say: Say) -> int:
+    """Serve until a signal asks to stop; a second one does not wait for pictures."""
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        if stopped.is_set():
+            server.hurry()
+        stopped.set()
+
+    with _signals_to(asyncio.get_running_loop(), stop):
+        await server.start()
+        for line in server.summary:
+            say(line)
         print(f"ready {server.ws_url} {server.http_url}", flush=True)
-        await stop.wait()
-        await server.close()
+        await stopped.wait()
+        if server.watched and server.config.drain:
+            say(
+                f"stopping: pictures have {_plain(server.config.drain)} s to end; Ctrl-C again "
+                "stops at once"
+            )
+        await server.close(server.config.drain)
     return 0
 
 

@@ -17,6 +17,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+MOST_SECONDS = 4_294_967  # `welcome` and `goaway` tell milliseconds of 32 bits
+
+
 def _option(default: Any, name: str, words: str, least: int = 0, most: int = 65_535) -> Any:
     """A setting that is an option of `rowcast serve` too: its default or the function that makes
     it, the option with its help, and the range of a number."""
@@ -24,6 +27,10 @@ def _option(default: Any, name: str, words: str, least: int = 0, most: int = 65_
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def _seconds(default: float, name: str, words: str, least: int = 0) -> Any:
+    return _option(default, name, f"seconds that {words}", least, MOST_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,19 @@ class ServerConfig:
         least=1,
         most=WINDOW,
     )
-    threads: int = _option(usable_cores, "--threads", "default: all cores", 1)
+    threads: int = _option(usable_cores, "--threads", "at most, and by default: all cores", 1)
     prompt_bytes: int = 2_000
     images: int = 64  # of one start
     streams: int = 256  # open at once on one connection
-    grace: float = 30.0  # a picture that nobody watches goes on this long
-    keep: float = 300.0  # a finished picture can be watched this long
-    deadline: float = 600.0  # a picture that takes longer is ended
+    deadline: float = _seconds(
+        600.0, "--deadline", "a picture may be drawn for, its wait in the queue not counted", 1
+    )
+    grace: float = _seconds(
+        30.0, "--grace", "a picture that nobody watches goes on: the time to come back"
+    )
+    keep: float = _seconds(300.0, "--keep", "a picture that has ended can still be watched")
+    drain: float = _seconds(
+        10.0, "--drain", "pictures have to end in once the server is to stop; a second Ctrl-C: none"
+    )
     send_timeout: float = 20.0  # a viewer that does not read this long is cut
     ping_interval: float = 20.0

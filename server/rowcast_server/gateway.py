@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -45,6 +46,8 @@ class Gateway:
         self._make_session = make_session
         self._on_frame_sent = on_frame_sent
         self._sessions: set[ServerSession] = set()
+        self._empty = asyncio.Event()  # no session is left, or it is not to be waited for
+        self._closing = False
         self._server: Server | None = None
 
     @property
@@ -54,6 +57,11 @@ class Gateway:
             raise RuntimeError("the gateway has not been started")
         port: int = next(iter(self._server.sockets)).getsockname()[1]
         return port
+
+    @property
+    def watched(self) -> bool:
+        """True if a stream is open on any connection."""
+        return any(session.is_watched for session in self._sessions)
 
     async def start(self) -> None:
         """Listen. Raises OSError where the address cannot be had."""
@@ -73,13 +81,24 @@ class Gateway:
         )
 
     async def close(self, notice: float = 0.0) -> None:
-        """Say goaway, wait ``notice`` seconds, close every connection (1001)."""
+        """Take no more connections, say goaway, close every connection (1001).
+
+        Those on which a stream is open have ``notice`` seconds, or until their last stream has
+        ended; `hurry` ends that.
+        """
         if self._server is None:
             return
-        for session in self._sessions:
-            session.go_away(round(notice * 1000))
-        await asyncio.sleep(notice)
-        self._server.close()
+        self._closing = True
+        self._server.close(close_connections=False)
+        if notice and self.watched:
+            for session in tuple(self._sessions):
+                session.go_away(round(notice * 1000) if session.is_watched else 0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(notice):
+                    await self._empty.wait()
+        for session in tuple(self._sessions):
+            if not session.has_left:
+                session.go_away(0)
         for _ in range(2):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -87,16 +106,24 @@ class Gateway:
             for connection in self._server.connections:
                 connection.transport.abort()
 
+    def hurry(self) -> None:
+        """End the notice of a `close` that is under way."""
+        self._empty.set()
+
     async def _handle(self, connection: ServerConnection) -> None:
         prepare_socket(connection, self._config.send_timeout)
+        begun = time.monotonic()
+        logger.info("%s connected", _named(connection))
         news = asyncio.Event()
         session = self._make_session(_host(connection), news.set)
         self._sessions.add(session)
+        if self._closing:  # it came in with the last
+            session.go_away(0)
         writer = asyncio.create_task(self._write(connection, session, news))
         try:
             await self._read(connection, session)
         except CloseConnection as close:
-            logger.info("closing %s: %d %s", connection.remote_address, close.code, close.reason)
+            logger.info("closing %s: %d %s", _named(connection), close.code, close.reason)
             await self._close(connection, close.code, close.reason)
         except ConnectionClosed:
             pass
@@ -104,10 +131,14 @@ class Gateway:
             await self._fail(connection)
         finally:
             self._sessions.discard(session)
+            if not self._sessions and self._closing:
+                self._empty.set()
             session.close()
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
+            seconds = time.monotonic() - begun
+            logger.info("%s left after %.1f s", _named(connection), seconds)
 
     async def _read(self, connection: ServerConnection, session: ServerSession) -> None:
         try:
@@ -123,7 +154,7 @@ class Gateway:
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while True:
+            while not session.has_left:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(session.next_due(loop.time())):
                         await news.wait()
@@ -131,8 +162,9 @@ class Gateway:
                 for frame in session.outgoing(loop.time()):
                     await in_time(connection, connection.send(frame), self._config.send_timeout)
                     self._on_frame_sent(frame)
+            await self._close(connection, CloseCode.GOING_AWAY, "this server stops")
         except (ViewerTooSlow, ConnectionClosed) as end:
-            logger.info("%s stopped reading: %s", connection.remote_address, end)
+            logger.info("%s does not read any more: %s", _named(connection), end)
         except Exception:
             await self._fail(connection)
 
@@ -146,6 +178,12 @@ class Gateway:
         with contextlib.suppress(ViewerTooSlow):
             closing = connection.close(int(code), reason)
             await in_time(connection, closing, self._config.send_timeout)
+
+
+def _named(connection: ServerConnection) -> str:
+    """The address of a connection's other end, for the log."""
+    address = connection.remote_address  # (host, port), and two numbers more with IPv6
+    return f"{address[0]} port {address[1]}" if address else "a client"
 
 
 def _host(connection: ServerConnection) -> str | None:

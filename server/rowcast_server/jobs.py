@@ -7,6 +7,7 @@ the clock it is given, so that tests can turn it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,6 +25,8 @@ from .engine.request import (
     RowDrawn,
 )
 from .errors import Refused
+
+logger = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 32_768  # pictures that have ended, some 4 KB each; beyond it the oldest go early
 
@@ -63,6 +66,7 @@ class Picture:
     ended_at: float | None = None
     viewers: set[Callable[[], None]] = field(default_factory=set)
     timer: Timer | None = None  # grace while it forms, expiry once it has ended
+    drawn_since: float | None = None  # None while it waits
     deadline: Timer | None = None
 
     @property
@@ -90,6 +94,9 @@ class Picture:
 
 class JobBook:
     """All pictures of a server. Every wait ends: by grace, keep or deadline, in seconds.
+
+    ``deadline`` is for the drawing alone: a picture in the queue waits for those before it, whose
+    drawing ends.
 
     ``clock`` gives the clock when it is needed, as `asyncio.get_running_loop` does.
     """
@@ -130,8 +137,13 @@ class JobBook:
         picture.ids += order.prefix
         self._drawer.submit(picture.number, order.request(image), client)
         self._by_name[name] = self._by_number[picture.number] = picture
-        picture.deadline = self._clock().call_later(
-            self._deadline, self.cancel, picture, DoneReason.DEADLINE
+        logger.info(
+            "picture %d accepted: image %d of seed %d, %d of %d rows given",
+            picture.number,
+            image,
+            order.seed,
+            picture.rows,
+            order.stop_row,
         )
         return picture
 
@@ -172,7 +184,7 @@ class JobBook:
                 continue  # cancelled here while the engine was still drawing
             match event:
                 case PicturePlaced():
-                    picture.place = event.place
+                    self._place(picture, event.place)
                 case RowDrawn():
                     assert event.row == picture.rows, "the engine sends rows in order"
                     width = picture.order.model.id_bytes
@@ -187,6 +199,14 @@ class JobBook:
                     continue
             self._tell(picture)
 
+    def _place(self, picture: Picture, place: int) -> None:
+        picture.place = place
+        if place == 0 and picture.drawn_since is None:
+            picture.drawn_since = self._clock().time()
+            picture.deadline = self._clock().call_later(
+                self._deadline, self.cancel, picture, DoneReason.DEADLINE
+            )
+
     def _end_by_grace(self, picture: Picture) -> None:
         """Nobody came back: end it and forget it, so that its rows can be taken up anew (R-39)."""
         self.cancel(picture)
@@ -197,6 +217,7 @@ class JobBook:
         picture.place = 0
         picture.ended_at = self._clock().time()
         del self._by_number[picture.number]
+        logger.info("picture %d ended: %s", picture.number, _ending(picture))
         if picture.deadline is not None:
             picture.deadline.cancel()
         self._set_timer(picture, self._keep, self._forget)
@@ -220,3 +241,14 @@ class JobBook:
     def _tell(self, picture: Picture) -> None:
         for wake in tuple(picture.viewers):
             wake()
+
+
+def _ending(picture: Picture) -> str:
+    """How a picture ended, for the log. Prompts are not logged, nor keys."""
+    reason = picture.reason
+    assert reason is not None
+    assert picture.ended_at is not None
+    how = reason.code if isinstance(reason, Refused) else reason.name.lower()
+    drawn_since = picture.ended_at if picture.drawn_since is None else picture.drawn_since
+    waited, drawn = drawn_since - picture.started, picture.ended_at - drawn_since
+    return f"{how}, {picture.rows} rows, waited {waited:.2f} s, drawn in {drawn:.2f} s"

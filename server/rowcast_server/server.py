@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import fields
 
 from msgspec.structs import replace
+from rowcast.errors import RowcastError
 from rowcast.messages import (
     DetokenizerFile,
     Limits,
@@ -20,6 +22,7 @@ from rowcast.messages import (
 from .admission import ServedModel
 from .auth import token_check
 from .bridge import EngineBridge
+from .compressed import CompressedFiles
 from .config import ServerConfig
 from .engine.engine import Engine
 from .engine.runner import Runner
@@ -62,8 +65,9 @@ class RowcastServer:
         self._limits = _limits(config, self._announcement)
         self._authorise = token_check(config.tokens)
         self._gateway = Gateway(config, self._session, on_frame_sent)
+        files = {file.sha256: file.path for file in model.files}
         self._web = WebServer(
-            make_app({file.sha256: file.path for file in model.files}, lambda: self._ready),
+            make_app(files, lambda: self._ready, CompressedFiles().of),
             config.host,
             config.http_port,
         )
@@ -87,19 +91,51 @@ class RowcastServer:
         """The address that clients fetch files from. Raises RuntimeError before `start`."""
         return self._base_url(self.config.host)
 
+    @property
+    def summary(self) -> list[str]:
+        """What it serves, where, on what, how much and to whom, a line each. Raises RuntimeError
+        before `start`."""
+        config, model, first = self.config, self._announcement, self.config.placements[0]
+        devices = ", ".join(placement.device for placement in config.placements)
+        threads = f", {config.threads} threads" if first.device == "cpu" else ""
+        each = " on each device" if len(config.placements) > 1 else ""
+        tokens = len(config.tokens)
+        whom = f"who has one of {tokens} tokens" if tokens else f"all who reach {config.host}"
+        return [
+            f"serves  {model.name}, revision {model.revision.hex()}",
+            f"at      {self.ws_url}, files at {self.http_url}",
+            f"on      {devices}, {first.dtype}, cache of {first.cache}{threads}",
+            f"draws   {config.slots} pictures at once{each}; {config.queue_limit} more may wait",
+            f"admits  {whom}",
+        ]
+
+    @property
+    def watched(self) -> bool:
+        """True if somebody watches a picture that has not ended."""
+        return self._gateway.watched
+
     async def start(self) -> None:
-        """Listen and draw. Raises OSError where an address cannot be had."""
-        await self._web.start()
-        await self._gateway.start()
+        """Listen and draw. Raises RowcastError, naming the option, where an address cannot be
+        had."""
+        for setting, listener in (("http_port", self._web), ("port", self._gateway)):
+            try:
+                await listener.start()
+            except OSError as error:
+                await self.close()
+                raise cannot_listen(self.config, setting, error) from error
         self._fleet.start(self._book.deliver)
         self._ready = True
 
     async def close(self, notice: float = 0.0) -> None:
-        """Send goaway to the clients, wait ``notice`` seconds, stop."""
+        """Send goaway to the clients, give their pictures up to ``notice`` seconds to end, stop."""
         self._ready = False
         await self._gateway.close(notice)
         await self._web.close()
         await self._fleet.close()
+
+    def hurry(self) -> None:
+        """End the notice of a `close` that is under way."""
+        self._gateway.hurry()
 
     def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
         return ServerSession(
@@ -127,6 +163,21 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def cannot_listen(config: ServerConfig, setting: str, error: OSError) -> RowcastError:
+    """The error of a listener whose address cannot be had, with the option that chooses one."""
+    (option,) = (each.metadata["option"] for each in fields(config) if each.name == setting)
+    port = getattr(config, setting)
+    where = f"cannot listen on {config.host}, port {port}: {error.strerror or error}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            where += f"; is another server running? choose another port with {option}"
+        case errno.EACCES:
+            where += f"; choose a port above 1023 with {option}"
+        case _:
+            where += "; --host must name an address of this machine"
+    return RowcastError(where)
+
+
 def announce(model: LoadedModel, variant: str = "float32") -> Model:
     """The model as `welcome` announces it, in a variant (`Placement.variant`), with URLs
     relative to the public URL."""
@@ -150,6 +201,8 @@ def announce(model: LoadedModel, variant: str = "float32") -> Model:
             )
             for file in model.files
         ],
+        description=model.description,
+        examples=model.examples,
     )
 
 
@@ -159,16 +212,18 @@ def _ranges(default: Sampling, codebook_size: int) -> SamplingRanges:
     for parameter in fields(Sampling):
         low, high = parameter.metadata["range"]
         high = codebook_size if high is None else high
-        ranges[parameter.name] = Range(getattr(default, parameter.name), low, high)
+        value = min(getattr(default, parameter.name), high)  # a top_k above all codes keeps all
+        ranges[parameter.name] = Range(value, low, high)
     return SamplingRanges(**ranges)
 
 
 def _limits(config: ServerConfig, model: Model) -> Limits:
+    taken = (config.slots + config.queue_limit) * len(config.placements)  # at most, ever
     prefix = model.rows * model.cols * model.id_bytes
     return Limits(
         client_frame_bytes=max(4_096, prefix + PREFIX_FRAME_SLACK),
         prompt_bytes=config.prompt_bytes,
-        images=config.images,
+        images=min(config.images, taken),
         streams=config.streams,
         grace_ms=round(config.grace * 1000),
         keep_ms=round(config.keep * 1000),

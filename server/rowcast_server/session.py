@@ -6,6 +6,7 @@ can take more. A viewer that falls behind gets fewer, larger frames.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from .admission import ServedModel, admit
 from .errors import CloseConnection, Refused
 from .jobs import JobBook, Picture
 
+logger = logging.getLogger(__name__)
+
 MAX_PENDING_REPLIES: Final = 1_024
 QUEUED_INTERVAL_SECONDS: Final = 1.0
 ROWS_HEADER_BYTES: Final = 16
@@ -76,6 +79,8 @@ class ServerSession:
     wake: Callable[[], None]
     _greeted: bool = False
     _replies: deque[ServerMessage] = field(default_factory=deque)
+    _notice: int | None = None  # milliseconds, as announced by `go_away`
+    has_left: bool = False  # a `goaway` of 0 is out: the connection is to be closed
     _viewers: dict[int, _Viewer] = field(default_factory=dict)
 
     def receive(self, frame: bytes | str) -> None:
@@ -108,14 +113,24 @@ class ServerSession:
                 self._reply(Pong(message.echo))
         self.wake()
 
+    @property
+    def is_watched(self) -> bool:
+        """True if a stream is open."""
+        return bool(self._viewers)
+
     def go_away(self, milliseconds: int) -> None:
-        """Announce that the connection will be closed in ``milliseconds``."""
+        """Announce that the connection will be closed in ``milliseconds``; no picture is begun from
+        now on. Once the last open stream has ended, the time announced is 0."""
+        self._notice = milliseconds
         if self._greeted:
             self._replies.append(GoAway(milliseconds))  # also where the replies are at their bound
-            self.wake()
+        else:
+            self.has_left = milliseconds == 0
+        self.wake()
 
     def close(self) -> None:
         """End the session: its viewers leave their pictures, which go on for the grace time."""
+        self._notice = None  # nobody is left to be told
         for viewer in list(self._viewers.values()):
             self._drop(viewer)
 
@@ -124,7 +139,11 @@ class ServerSession:
         progress = True
         while progress:  # round robin over the streams, until none has anything new
             while self._replies:
-                yield encode(self._replies.popleft())
+                reply = self._replies.popleft()
+                yield encode(reply)
+                if reply == GoAway(0):
+                    self.has_left = True
+                    return
             progress = False
             for viewer in list(self._viewers.values()):
                 if (message := self._next(viewer, now)) is not None:
@@ -147,6 +166,7 @@ class ServerSession:
         if not self.authorise(hello.token):
             raise CloseConnection(CloseCode.BAD_TOKEN, "this token is not admitted")
         self._greeted = True
+        logger.info("hello from %r", hello.client)
         self._reply(self.welcome)
 
     def _start(self, start: Start) -> None:
@@ -156,6 +176,12 @@ class ServerSession:
         streams = range(start.stream, start.stream + count)
         self._must_be_free(streams)
         try:
+            if self._notice is not None:
+                raise Refused(  # R-51
+                    ErrorCode.BUSY,
+                    "this server is about to stop; ask on another connection",
+                    max(1, self._notice),
+                )
             if len(self._viewers) + count > self.welcome.limits.streams:
                 raise Refused(
                     ErrorCode.TOO_MANY_STREAMS,
@@ -230,6 +256,7 @@ class ServerSession:
                 viewer.cursor,
                 viewer.place,
                 picture.order.text_cut,
+                picture.order.text_lost,
             )
         if viewer.left:
             return self._finish(viewer, DoneReason.LEFT, now)
@@ -267,6 +294,8 @@ class ServerSession:
         del self._viewers[viewer.stream]
         if not any(other.picture is viewer.picture for other in self._viewers.values()):
             self.book.detach(viewer.picture, self.wake)
+        if self._notice and not self._viewers:
+            self.go_away(0)
 
 
 def _error(stream: int, refusal: Refused) -> Error:

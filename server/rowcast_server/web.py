@@ -1,41 +1,74 @@
 """The HTTP side of a server: detokenizer files and health, over aiohttp.
 
 Files are named by their SHA-256 and never change, so they may be cached for ever. Ranges and
-conditional requests are aiohttp's.
+conditional requests are aiohttp's. What is asked for whole may go out compressed (RFC 9110 section
+8.4.1); a range is always one of the file itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 1.0  # for downloads that are under way; then as long until they are cut
+LOG_FORMAT: Final = "%a %r: %s, %b bytes in %Tf s"
 
 DETOKENIZER_PATH = "detokenizer"
 
 FILE_HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "Content-Type": "application/octet-stream",
+    "Vary": "Accept-Encoding",
 }
 SHARED_HEADERS = {  # any page may load the files, also an isolated one (COEP: require-corp)
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
+    "Content-Range, ETag",
     "Cross-Origin-Resource-Policy": "cross-origin",
+    "Timing-Allow-Origin": "*",
     "X-Content-Type-Options": "nosniff",
 }
+METHODS: Final = "GET, HEAD, OPTIONS"
+# Of a preflight (the Fetch standard's CORS protocol). `*` is for headers of a page's own; those
+# before it are for browsers that do not know it.
+PREFLIGHT_HEADERS = {
+    "Allow": METHODS,
+    "Access-Control-Allow-Methods": METHODS,
+    "Access-Control-Allow-Headers": "If-Match, If-Modified-Since, If-None-Match, If-Range, Range, "
+    "*",
+    "Access-Control-Max-Age": "86400",
+}
+
+Compressed = Callable[[bytes, Path], Path | None]
 
 
-@web.middleware
-async def _share(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.headers.update(SHARED_HEADERS)
-        raise
+async def _share(_: web.Request, response: web.StreamResponse) -> None:
+    """Of every answer, errors included."""
     response.headers.update(SHARED_HEADERS)
-    return response
+    if response.headers.get("Content-Encoding"):
+        # Ranges are the file's own, so nobody may ask for one by this answer's validators.
+        for name in ("ETag", "Last-Modified"):
+            response.headers.pop(name, None)
+        response.headers["Accept-Ranges"] = "none"
+
+
+async def _preflight(_: web.Request) -> web.Response:
+    return web.Response(status=204, headers=PREFLIGHT_HEADERS)
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """True if an Accept-Encoding header (RFC 9110 section 12.5.3) names gzip, not at weight 0."""
+    for coding in accept_encoding.lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name in ("gzip", "x-gzip"):
+            return not weight or weight.strip("0.") != ""
+    return False
 
 
 def file_name(sha256: bytes, suffix: str = ".onnx") -> str:
@@ -43,15 +76,27 @@ def file_name(sha256: bytes, suffix: str = ".onnx") -> str:
     return f"{DETOKENIZER_PATH}/{sha256.hex()}{suffix}"
 
 
-def make_app(files: Mapping[bytes, Path], is_ready: Callable[[], bool]) -> web.Application:
-    """The application that serves ``files`` by SHA-256, /livez and /readyz."""
-    by_name = {file_name(sha256, path.suffix): path for sha256, path in files.items()}
+def make_app(
+    files: Mapping[bytes, Path],
+    is_ready: Callable[[], bool],
+    compressed: Compressed = lambda sha256, path: None,
+) -> web.Application:
+    """The application that serves ``files`` by SHA-256, /livez and /readyz.
+
+    ``compressed`` gives the gzip file of one of them, if there is one.
+    """
+    by_name = {file_name(sha256, path.suffix): (sha256, path) for sha256, path in files.items()}
 
     async def detokenizer(request: web.Request) -> web.StreamResponse:
-        path = by_name.get(request.path.lstrip("/"))
-        if path is None:
+        found = by_name.get(request.path.lstrip("/"))
+        if found is None:
             raise web.HTTPNotFound(text="no such file; `welcome` lists those there are\n")
-        return web.FileResponse(path, headers=FILE_HEADERS)
+        asked = request.headers
+        if "Range" not in asked and takes_gzip(asked.get("Accept-Encoding", "")):
+            packed = compressed(*found)
+            if packed is not None:
+                return web.FileResponse(packed, headers=FILE_HEADERS | {"Content-Encoding": "gzip"})
+        return web.FileResponse(found[1], headers=FILE_HEADERS)
 
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="live\n")
@@ -61,10 +106,15 @@ def make_app(files: Mapping[bytes, Path], is_ready: Callable[[], bool]) -> web.A
             return web.Response(status=503, text="starting or stopping\n")
         return web.Response(text="ready\n")
 
-    app = web.Application(middlewares=[_share])
-    app.router.add_get(f"/{DETOKENIZER_PATH}/{{name}}", detokenizer)
-    app.router.add_get("/livez", live)
-    app.router.add_get("/readyz", ready)
+    app = web.Application()
+    app.on_response_prepare.append(_share)
+    for path, handler in (
+        (f"/{DETOKENIZER_PATH}/{{name}}", detokenizer),
+        ("/livez", live),
+        ("/readyz", ready),
+    ):
+        app.router.add_get(path, handler)
+        app.router.add_route("OPTIONS", path, _preflight)
     return app
 
 
@@ -72,7 +122,9 @@ class WebServer:
     """An HTTP server of an application."""
 
     def __init__(self, app: web.Application, host: str, port: int) -> None:
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(
+            app, access_log=logger, access_log_format=LOG_FORMAT, shutdown_timeout=CLOSE_SECONDS
+        )
         self._host = host
         self._port = port
 

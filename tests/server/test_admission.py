@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from rowcast.messages import MAX_SEED, MAX_STREAM, Limits, Model, Options, Start
 from rowcast_server.admission import Order, ServedModel, admit
 from rowcast_server.errors import Refused
@@ -81,14 +82,64 @@ def test_a_prompt_without_a_letter_is_refused(prompt: str) -> None:
 
 
 def test_a_prompt_is_measured_in_bytes_of_utf8() -> None:
-    assert ask(prompt="é" * 512).prompt == "é" * 512
-    assert refusal(prompt="é" * 513).code == "bad_prompt"
+    fits = "é" * 511 + "at"
+    assert ask(prompt=fits).prompt == fits
+    assert "at most" in refusal(prompt=f"{fits}e").text
     assert refusal(prompt="x" * 10_000).code == "bad_prompt"
 
 
-@pytest.mark.parametrize("prompt", ["\x00", "🦄 of 🌊", "a" * 1_024, "  red  boat  ", "\u202e"])
+@pytest.mark.parametrize("prompt", ["\x00at", "🦄 of 🌊", "a" * 1_024, "  red  boat  ", "\u202eat"])
 def test_odd_prompts_are_drawn(prompt: str) -> None:
     assert len(ask(prompt=prompt).text_ids) == 64
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "海边的红房子",
+        "красный дом на закате",
+        "بيت أحمر عند الغروب",
+        "¿",
+        "ÀÉÎ",
+        "ａ ｒｅｄ ｈｏｕｓｅ",  # full-width
+        "\u200b\u200d\ufeff",  # zero-width
+        "\u202e",
+        "\x00\x07\n\x7f",
+        "…—“”",
+        "\U0010fffd",
+    ],
+)
+def test_a_prompt_of_which_the_model_knows_nothing_is_refused(prompt: str) -> None:
+    """Or it would draw as for the empty text, without a word."""
+    refused = refusal(prompt=prompt)
+    assert (refused.code, refused.retry_ms) == ("bad_prompt", 0)
+    assert "tiny can read nothing of this prompt: it reads English" in refused.text
+    said = structs.replace(MODEL, description="Boats by the sea.")
+    assert refusal(prompt=prompt, served=said).text.endswith("; it draws: Boats by the sea.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "lost"),
+    [
+        ("a red boat", 0),
+        ("a red bôat", 1),
+        ("a red bo\u0302at", 0),  # the letter is there, its mark is not
+        ("a red boat ☀️", 0),  # spelled out: sun
+        ("a red boat \u200d\ufe0f", 0),
+        ("a red\u00a0boat", 1),  # a space that is none to the tokenizer
+        ("a red boat\n", 1),
+        ("un bateau rouge: ça va?", 3),  # this vocabulary has neither ç nor : and ?
+        ("红 a red boat 海边", 3),
+    ],
+)
+def test_a_prompt_that_is_read_in_part_tells_how_much_is_lost(prompt: str, lost: int) -> None:
+    order = ask(prompt=prompt)
+    assert (order.text_lost, order.text_cut) == (lost, 0)
+
+
+def test_what_is_lost_is_told_up_to_what_the_wire_can_tell() -> None:
+    wide = structs.replace(LIMITS, prompt_bytes=1_048_576)
+    assert ask(prompt="at" + "海" * 70_000, limits=wide).text_lost == 65_535
 
 
 @pytest.mark.parametrize("images", [0, -1, 17, 1_000, 2**63 - 1, -(2**63)])

@@ -14,7 +14,7 @@ from tests.support.fakes import KEY, MODEL, Studio, ids_of, order
 VIEW = view_key(KEY)
 
 
-OTHER_KEY = bytes(16)
+OTHER_KEY = bytes(15) + b"\xff"
 
 
 def nothing() -> None:
@@ -66,6 +66,24 @@ class TestEndings:
         studio.clock.advance(0.2)
         assert picture.reason is DoneReason.DEADLINE
         assert studio.drawer.cancelled == [picture.number]
+
+    def test_a_deadline_counts_the_drawing_and_not_the_wait(self) -> None:
+        """24 pictures in one slot, each a second: those that wait are not ended undrawn."""
+        studio = Studio(deadline=3)
+        pictures = [studio.start(number.to_bytes(16)) for number in range(24)]
+        for picture in pictures:
+            studio.clock.advance(1)
+            studio.drawer.draw(picture.number, 4)
+        assert {picture.reason for picture in pictures} == {DoneReason.COMPLETE}
+        slow = studio.start(OTHER_KEY)
+        studio.drawer.place(slow.number, 3)
+        studio.clock.advance(100)
+        assert not slow.ended
+        studio.drawer.place(slow.number, 0)
+        studio.clock.advance(2.9)
+        assert not slow.ended
+        studio.clock.advance(0.2)
+        assert slow.reason is DoneReason.DEADLINE
 
     def test_a_picture_that_has_ended_has_no_deadline(self) -> None:
         studio = Studio(deadline=60, keep=300)

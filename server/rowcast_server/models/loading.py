@@ -7,29 +7,23 @@ time, where the graphs are made (graph_files.py). torch is needed for torch's fi
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from rowcast_export import formats
 
 from ..errors import ModelError
-from ..network.facts import Grid, Network, Sampling
+from ..network.facts import Network, Sampling
 from ..network.tensors import Tensors
 from . import hub
 from .client_files import ClientFile
 from .detokenizers import detokenizer_of
 from .flax_names import encoder_and_decoder, is_flax
 from .revision import revision_of
+from .settings import check_grid, read_settings
 from .shapes import check_transformer
 from .sources import ModelFiles, find
 from .text import TextTokenizer
-
-# The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
-# ids beyond are never drawn.
-DALLE_CODEBOOK_SIZE: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,8 @@ class Transformer(Network):
     tokenizer: TextTokenizer
     sampling: Sampling
     revision: bytes  # in float32 (revision.py)
+    description: str  # a sentence on what it draws; empty where it does not say
+    examples: tuple[str, ...]  # prompts that it can draw
 
     def text_ids(self, prompt: str) -> tuple[int, ...]:
         """The text ids of a prompt [64], as requests carry them."""
@@ -91,20 +87,23 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
         decoder = open_tensors(files.decoder)
     check_transformer(encoder, decoder)
     tokenizer = _tokenizer(files, encoder)
-    name, grid, sampling = _settings(files, decoder)
+    settings = read_settings(files.settings, files.name, decoder, tokenizer)
     if start_token is not None:
-        grid = replace(grid, start_token=start_token)
-    _check_grid(files, decoder, grid)
+        settings = replace(settings, grid=replace(settings.grid, start_token=start_token))
+    check_grid(settings, files.settings, decoder)
+    grid = settings.grid
     digest = hashlib.sha256(encoder.digest() + decoder.digest()).digest()
     return Transformer(
-        name=name,
+        name=settings.name,
         encoder=encoder,
         decoder=decoder,
         tokenizer=tokenizer,
         grid=grid,
-        sampling=sampling,
+        sampling=settings.sampling,
         digest=digest,
         revision=revision_of(digest, files.vocabulary, files.merges, grid.start_token),
+        description=settings.description,
+        examples=settings.examples,
     )
 
 
@@ -125,7 +124,10 @@ def open_tensors(path: Path) -> Tensors:
 def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
     try:
         tokenizer = TextTokenizer.from_files(files.vocabulary, files.merges)
-        highest = max(tokenizer.vocab.values())
+        numbers = tokenizer.vocab.values()
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("an id is no whole number, or is below 0")
+        highest = max(numbers)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{files.vocabulary} or {files.merges.name}: {error}") from error
     rows = encoder.shape("embed_tokens.weight")[0]
@@ -135,40 +137,3 @@ def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
             f"embed_tokens.weight has {rows} rows: the vocabulary belongs to another model"
         )
     return tokenizer
-
-
-def _settings(files: ModelFiles, decoder: Tensors) -> tuple[str, Grid, Sampling]:
-    """Name, grid and sampling of model.json; without one, from the shapes and the family's
-    defaults."""
-    if files.settings is None:
-        positions = decoder.shape("embed_positions.weight")[0]
-        side = math.isqrt(positions)
-        if side * side != positions:
-            raise ModelError(
-                f"{decoder.path}: embed_positions.weight has {positions} rows, which is no square "
-                "grid; say rows and cols in a model.json"
-            )
-        codes = min(DALLE_CODEBOOK_SIZE, decoder.shape("lm_head.weight")[0] - 1)
-        return files.name, Grid(side, side, codes, codes), Sampling()
-    try:
-        settings = json.loads(files.settings.read_text("utf-8"))
-        sizes = (int(settings[field.name]) for field in fields(Grid))
-        return str(settings["name"]), Grid(*sizes), Sampling(**settings["sampling"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{files.settings} cannot be read: {error!r}") from error
-
-
-def _check_grid(files: ModelFiles, decoder: Tensors, grid: Grid) -> None:
-    for name, needed in (
-        ("embed_tokens.weight", max(grid.start_token, grid.codebook_size - 1) + 1),
-        ("embed_positions.weight", grid.tokens),
-        ("lm_head.weight", grid.codebook_size),
-    ):
-        rows = decoder.shape(name)[0]
-        if rows < needed:
-            raise ModelError(
-                f"{decoder.path}: {name} has {rows} rows; {grid.codebook_size} codes, "
-                f"{grid.tokens} positions and start token {grid.start_token} need {needed}"
-            )
-    if min(grid.rows, grid.cols, grid.codebook_size) < 1 or grid.start_token < 0:
-        raise ModelError(f"{files.settings or files.decoder}: sizes must be positive: {grid}")

@@ -2,7 +2,8 @@
 
 The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
 spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
-cut, as min-dalle cuts it (its `</s>` goes too), and the number of tokens cut is told.
+cut, as min-dalle cuts it (its `</s>` goes too), and the number of tokens cut is told, as is the
+number of characters that no token stands for.
 
 This module must not import torch: a gateway may tokenize.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ from ..network.facts import END, PAD, START, TEXT_POSITIONS, UNKNOWN
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, in every vocabulary
 WORD_START = "Ġ"
+# Marks that sit on a letter, and invisible formatting (joiners, directions, variation selectors):
+# without them a text still reads as it did, so that their loss is none.
+UNHEARD = frozenset({"Mn", "Me", "Cf"})
 
 Ids = npt.NDArray[np.int64]
 
@@ -31,18 +36,29 @@ Ids = npt.NDArray[np.int64]
 class EncodedText:
     """A prompt as ids: int64 [64], of which the first `length` are not padding.
 
-    `cut` tokens, `</s>` among them, did not fit.
+    `cut` tokens, `</s>` among them, did not fit. `lost` characters have no token; where `is_read`
+    is false, none of the prompt has.
     """
 
     ids: Ids
     length: int
     cut: int
+    lost: int = 0
+    is_read: bool = True
 
 
 def normalise(text: str) -> str:
     """Lower-case ASCII with emoji spelled out; other characters are dropped."""
+    return _ascii(_spelled(text))
+
+
+def _spelled(text: str) -> str:
     spelled: str = emoji.demojize(text, delimiters=("", ""))
-    return spelled.lower().encode("ascii", errors="ignore").decode()
+    return spelled.lower()
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", errors="ignore").decode()
 
 
 class TextTokenizer:
@@ -71,17 +87,23 @@ class TextTokenizer:
 
     def encode(self, text: str) -> EncodedText:
         """Tokenize a prompt. Never fails: unknown pieces become `<unk>`, long text is cut."""
-        tokens = [
-            self.vocab.get(piece, UNKNOWN)
-            for word in normalise(text).split(" ")
-            if word
-            for piece in self.pieces(word)
-        ]
-        whole = [START, *tokens, END]
+        spelled = _spelled(text)
+        words = [word for word in _ascii(spelled).split(" ") if word]
+        pieces = [piece for word in words for piece in self.pieces(word)]
+        whole = [START, *(self.vocab.get(piece, UNKNOWN) for piece in pieces), END]
         kept = whole[:TEXT_POSITIONS]
         ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
         ids[: len(kept)] = kept
-        return EncodedText(ids, len(kept), len(whole) - len(kept))
+        unknown = [piece for piece in pieces if piece not in self.vocab]
+        dropped = [letter for letter in spelled if not letter.isascii()]
+        return EncodedText(
+            ids,
+            len(kept),
+            cut=len(whole) - len(kept),
+            lost=sum(unicodedata.category(letter) not in UNHEARD for letter in dropped)
+            + sum(len(piece.removeprefix(WORD_START)) for piece in unknown),
+            is_read=any(piece in self.vocab and piece != WORD_START for piece in pieces),
+        )
 
     def pieces(self, word: str) -> list[str]:
         """The subwords of one word: merge the pair of lowest rank, leftmost first, until none.

@@ -27,6 +27,8 @@ from tests.support.raw_client import (
     until,
 )
 
+STOPPING = "this server is about to stop; ask on another connection"
+
 
 class TestPictures:
     async def test_from_accepted_to_done(self, place: tuple[Studio, str]) -> None:
@@ -149,12 +151,49 @@ class TestTheEnd:
     async def test_clients_are_told_and_then_closed_1001(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())
         async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            await start_through(studio, client)
+            assert (await client.take())[0] == ACCEPTED
             closing = asyncio.create_task(gateway.close(notice=0.1))
             assert await client.receive() == [GOAWAY, 100]
             await client.send(PING, 1)
             assert await client.receive() == [PONG, 1]
+            assert await client.receive() == [GOAWAY, 0]
             assert await client.close_code() == 1001
             await closing
+
+    async def test_whose_last_picture_ends_is_told_and_let_go_before_the_time(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            number = await start_through(studio, client)
+            assert (await client.take())[0] == ACCEPTED
+            async with asyncio.timeout(20), connected(url) as idle:
+                closing = asyncio.create_task(gateway.close(notice=3600))
+                assert await idle.receive() == [GOAWAY, 0]
+                assert await idle.close_code() == 1001
+                assert await client.receive() == [GOAWAY, 3_600_000]
+                await client.start(1)
+                assert (await client.picture(1)).error == ["busy", 3_600_000, STOPPING]
+                studio.drawer.draw(number, 4)
+                assert (await client.picture(0)).ids == WHOLE
+                assert await client.receive() == [GOAWAY, 0]
+                assert await client.close_code() == 1001
+                await closing
+
+    async def test_while_it_gives_notice_it_takes_no_connection_and_can_be_hurried(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), connected(url) as client:
+            await start_through(studio, client)
+            closing = asyncio.create_task(gateway.close(notice=3600))
+            while (await client.take())[0] != GOAWAY:
+                pass
+            with pytest.raises(ConnectionRefusedError):
+                async with connected(url):
+                    pass
+            gateway.hurry()
+            assert await client.receive() == [GOAWAY, 0]
+            assert await client.close_code() == 1001
+            async with asyncio.timeout(20):
+                await closing
 
     async def test_without_notice_they_are_told_all_the_same(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())

@@ -54,6 +54,12 @@ class TestStart:
         assert answer.text_cut == 20 * (3 + 4) + 2 - 64
         assert answer == structs.replace(accepted(), text_cut=answer.text_cut)
 
+    def test_characters_that_the_model_does_not_know_are_told(self, studio: Studio) -> None:
+        line = greeted(studio)
+        line.send(Start(0, KEY, "a red house 海边", 1, Options(seed=7)))
+        studio.drawer.place(0)
+        assert line.read() == [structs.replace(accepted(), text_lost=2)]
+
     def test_every_change_wakes_the_line(self, studio: Studio) -> None:
         line, other = greeted(studio), greeted(studio)
         changes: list[Callable[[], None]] = [
