@@ -1,7 +1,83 @@
-"""`python -m rowcast` is `rowcast`."""
+"""`python -m rowcast`, and the script `rowcast`.
 
+Imports next to nothing before Ctrl-C and the standard streams are seen to: modules that are cut off
+while they load tell it in tracebacks, and a stream may be closed, of a narrow encoding, or unread.
+"""
+
+import os
+import signal
 import sys
+from typing import TextIO
 
-from .cli import main
+STREAMS = (0, 1, 2)
 
-sys.exit(main())
+
+def main() -> int | str | None:
+    """Run `rowcast` with the words of the command line; returns its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _leave)
+    _open_streams()
+    from .cli import main as command
+    from .terminal.exit_codes import READER_GONE
+
+    code: int | str | None
+    try:
+        code = command(ready=_let_ctrl_c_raise)
+    except SystemExit as leaving:
+        code = leaving.code
+    except BrokenPipeError:
+        code = READER_GONE
+    for stream in (sys.stdout, sys.stderr):
+        code = _flush(stream, code, READER_GONE)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the interpreter's own end traces it too
+    return code
+
+
+def _leave(number: int, frame: object) -> None:
+    """End at once: nothing is begun that would have to be cleared up."""
+    os.write(2, b"\nrowcast: stopped\n")
+    if "--json" in sys.argv:
+        os.write(1, b'{"error": "stopped"}\n')
+    os._exit(130)  # exit_codes.INTERRUPTED, which may not be loaded yet
+
+
+def _let_ctrl_c_raise() -> None:
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _open_streams() -> None:
+    """Open what is closed on nowhere, and have characters that a stream has not replaced.
+
+    A number that is free would go to the next file or socket opened, and a library's warnings,
+    which are written to the number 2, into it.
+    """
+    for number in STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(number, True)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def _flush(stream: TextIO, code: int | str | None, reader_gone: int) -> int | str | None:
+    """Write what is left; returns the exit code, another one where it cannot be written."""
+    try:
+        stream.flush()
+        return code
+    except BrokenPipeError:
+        code = reader_gone if stream is sys.stdout else code
+    except OSError as error:
+        os.write(2, f"rowcast: the output cannot be written: {error.strerror}\n".encode())
+        code = code or 1
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,8 @@
-"""The `rowcast` command, which finds its subcommands by entry points and imports none."""
+"""The `rowcast` command, which finds its subcommands by entry points and imports none.
+
+A subcommand is a function of the words after its name that returns its exit code. Beside it in its
+module stands a function that makes its parser, ``<name>_parser``, for the completion of shells.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +10,70 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 
-from .errors import RowcastError
-from .terminal.exit_codes import INTERRUPTED
+from .terminal.exit_codes import DONE, FAILED, INTERRUPTED, USAGE, failure
+from .terminal.install_hints import command_name, extra_of, install_hint
+from .terminal.parsers import WrongUsage, wants_json
+from .terminal.text import answer, answer_json, complain
 
 GROUP = "rowcast.commands"
-ORDER = ("demo", "serve", "generate", "replay", "grids", "export", "convert", "bench")
+ORDER = (
+    *("demo", "serve", "generate", "replay", "grids", "models", "export", "convert", "bench"),
+    *("doctor", "cache", "completion"),
+)
+OF_EXTRAS = {"export": "export", "bench": "bench"}  # whatever of theirs is missing
 
 Command = Callable[[list[str]], int]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand; returns its exit code: 0, 1 for a failure told on stderr, 2 for usage."""
+def main(arguments: list[str] | None = None, ready: Callable[[], object] = lambda: None) -> int:
+    """Run a subcommand; returns its exit code (terminal/exit_codes.py), or raises SystemExit.
+
+    With ``--json`` among the words the last line of stdout is JSON however it ends. ``ready`` is
+    called once the subcommand is loaded and about to begin.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = {point.name: point for point in entry_points(group=GROUP)}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help(commands))
-        return 0 if arguments else 2
-    name, rest = arguments[0], arguments[1:]
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in ("", "-h", "--help"):
+        for line in _help(commands):
+            answer(line)
+        return DONE if name else USAGE
     if name == "--version":
-        print(f"rowcast {version('rowcast')}")
-        return 0
+        answer(f"rowcast {version('rowcast')}")
+        return DONE
     if name not in commands:
-        print(f"rowcast: no command {name!r}; see rowcast --help", file=sys.stderr)
-        return 2
+        return _tell(USAGE, "rowcast", f"no command {name!r}; see rowcast --help", rest)
     try:
         command: Command = commands[name].load()
+        ready()
         return command(rest)
-    except KeyboardInterrupt:
-        print("\nrowcast: stopped", file=sys.stderr)
-        return INTERRUPTED
-    except ModuleNotFoundError as error:
-        print(_missing(name, error), file=sys.stderr)
-        return 1
-    except OSError as error:
-        cause = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"rowcast {name}: {cause}", file=sys.stderr)
-        return 1
-    except RowcastError as error:
-        print(f"rowcast {name}: {error}", file=sys.stderr)
-        return 1
+    except SystemExit as leaving:
+        if isinstance(leaving, WrongUsage) and wants_json(rest):
+            answer_json({"error": leaving.problem})  # people were told by the parser
+        raise
+    except BaseException as error:
+        try:
+            code, problem = failure(error)
+        except ModuleNotFoundError as missing:
+            code, problem = FAILED, _missing(name, missing)
+        except BaseException:  # a fault of ours, with its traceback
+            if wants_json(rest):
+                answer_json({"error": repr(error)})
+            raise
+        return _tell(code, "rowcast" if code == INTERRUPTED else f"rowcast {name}", problem, rest)
 
 
-def _help(commands: dict[str, EntryPoint]) -> str:
+def _tell(code: int, who: str, problem: str, words: list[str]) -> int:
+    """Tell people, and programs where they asked for it; returns the exit code."""
+    if code == INTERRUPTED:
+        complain("")  # below the ^C of the terminal
+    complain(f"{who}: {problem}")
+    if wants_json(words):
+        answer_json({"error": problem})
+    return code
+
+
+def _help(commands: dict[str, EntryPoint]) -> list[str]:
     lines = [
         "usage: rowcast COMMAND …        (rowcast COMMAND --help tells more)",
         "",
@@ -56,13 +82,14 @@ def _help(commands: dict[str, EntryPoint]) -> str:
     ]
     for name in sorted(commands, key=lambda n: (ORDER.index(n) if n in ORDER else 99, n)):
         lines.append(f"  {name:<10} {_summary(commands[name])}")
-    lines += [
+    called = command_name()
+    return [
+        *lines,
         "",
-        "Try it:     rowcast demo 'a red house and two pine trees at sunset'",
-        "Two ends:   rowcast serve",
-        "            rowcast generate ws://127.0.0.1:8765 'a yellow balloon over the sea'",
+        f"Try it:     {called} demo 'a red house and two pine trees at sunset'",
+        f"Two ends:   {called} serve",
+        f"            {called} generate 'a yellow balloon over the sea'",
     ]
-    return "\n".join(lines)
 
 
 def _summary(point: EntryPoint) -> str:
@@ -73,5 +100,5 @@ def _summary(point: EntryPoint) -> str:
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> str:
-    extra = {"demo": "server", "serve": "server", "export": "export"}.get(name, "server")
-    return f"rowcast {name} needs {error.name}: pip install 'rowcast[{extra}]'"
+    module = error.name or str(error)
+    return f"needs {module}: {install_hint(OF_EXTRAS.get(name) or extra_of(module))}"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
-
-from rich.console import Console
 
 from ..errors import InvalidRequest, ReplayError
 from ..picture import SAMPLING, Picture
@@ -17,43 +14,51 @@ from ..pixels.time_lapse import final_image, time_lapse
 from ..rows_file import load_rows
 from .draw_grids import draw_grids
 from .draw_pictures import draw
-from .options import (
-    DrawOptions,
-    GridOptions,
-    add_picture_options,
-    add_request_options,
-    add_server_options,
-    command_parser,
-)
-from .painting import painting, say
+from .exit_codes import as_option
+from .options import DrawOptions, GridOptions, add_picture_options, add_request_options
+from .painting import painting
+from .parsers import CommandParser, command_parser
+from .servers import add_prompt_options, add_server_options, as_url, read_prompts, settle_server
+from .text import open_console, say
 
 
-def generate(arguments: list[str]) -> int:
+def generate(words: list[str]) -> int:
     """Draw pictures on a server and watch them form."""
-    parser = _generate_parser()
-    options = parser.parse_args(arguments, DrawOptions())
-    if (options.prompt is None) == (options.source is None):
-        parser.error("give a prompt, or a saved picture with --from")
-    if options.row is not None and options.source is None:
+    parser = generate_parser()
+    options: DrawOptions = parser.parse_anywhere(words, DrawOptions())
+    _take_sources(options)
+    settle_server(parser, options)
+    kinds = (options.prompts, options.sources, options.prompts_file)
+    if sum(map(bool, kinds)) != 1:
+        parser.error(
+            "give a prompt, or a saved picture with --from, or a file of prompts with --prompts"
+        )
+    if options.row is not None and not options.sources:
         parser.error("--row goes with --from")
-    if options.seamless and options.source is not None:
+    if options.seamless and options.sources:
         parser.error("--seamless joins several pictures; --from draws one")
-    for name in ("images", "stop_row", "model", *SAMPLING) if options.source is not None else ():
+    for name in ("images", "stop_row", "model", *SAMPLING) if options.sources else ():
         if getattr(options, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} does not go with --from: the file says it")
+            parser.error(f"{as_option(name)} does not go with --from: the file says it")
+    if options.prompts_file is not None:
+        options.prompts = read_prompts(options.prompts_file)
     return draw(options)
 
 
-def _generate_parser() -> argparse.ArgumentParser:
+def generate_parser() -> CommandParser:
+    """The options of `rowcast generate`."""
     parser = command_parser(
         "generate",
         "Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
         ".rows (the tokens: a few hundred bytes that replay to the same picture).",
-        "ws://127.0.0.1:8765 'a red house at sunset'",
+        "'a red house at sunset'",
         "ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4",
-        "ws://127.0.0.1:8765 --from out/image-0.rows --row 8 --seed 3",
+        "'a red house at sunset' 'a yellow balloon over the sea'",
+        "--prompts prompts.txt --format png --out pictures",
+        "--from out/image-0.rows --row 8 --seed 3",
     )
     add_server_options(parser)
+    add_prompt_options(parser)
     add_request_options(parser)
     add_picture_options(parser)
     parser.add_argument(
@@ -65,45 +70,58 @@ def _generate_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--from",
-        dest="source",
-        type=Path,
+        dest="sources",
+        nargs="+",
+        action="extend",
         metavar="FILE",
-        help="continue the picture saved in this .rows file (its prompt, sampling and seed; "
-        "another --seed makes another ending)",
+        help="continue the pictures saved in these .rows files (each has its prompt, sampling and "
+        "seed; another --seed makes another ending)",
     )
     parser.add_argument("--row", type=int, metavar="K", help="with --from: keep its first K rows")
     return parser
 
 
-def grids(arguments: list[str]) -> int:
+def _take_sources(options: DrawOptions) -> None:
+    """Sort out an address among the words behind ``--from``, which takes all that follow it."""
+    words = [str(word) for word in options.sources or ()]
+    addresses = [word for word in words if as_url(word)]
+    options.url = options.url or next(iter(addresses), None)
+    options.sources = [Path(word) for word in words if word not in addresses]
+
+
+def grids(words: list[str]) -> int:
     """Draw many pictures for their tokens alone, and keep them in one file."""
+    parser = grids_parser()
+    options: GridOptions = parser.parse_anywhere(words, GridOptions())
+    settle_server(parser, options)
+    if bool(options.prompts) == (options.prompts_file is not None):
+        parser.error("give a prompt, or a file of them with --prompts")
+    if options.prompts_file is not None:
+        options.prompts = read_prompts(options.prompts_file)
+    return draw_grids(options)
+
+
+def grids_parser() -> CommandParser:
+    """The options of `rowcast grids`."""
     parser = command_parser(
         "grids",
         "Draw many pictures on a server for their tokens alone, and keep them in one "
         ".npz file, as `rowcast export --distill` learns from. What the file lacks is drawn: the "
         "same command goes on after Ctrl-C.",
-        "ws://127.0.0.1:8765 --prompts prompts.txt --out grids.npz",
+        "--prompts prompts.txt --out grids.npz",
         "ws://127.0.0.1:8765 'a red house at sunset' --images 64 --out grids.npz",
     )
     add_server_options(parser)
+    add_prompt_options(parser)
     add_request_options(parser)
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        help="prompts, one a line; --images pictures are drawn of each",
-    )
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="the .npz file to keep"
     )
-    options = parser.parse_args(arguments, GridOptions())
-    if (options.prompt is None) == (options.prompts is None):
-        parser.error("give a prompt, or a file of them with --prompts")
-    return draw_grids(options)
+    return parser
 
 
-def replay(arguments: list[str]) -> int:
-    """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
+def replay_parser() -> CommandParser:
+    """The options of `rowcast replay`."""
     parser = command_parser(
         "replay",
         "Paint a saved .rows file again. It needs the detokenizer that the picture "
@@ -118,7 +136,12 @@ def replay(arguments: list[str]) -> int:
         "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
     )
     parser.add_argument("--detokenizer", type=Path, metavar="ONNX", help="the file to decode with")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def replay(words: list[str]) -> int:
+    """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
+    options = replay_parser().parse_anywhere(words)
     picture = load_rows(options.file)
     if picture.rows_held == 0:
         raise ReplayError(f"{options.file}: no row has arrived, there is nothing to show")
@@ -155,7 +178,7 @@ def _kept(picture: Picture, file: Path) -> Path:
 
 def _play(picture: Picture, detokenizer: Detokenizer) -> None:
     """Paint the time-lapse in the terminal."""
-    console = Console()
+    console = open_console(stderr=False)
     recipe = picture.recipe
     caption = f"{recipe.prompt!r}, seed {recipe.seed}, {recipe.model} {recipe.revision.hex()}"
     with painting(console) as paint:

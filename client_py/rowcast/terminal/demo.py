@@ -10,19 +10,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from ..errors import ConnectionFailed
 from .draw_pictures import draw
-from .options import DrawOptions, add_picture_options, add_request_options, command_parser
-from .painting import say
+from .exit_codes import DONE
+from .install_hints import command_name
+from .options import DrawOptions, add_picture_options, add_request_options
+from .parsers import CommandParser, command_parser
+from .text import open_console, say
 
 DEFAULT_PROMPT = "sunset over the sea, a boat with a red sail, a yellow balloon on the left"
+NEXT_PROMPT = "a yellow balloon over the sea"
 STOP_SECONDS = 5.0
 
 
-def demo(arguments: list[str]) -> int:
+def demo(words: list[str]) -> int:
     """Start a server, draw a picture on it, watch it form."""
+    options: DrawOptions = demo_parser().parse_anywhere(words, DrawOptions())
+    options.prompts, options.sources = [options.prompt], []
+    console = open_console()
+    begun = time.perf_counter()
+    with local_server(options.model or "postcard") as options.url:
+        say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
+        options.model = None  # the server has only this one
+        code = draw(options)
+    if code == DONE:
+        called = command_name()
+        say(console, f"go on with: {called} serve, and elsewhere {called} generate {NEXT_PROMPT!r}")
+    return code
+
+
+def demo_parser() -> CommandParser:
+    """The options of `rowcast demo`."""
     parser = command_parser(
         "demo",
         "Start a server on free ports with the embedded model, draw on it through a "
@@ -40,23 +58,22 @@ def demo(arguments: list[str]) -> int:
     )
     add_request_options(parser, "postcard, or a model folder (default: postcard)")
     add_picture_options(parser)
-    options = parser.parse_args(arguments, DrawOptions())
-    console = Console(stderr=True)
-    begun = time.perf_counter()
-    with local_server(options.model or "postcard") as options.url:
-        say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
-        options.model = None  # the server has only this one
-        return draw(options)
+    return parser
 
 
 @contextmanager
 def local_server(model: str) -> Iterator[str]:
-    """A server process on free ports; yields its ws:// address once it takes jobs."""
+    """A server process on free ports; yields its ws:// address once it takes jobs.
+
+    It ends with this process, however that ends: then its standard input does.
+    """
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
-    command += ["--port", "0", "--http-port", "0", "--model", model]
+    command += ["--port", "0", "--http-port", "0", "--model", model, "--stop-at-eof"]
     with _leaving_on("SIGTERM", "SIGHUP"), ExitStack() as starting:
         options = starting.enter_context(_without_ctrl_c())
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+        ) as process:
             try:
                 starting.close()
                 assert process.stdout is not None

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -27,24 +24,11 @@ from ..messages import MAX_SEED, DoneReason
 from ..requests import Request, check_request, check_whole, resolve_sampling
 from .exit_codes import failure
 from .options import GridOptions
-from .painting import say
+from .painting import Lines
+from .servers import asking
+from .text import answer_json, complain, open_console, say, warnings_shown
 
 AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Prompts: the lines of a text file that are not empty.
-
-    Raises OSError, or InvalidRequest where there is none or the file is no text.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is no text in UTF-8: {error}") from error
-    prompts = [line for line in lines if line]
-    if not prompts:
-        raise InvalidRequest(f"{path} holds no prompt; write one a line")
-    return prompts
 
 
 def draw_grids(options: GridOptions) -> int:
@@ -52,13 +36,12 @@ def draw_grids(options: GridOptions) -> int:
 
     Raises RowcastError or OSError before anything is drawn.
     """
-    console = Console(stderr=True)
+    console = open_console()
     started = time.monotonic()
-    prompts = read_prompts(options.prompts) if options.prompts else [options.prompt or ""]
-    drawing = _Drawing(options, prompts)
+    drawing = _Drawing(options)
     code, problem = 0, ""
     try:
-        with _bar(console) as show:
+        with warnings_shown(console), asking(options.url), _bar(console) as show:
             asyncio.run(drawing.run(show))
     except (KeyboardInterrupt, RowcastError) as error:
         if drawing.file is None:
@@ -71,7 +54,7 @@ def draw_grids(options: GridOptions) -> int:
         f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}",
     )
     if problem:
-        print(f"rowcast: {problem}; the same command goes on from here", file=sys.stderr)
+        complain(f"rowcast: {problem}; the same command goes on from here")
     if options.json:
         report = {
             "grids": held,
@@ -80,16 +63,15 @@ def draw_grids(options: GridOptions) -> int:
             "total_s": round(time.monotonic() - started, 2),
             "file": str(file.path),
         }
-        print(json.dumps(report | ({"error": problem} if problem else {})))
+        answer_json(report | ({"error": problem} if problem else {}))
     return code
 
 
 class _Drawing:
     """One run of drawing; ``file`` is None until the server has announced its model."""
 
-    def __init__(self, options: GridOptions, prompts: list[str]) -> None:
+    def __init__(self, options: GridOptions) -> None:
         self._options = options
-        self._prompts = prompts
         self.file: GridFile | None = None
         self.held_before = 0
 
@@ -121,13 +103,15 @@ class _Drawing:
             is_begun = options.out.exists()
             seed = read_grids(options.out)[0].seed if is_begun else secrets.randbelow(MAX_SEED + 1)
         check_whole("images", options.images, 1, MOST_PICTURES)
-        for line, prompt in enumerate(self._prompts, 1):
+        for line, prompt in enumerate(options.prompts, 1):
             request = Request(prompt, seed=seed, **options.sampling)
             try:
                 check_request(request, model, client.session.welcome.limits)
             except InvalidRequest as error:
-                where = f"{options.prompts}, prompt {line}: " if options.prompts else ""
-                raise InvalidRequest(f"{where}{error}") from error
+                if line == 1:  # most are of the options, which all have in common
+                    raise
+                of = f"{options.prompts_file}, " if options.prompts_file else ""
+                raise InvalidRequest(f"{of}prompt {line}: {error}") from error
         origin = Origin(
             model=model.name,
             revision=model.revision.hex(),
@@ -137,7 +121,7 @@ class _Drawing:
             seed=seed,
             images=options.images,
             sampling=asdict(resolve_sampling(Request("", **options.sampling), model)),
-            prompts=self._prompts,
+            prompts=options.prompts,
         )
         return GridFile(options.out, origin)
 
@@ -173,10 +157,12 @@ class _Drawing:
 
 @contextlib.contextmanager
 def _bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr while it is a terminal."""
+    """A progress bar on stderr while it is a terminal, else a line now and then."""
+    if not console.is_terminal:
+        lines = Lines(console)
+        yield lambda done, total: lines(f"{done} of {total} grids")
+        return
     columns = TextColumn("grids"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("grids", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,12 +1,67 @@
-"""Exit codes of the commands, beside 0 (done), 1 (failed, told on stderr) and 2 (usage)."""
+"""Exit codes of all commands, and what ends a command as a code and a sentence for people.
+
+=========== === =========================================================================
+DONE          0 all that was asked for is there
+FAILED        1 it is not; stderr says why
+USAGE         2 wrong words: an option that there is not, a value that no server accepts
+INTERRUPTED 130 Ctrl-C, as a shell reports it; what had arrived is saved
+READER_GONE 141 nobody reads the output any more (``rowcast --help | true``)
+TERMINATED  143 SIGTERM, as a shell reports it
+=========== === =========================================================================
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-INTERRUPTED: Final = 130  # by Ctrl-C, as a shell reports it
+from ..errors import InvalidRequest, RowcastError
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+READER_GONE: Final = 141
+TERMINATED: Final = 143
+
+# The library's words for arguments, and the options that are typed for them.
+AS_TYPED: Final = (
+    (re.compile(r"^([a-z]+(?:_[a-z]+)*)(?= must be )"), lambda found: as_option(found[1])),
+    (re.compile(r"\btoken="), lambda _: "--token"),
+    (re.compile(r"allowed_hosts=\['?([^']*)'?\] \(--allow-host\)"), r"--allow-host \1"),
+    (re.compile(r"choose the row to draw on from"), "choose the row to draw on from with --row"),
+)
+
+
+def as_option(name: str) -> str:
+    """The option of an argument: ``stop_row`` is ``--stop-row``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def failure(error: BaseException) -> tuple[int, str]:
-    """The exit code and the words of what ended a command that had begun its work."""
-    return (INTERRUPTED, "stopped") if isinstance(error, KeyboardInterrupt) else (1, str(error))
+    """The exit code and the words of what ended a command, with options as they are typed.
+
+    Raises the error itself where it is none that a user could do anything about.
+    """
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED, "stopped"
+        case RowcastError():
+            text = str(error)
+            for pattern, typed in AS_TYPED:
+                text = pattern.sub(typed, text)
+            return (USAGE if isinstance(error, InvalidRequest) else FAILED), text
+        case OSError():
+            words = error.strerror or str(error) or type(error).__name__
+            return FAILED, f"{error.filename}: {words}" if error.filename else str(error) or words
+    if _was_ctrl_c(error):
+        return INTERRUPTED, "stopped"
+    raise error
+
+
+def _was_ctrl_c(error: BaseException) -> bool:
+    """True if Ctrl-C came within what failed: imports tell it in words of their own."""
+    causes: list[BaseException] = [error]
+    for each in causes:
+        causes += [one for one in (each.__cause__, each.__context__) if one and one not in causes]
+    return any(isinstance(each, KeyboardInterrupt) for each in causes)

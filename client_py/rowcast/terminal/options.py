@@ -1,6 +1,7 @@
 """Command-line options of the commands that draw, and the records that they are parsed into.
 
-`argparse` fills a record; fields with a default are those that not every command asks for.
+`argparse` fills a record; fields with a default are those that not every command asks for. Which
+server is asked, and whose words are prompts, is in servers.py.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from typing import Final
 from ..picture import SAMPLING, Sampling, SamplingOptions, sampling_options
 from ..pixels.tiers import TIERS
 from ..requests import RequestOptions
+from .parsers import JSON
+from .picture_files import DEFAULT_FORMATS, FORMATS
 
 DEFAULT_OUT: Final = Path("rowcast-pictures")
 
 
 class RequestRecord(argparse.Namespace):
-    """Options of all commands that draw: ``images`` pictures, of a prompt for the most part."""
+    """Options of all commands that draw: ``images`` pictures of each prompt."""
 
-    url: str
-    prompt: str | None
+    url: str | None
+    prompts: list[str]
     images: int
     model: str | None
     seed: int | None
@@ -36,17 +39,20 @@ class RequestRecord(argparse.Namespace):
 
 
 class DrawOptions(RequestRecord):
-    """Pictures to draw, watch and save: of a prompt, or going on from a saved picture.
+    """Pictures to draw, watch and save: of prompts, or going on from saved pictures.
 
-    ``source`` is the .rows file to go on from, with its first ``row`` rows; then of ``request``
-    the seed alone counts. ``out`` is the folder for the files.
+    ``sources`` are the .rows files to go on from, with their first ``row`` rows; then of
+    ``request`` the seed alone counts. ``out`` is the folder for the files of ``formats``.
     """
 
     seamless: bool
     stop_row: int | None
     quality: str
+    formats: tuple[str, ...]
+    overwrite: bool
     allowed_hosts: list[str] | None = None
-    source: Path | None = None
+    sources: list[Path]
+    prompts_file: Path | None
     row: int | None = None
 
     @property
@@ -57,31 +63,12 @@ class DrawOptions(RequestRecord):
 
 
 class GridOptions(RequestRecord):
-    """Pictures to draw for their ids alone: ``images`` of each prompt, kept in the file ``out``.
+    """Pictures to draw for their ids alone, kept in the file ``out``.
 
-    The prompt is ``prompt``, or the lines of the text file ``prompts``.
+    ``prompts_file`` is the text file that the prompts come from, if they do.
     """
 
-    prompts: Path | None
-
-
-def command_parser(command: str, description: str, *examples: str) -> argparse.ArgumentParser:
-    """The parser of a command, without its options; ``examples`` are what follows its name."""
-    return argparse.ArgumentParser(
-        prog=f"rowcast {command}",
-        description=description,
-        epilog="\n  rowcast ".join(
-            ["examples:", *(f"{command} {each}".strip() for each in examples)]
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that ask a server that somebody else started."""
-    parser.add_argument("url", help="the server, as `rowcast serve` prints it: ws://host:port")
-    parser.add_argument("--token", help="the token that the server asks for")
-    parser.add_argument("prompt", nargs="?", help="what to draw")
+    prompts_file: Path | None
 
 
 def add_request_options(
@@ -99,7 +86,7 @@ def add_request_options(
             help=each.metadata["help"],
         )
     parser.add_argument("--model", metavar="NAME", help=model_help)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+    parser.add_argument(JSON, action="store_true", help="end with one line of JSON on stdout")
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +103,20 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_OUT,
         metavar="DIR",
-        help=f"where image-0.png, .gif and .rows go (default: {DEFAULT_OUT}/)",
+        help="where image-0.png, .gif and .rows go, or the next number that is free (default: "
+        f"{DEFAULT_OUT}/)",
+    )
+    parser.add_argument(
+        "--format",
+        dest="formats",
+        type=_formats,
+        default=DEFAULT_FORMATS,
+        metavar="F,...",
+        help=f"any of {', '.join(FORMATS)} (default: {','.join(DEFAULT_FORMATS)}): the picture, "
+        "its time-lapse, its tokens, the picture as lossless WebP",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="begin with image-0, whatever is there"
     )
     parser.add_argument(
         "--quality",
@@ -125,3 +125,12 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         help="the best that pictures are painted and saved with: palette fetches a small table and "
         "nothing else, preview a small decoder too, full the detokenizer (default: full)",
     )
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """Formats by their names, in the order in which files are told."""
+    asked = [each.strip().lower() for each in text.split(",")]
+    for name in asked:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"no format {name!r}; choose of {', '.join(FORMATS)}")
+    return tuple(name for name in FORMATS if name in asked)

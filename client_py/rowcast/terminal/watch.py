@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from ..events import Event, PictureAccepted, PictureQueued, RowsArrived
 from ..picture import Picture
+from .painting import Lines
 
 
 class Fetching:
@@ -31,6 +32,7 @@ class Fetching:
             transient=True,
             disable=not console.is_terminal,
         )
+        self._lines = None if console.is_terminal else Lines(console)
         self._task = self._bar.add_task("download", total=None)
         self._text = ""
         self._lock = threading.Lock()
@@ -54,6 +56,8 @@ class Fetching:
                 if is_done:
                     self._bar.stop()
             self._text = "" if is_done else f", {received / 1e6:.1f} of {announced / 1e6:.1f} MB"
+            if self._bar is not None and self._lines is not None and not is_done:
+                self._lines(f"fetching the detokenizer{self._text}")
 
     def __str__(self) -> str:
         return self._text
@@ -61,7 +65,10 @@ class Fetching:
 
 @dataclass
 class Watch:
-    """Pictures that form, as they are seen; times are seconds since ``started``."""
+    """Pictures that form, as they are seen; times are seconds since ``started``.
+
+    ``title`` comes before each caption.
+    """
 
     started: float
     bytes_before: int
@@ -72,6 +79,7 @@ class Watch:
     first_rows: int = 0  # held when they came
     last_row_s: float = 0.0
     queue: int = 0
+    title: str = ""
 
     def take(self, event: Event) -> None:
         """Note the next event."""
@@ -98,8 +106,9 @@ class Watch:
     def caption(self, bytes_received: int) -> str:
         """One line about how far the pictures are."""
         if self.queue:
-            return f"waiting, place {self.queue} in the queue"
+            return f"{self.title}waiting, place {self.queue} in the queue"
         rows = sum(picture.rows_held for picture in self.pictures.values())
         total = sum(picture.recipe.rows for picture in self.pictures.values())
         received = bytes_received - self.bytes_before
-        return f"row {rows} of {total}, {received} bytes, {self.last_row_s:.1f} s{self.fetching}"
+        told = f"row {rows} of {total}, {received} bytes, {self.last_row_s:.1f} s{self.fetching}"
+        return self.title + told

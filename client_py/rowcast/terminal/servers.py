@@ -1,0 +1,112 @@
+"""Whom a command asks, and for what: the server's address and token, the prompts.
+
+The first word is the server's address if it looks like one. Else it is ``$ROWCAST_URL``, or a
+server on this machine as `rowcast serve` starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ..errors import ConnectionFailed, ConnectionLost, InvalidRequest
+from .install_hints import command_name
+from .parsers import CommandParser
+
+DEFAULT_URL: Final = "ws://127.0.0.1:8765"  # where `rowcast serve` listens by default
+URL_VARIABLE: Final = "ROWCAST_URL"
+TOKEN_VARIABLE: Final = "ROWCAST_TOKEN"
+SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+HOST_AND_PORT: Final = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d{1,5}(/\S*)?", re.IGNORECASE)
+
+
+def add_server_options(parser: CommandParser) -> None:
+    """The options of commands that ask a server that somebody else started."""
+    parser.add_argument(
+        "url",
+        nargs="?",
+        help=f"the server, as `rowcast serve` prints it (default: ${URL_VARIABLE}, else "
+        f"{DEFAULT_URL})",
+    )
+    parser.add_argument(
+        "--token", help=f"the token that the server asks for (default: ${TOKEN_VARIABLE})"
+    )
+
+
+def add_prompt_options(parser: CommandParser) -> None:
+    """The prompts of commands that draw, after `add_server_options`."""
+    parser.add_argument(
+        "prompt", nargs="*", help="what to draw, in quotes; several are drawn one after the other"
+    )
+    parser.add_argument(
+        "--prompts",
+        dest="prompts_file",
+        type=Path,
+        metavar="FILE",
+        help="prompts, one a line; --images pictures are drawn of each",
+    )
+
+
+def settle_server(parser: CommandParser, options: argparse.Namespace) -> None:
+    """Fill in ``url`` and ``token``, and ``prompts`` from the words that are no address.
+
+    Raises WrongUsage; OSError or InvalidRequest where the file of prompts cannot be read.
+    """
+    words = [] if options.url is None else [options.url]
+    words += getattr(options, "prompt", [])
+    address = as_url(words[0]) if words else None
+    if address is not None:
+        words.pop(0)
+    options.url = address or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    options.token = options.token or os.environ.get(TOKEN_VARIABLE) or None
+    if not hasattr(options, "prompt"):
+        if words:
+            parser.error(f"{words[0]!r} is no address of a server; use ws://host:port")
+        return
+    if len(words) > 1 and not any(" " in word for word in words):
+        parser.error(f"put the prompt in quotes: '{' '.join(words)}'; or give --prompts FILE")
+    if words and options.prompts_file is not None:
+        parser.error("give a prompt, or a file of them with --prompts, not both")
+    options.prompts = words
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Prompts: the lines of a text file that are not empty.
+
+    Raises OSError, or InvalidRequest where there is none or the file is no text.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path} is no text in UTF-8: {error}") from error
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise InvalidRequest(f"{path} holds no prompt; write one a line")
+    return prompts
+
+
+def as_url(word: str) -> str | None:
+    """The address that a word is, with its scheme; None for any other word."""
+    if SCHEME.match(word):
+        return word
+    return f"ws://{word}" if HOST_AND_PORT.fullmatch(word) else None
+
+
+@contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Say how a server is started, where the one that nobody named is not there."""
+    try:
+        yield
+    except ConnectionFailed as error:
+        if url != DEFAULT_URL or error.code is not None or isinstance(error, ConnectionLost):
+            raise
+        called = command_name()
+        raise ConnectionFailed(
+            f"{error} Start one with `{called} serve`, or name another: `{called} generate "
+            f"ws://host:port …`, or ${URL_VARIABLE}"
+        ) from error
