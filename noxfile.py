@@ -1,7 +1,7 @@
-"""The tests on each Python that is there: `nox`, or `nox --session tests-3.13`.
+"""The tests on each Python that is there: `make pythons`, or `nox --session tests-3.13`.
 
 Python 3.11 is CI's and runs everything (`make test`). On the others torch would be a download of
-gigabytes, so they run what client and server do without it; tests/conftest.py leaves out the rest.
+gigabytes, so they run what client, protocol and server do without it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
+TOOLS = ("hypothesis", "ipython", "msgpack", "pytest-asyncio", "pytest-timeout", "pytest-xdist")
 WITHOUT_TORCH = (
-    "hypothesis",
-    "ipython",
-    "msgpack",
-    "pytest",
-    "pytest-asyncio",
-    "pytest-timeout",
-    "pytest-xdist",
+    "tests/client_py",
+    "tests/server/engine/test_company.py",
+    "tests/server/engine/test_sampling.py",
+    "tests/server/engine/test_scheduler.py",
+    "tests/server/gateway",
+    "tests/server/session",
+    "tests/server/whole_server",
+    "tests/server/test_exchanges.py",
+    "tests/server/test_jobs.py",
+    "tests/server/test_web.py",
+    "tests/test_protocol_document.py",
+    "tests/test_rows_format.py",
 )
 
 
 @nox.session(python=["3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """Client and server on ONNX Runtime."""
-    session.install("--constraint", "constraints.txt", "--editable", ".[server]", *WITHOUT_TORCH)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.install("--constraint", "constraints.txt", "--editable", ".[server]", *TOOLS)
+    session.run(
+        "python", "-m", "pytest", "--numprocesses", "2", *(session.posargs or WITHOUT_TORCH)
+    )
