@@ -218,23 +218,15 @@ def rule(number: int) -> str:
 
 
 def test_a_frame_of_rows_holds_as_many_ids_as_the_document_says() -> None:
-    room = [
-        messages.MAX_SERVER_FRAME_BYTES
-        - len(messages.encode(messages.Rows(stream, 63, bytes(300))))
-        + 300
-        for stream in (127, 255, 256)
-    ]
-    assert (
-        "room for {:,} bytes of ids where the stream is below 128, {:,} below 256, {:,} above".format(
-            *room
-        )
-        in rule(93)
-    )
+    frames = [messages.encode(messages.Rows(stream, 63, bytes(300))) for stream in (127, 255, 256)]
+    room = [messages.MAX_SERVER_FRAME_BYTES - len(frame) + 300 for frame in frames]
+    words = "{:,} bytes of ids where the stream is below 128, {:,} below 256, {:,} above"
+    assert f"room for {words.format(*room)}" in rule(93)
     largest = 64 * 64 * 4
     assert min(room) < largest == messages.MAX_SERVER_FRAME_BYTES <= 2 * (min(room) // 256) * 256
 
 
-def test_waits_are_those_of_the_programs() -> None:
+def test_waits_are_those_of_the_programs() -> None:
     interval = ServerConfig().ping_interval
     assert f"every {interval:g} seconds" in rule(98)
     assert keepalive() == (interval, interval)

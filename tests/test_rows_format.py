@@ -24,7 +24,7 @@ def read_rows_file(data: bytes) -> dict[str, Any]:
         raise document.Refused("damaged")
     array = document.unpack(data[5:-4])
     kinds = document.table("element", "type")
-    needed = [name for name, _, meaning in kinds if not meaning.endswith(document.LEFT_OUT)]
+    needed = [name for name, _, meaning in kinds if not document.LEFT_OUT.search(meaning)]
     if not isinstance(array, list) or len(array) < len(needed):
         raise document.Refused("elements are missing")
     values = {name: 0 for name, *_ in kinds} | {
