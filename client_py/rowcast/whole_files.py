@@ -11,6 +11,7 @@ What is yielded is a temporary path beside its target (so the last rename stays 
 system), for the body to create; its name starts with a dot and ends in ``.partial``. When the body
 is through, the bytes are flushed to the disk, then the temporary path is renamed. Whatever goes
 wrong before (an exception, Ctrl-C, a full disk) leaves the target as it was and nothing beside it.
+What a process that was killed left is removed when the same target is written again.
 
 An OSError names the target, not the temporary path. This module must not know what is in the files;
 it imports the standard library alone.
@@ -20,11 +21,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+HOLDER = re.compile(r"\.([0-9a-f]{8})(?:-(\d+)-[0-9a-f]{8})?\.partial$")
+UNFINISHED = 86_400  # seconds, after which nobody is believed to write any more
 
 
 @contextlib.contextmanager
@@ -42,7 +51,7 @@ def whole_files(targets: Sequence[Path], *, make_folders: bool = False) -> Itera
     they are missing, and removes them again on failure; without it a missing folder is an error.
     Raises OSError where a file cannot be written or renamed, and what the body raises.
     """
-    names = {target.with_name(_temporary_name(target)): target for target in targets}
+    names = {_temporary(target): target for target in targets}
     made: list[Path] = []
     try:
         with _naming_targets(names):
@@ -71,7 +80,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     An empty folder of that name is replaced. Raises OSError (ENOTEMPTY or EEXIST) if another was
     filled meanwhile, which then stays, and what the body raises.
     """
-    temporary = target.with_name(_temporary_name(target))
+    temporary = _temporary(target)
     try:
         with _naming_targets({temporary: target}):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,8 +94,48 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _temporary_name(target: Path) -> str:
-    return f".{target.name}.{secrets.token_hex(4)}.partial"
+def _temporary(target: Path) -> Path:
+    """A temporary path beside the target, once what nobody holds any more is gone.
+
+    ``.NAME.PLACE-PID-RANDOM.partial``: who holds it can be told by its name.
+    """
+    with contextlib.suppress(OSError):  # a folder that is not there, or that is not ours
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+            if not _is_held(left):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    holder = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f".{target.name}.{holder}.partial")
+
+
+def _is_held(temporary: Path) -> bool:
+    """False if the process that made it is gone.
+
+    Where that cannot be told (another machine or container, Windows), it is gone after a day.
+    """
+    holder = HOLDER.search(temporary.name)
+    if holder is None:
+        return True
+    place, pid = holder.groups()
+    if pid and place == _place() and os.name == "posix":
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass  # another user's: it runs
+        return True
+    return time.time() - temporary.stat().st_mtime < UNFINISHED
+
+
+def _place() -> str:
+    """The machine, and the container, in which the number of a process means something."""
+    with contextlib.suppress(OSError):
+        return _digest(platform.node() + os.readlink("/proc/self/ns/pid"))
+    return _digest(platform.node())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +126,67 @@ def test_of_two_that_fill_a_folder_the_first_wins(tmp_path: Path) -> None:
     assert caught.value.filename == str(target)
     assert (target / "a").read_text() == "early"
     assert os.listdir(tmp_path) == ["folder"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rowcast.whole_files import whole_files, whole_folder
+one, two, folder = map(Path, sys.argv[1:])
+with whole_files([one, two]) as paths, whole_folder(folder) as inside:
+    for path in (*paths, inside / "a"):
+        path.write_text("half")
+    print("written", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL) if HOW == "kill" else sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    """And nothing else: not what is still being written, nor another target's."""
+    places = [tmp_path / "a", tmp_path / "b[1]", tmp_path / "folder"]
+
+    def start(how: str) -> subprocess.Popen[str]:
+        script = f"HOW = {how!r}\n{KILLED}"
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *places],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    with start("kill") as killed:
+        assert killed.wait(60) == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    with start("wait") as writing:
+        assert writing.stdout is not None
+        assert writing.stdout.readline() == "written\n"
+        assert len(os.listdir(tmp_path)) == 3  # the killed one's are gone
+        with whole_files(places[:2]) as temporaries:
+            for temporary in temporaries:
+                temporary.write_text("new")
+            assert len(os.listdir(tmp_path)) == 5
+        assert len(os.listdir(tmp_path)) == 5
+        writing.kill()
+    with whole_file(tmp_path / "unlike") as temporary:
+        temporary.write_text("new")
+    assert len(os.listdir(tmp_path)) == 6  # they are not in its way
+    with whole_file(places[0]) as first, whole_file(places[1]) as second:
+        first.write_text("newer")
+        second.write_text("newer")
+    with whole_folder(places[2]):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["a", "b[1]", "folder", "unlike"]
+
+
+def test_what_another_machine_left_goes_after_a_day(tmp_path: Path) -> None:
+    """The number of a process says nothing there; nor do names of earlier versions."""
+    for name in (".a.0123abcd-1-00000000.partial", ".a.0123abcd.partial"):
+        left = tmp_path / name
+        left.write_text("half")
+        with whole_file(tmp_path / "a") as temporary:
+            temporary.write_text("new")
+        assert left.exists()
+        os.utime(left, (0, time.time() - 90_000))
+        with whole_file(tmp_path / "a") as temporary:
+            temporary.write_text("new")
+        assert not left.exists()

@@ -76,6 +76,16 @@ TAMING = Naming(
     lambda level: f"decoder.up.{LAST - level}.upsample.conv",
     code_channels=16,
 )
+JANUS = Naming(  # as transformers writes it: taming's names, in the other order
+    "janus",
+    "quantize.embedding.weight",
+    MIDDLE,
+    lambda level, j: f"decoder.up.{level}.block.{j}",
+    lambda level, j: f"decoder.up.{level}.attn.{j}",
+    lambda level: f"decoder.up.{level}.upsample.conv",
+    code_channels=8,
+    unit_codes=True,
+)
 LLAMAGEN = Naming(
     "llamagen",
     "quantize.embedding.weight",

@@ -89,6 +89,7 @@ def test_postcard_is_found_without_importing_the_server_and_gives_the_shipped_by
     data = (output / "detokenizer.onnx").read_bytes()
     assert hashlib.sha256(data).hexdigest() in done.stdout
     assert "agrees with torch on 14 grids" in done.stdout
+    assert done.stdout.startswith("assumed: norms in 32 groups (as in min-dalle; the file does ")
     assert sorted(os.listdir(output)) == ["detokenizer.onnx", "manifest.json", "palette.npy"]
     entries = json.loads((output / "manifest.json").read_text())["files"]
     assert [entry["file"] for entry in entries] == ["detokenizer.onnx", "palette.npy"]

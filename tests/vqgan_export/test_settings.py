@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from rowcast_export.errors import SettingsError
-from rowcast_export.settings import Settings, parse_epsilon, parse_range, settle
+from rowcast_export.settings import Settings, assumed, parse_epsilon, parse_range, settle
 
 
 def test_defaults_are_those_of_min_dalle() -> None:
@@ -28,10 +28,20 @@ def test_the_checkpoint_decides_where_it_speaks() -> None:
 
 
 def test_checkpoint_and_caller_must_not_disagree() -> None:
-    with pytest.raises(SettingsError, match="group_norm_epsilon is 1e-06, not 1e-05"):
+    words = "group_norm_epsilon is 1e-06, not 1e-05; leave out --group-norm-epsilon"
+    with pytest.raises(SettingsError, match=words):
         settle({"group_norm_epsilon": "1e-06"}, Settings("file"), group_norm_epsilon=1e-5)
     with pytest.raises(SettingsError, match=r"value_range is 0\.\.1"):
         settle({"value_range": "0..1"}, Settings("file"), value_range=(-1.0, 1.0))
+
+
+def test_what_nobody_said_is_told() -> None:
+    settings = Settings("file", 1e-6, (-1.0, 1.0))
+    epsilon, groups = "--group-norm-epsilon 1e-06", "norms in 32 groups"
+    assert assumed({}, settings, ()) == f"--value-range -1..1, {epsilon}, {groups}"
+    assert assumed({"group_norm_epsilon": "1e-06"}, settings, ["value_range"]) == groups
+    notes = {"group_norm_epsilon": "1e-06", "value_range": "-1..1", "norm_groups": "32"}
+    assert assumed(notes, settings, ()) == ""
 
 
 def test_a_checkpoint_that_talks_nonsense_is_refused() -> None:

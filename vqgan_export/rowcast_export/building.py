@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .formats import PLAIN, Checkpoint, CheckpointError
+from .formats import PLAIN, Checkpoint, CheckpointError, shard_hint
 from .settings import Settings
 from .vqgan import DecoderShape, VQGANDecoder
 
@@ -31,7 +31,8 @@ def build(checkpoint: Checkpoint, settings: Settings) -> VQGANDecoder:
         _compare_shapes(expected, state)
         module = VQGANDecoder.from_state_dict(state, *options)
     except KeyError as error:
-        raise CheckpointError(f"{where}: a tensor is missing: {error.args[0]}") from error
+        hint = shard_hint(checkpoint.path)
+        raise CheckpointError(f"{where}: a tensor is missing: {error.args[0]}{hint}") from error
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{where}: {error}") from error
     if module.shape.output_channels != 3:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -29,8 +30,10 @@ from .distill_command import (
 from .errors import ExportError, TooCoarse, VerificationFailed
 from .settings import (
     OPSETS,
+    OPTIONS,
     PRECISIONS,
     Settings,
+    assumed,
     parse_count,
     parse_epsilon,
     parse_precisions,
@@ -40,6 +43,7 @@ from .settings import (
 )
 
 if TYPE_CHECKING:
+    from .formats import Checkpoint
     from .manifest import Exported
     from .progress import Progress as Report
 
@@ -60,7 +64,8 @@ disagrees, nothing is written. Exporting the same checkpoint again gives the sam
 EPILOG: Final = f"""\
 SOURCE is recognised by its content:
   min-dalle's detoker.pt, taming's .ckpt, dalle-mini's flax_model.msgpack,
-  LlamaGen's and Janus' VQ, each also as safetensors; the folder of a diffusers VQModel
+  LlamaGen's and Janus' VQ, each also as safetensors, whole or sharded (its ….index.json);
+  the folder of a diffusers VQModel or of a Janus of transformers
 
 examples:
   rowcast export postcard -o models/postcard
@@ -80,12 +85,12 @@ def export(arguments: list[str]) -> int:
     Takes the words after ``rowcast export``; returns 0 when done, 130 after Ctrl-C. Raises
     RowcastError, having written nothing, and SystemExit as argparse does.
     """
-    parser = _parser()
+    parser = export_parser()
     options = parser.parse_args(arguments)
     check_distill_options(parser, options)
     teaching = read_teaching(options)
     try:
-        exported = _run(options, teaching)
+        exported, assumptions = _run(options, teaching)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
@@ -108,12 +113,15 @@ def export(arguments: list[str]) -> int:
         raise ExportError(
             f"the exported file does not do what torch does, so nothing was written: {error}"
         ) from error
-    _report(exported)
+    _report(exported, assumptions)
     return 0
 
 
-def _run(options: argparse.Namespace, teaching: Teaching | None) -> list[Exported]:
-    """Read the checkpoint, export it. Raises RowcastError, ImportError or OSError."""
+def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[Exported], str]:
+    """Read the checkpoint, export it: the files, and what was assumed.
+
+    Raises RowcastError, ImportError or OSError.
+    """
     import torch
 
     from . import formats
@@ -122,7 +130,7 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> list[Exporte
     if options.threads:
         torch.set_num_threads(options.threads)
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
-    default_name = POSTCARD if options.source == POSTCARD else source.resolve().stem
+    default_name = POSTCARD if options.source == POSTCARD else _name_of(source)
     checkpoint = formats.read_detokenizer(source)
     family = checkpoint.family
     settings = settle(
@@ -136,7 +144,7 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> list[Exporte
         taught = None
         if teaching is not None:
             taught = teach(checkpoint, settings, teaching, show)
-        return export_detokenizer(
+        exported = export_detokenizer(
             checkpoint,
             options.output,
             settings,
@@ -147,6 +155,22 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> list[Exporte
             force=options.force,
             taught=taught,
         )
+    return exported, _assumptions(checkpoint, settings, options)
+
+
+def _name_of(source: Path) -> str:
+    """The name of a file without its ending, or of a folder; a link keeps its own."""
+    name = os.path.basename(os.path.abspath(source))
+    return name if source.is_dir() else Path(name.removesuffix(".index.json")).stem
+
+
+def _assumptions(checkpoint: Checkpoint, settings: Settings, options: argparse.Namespace) -> str:
+    """What was not read from the checkpoint, in words; empty if all was."""
+    given = [key for key in OPTIONS if getattr(options, key) is not None]
+    words = assumed(checkpoint.metadata, settings, given)
+    if checkpoint.family.unit_codes:
+        words = ", ".join(["codes scaled to length 1", *filter(None, [words])])
+    return words and f"{words} (as in {checkpoint.family.name}; the file does not say)"
 
 
 def _find_postcard() -> Path:
@@ -167,7 +191,8 @@ def _find_postcard() -> Path:
     return path
 
 
-def _parser() -> argparse.ArgumentParser:
+def export_parser() -> argparse.ArgumentParser:
+    """The options of `rowcast export`."""
     parser = argparse.ArgumentParser(
         prog="rowcast export",
         description=DESCRIPTION,
@@ -260,10 +285,12 @@ def _progress() -> Iterator[Report]:
         yield show
 
 
-def _report(exported: list[Exported]) -> None:
-    """Print what was written and what was measured."""
+def _report(exported: list[Exported], assumptions: str) -> None:
+    """Print what was assumed, what was written and what was measured."""
     from .agreements import Agreement, Imitation, PreviewAgreement
 
+    if assumptions:
+        print(f"assumed: {assumptions}")
     for file in exported:
         print(f"wrote {file.path} ({file.bytes:,} bytes)")
         print(f"  sha256 {file.sha256}")

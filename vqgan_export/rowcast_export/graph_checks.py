@@ -44,7 +44,8 @@ def check_graph(path: Path, metadata: Mapping[str, str], side: int, norms: int) 
     norm_kinds = {kinds.get(name) for node in found for name in node.input[1:]}
     agree("type of the norms", norm_kinds, {onnx.TensorProto.FLOAT} if norms else set())
     ids = "ids", "INT64", ["batch", "rows", "cols"]
-    pixels = "pixels", "FLOAT", ["batch", 3, f"{side}*rows", f"{side}*cols"]
+    times = f"{side}*" if side > 1 else ""
+    pixels = "pixels", "FLOAT", ["batch", 3, f"{times}rows", f"{times}cols"]
     agree("inputs", [_signature(value) for value in graph.input], [ids])
     agree("outputs", [_signature(value) for value in graph.output], [pixels])
     agree("metadata", {item.key: item.value for item in model.metadata_props}, dict(metadata))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -22,6 +22,10 @@ from .errors import SettingsError
 
 OPSETS: Final = (18, 17)  # the first is the default
 FORMAT_VERSION: Final = "1"  # of what files say of themselves
+OPTIONS: Final = {
+    "group_norm_epsilon": "--group-norm-epsilon",
+    "value_range": "--value-range",
+}  # of the command line, by the names of settings
 PRECISIONS: Final = ("fp32", "fp16", "int8")  # the first is the default
 
 Value = TypeVar("Value")
@@ -59,7 +63,10 @@ def settle(
         except ValueError as error:
             raise SettingsError(f"the checkpoint's {key} makes no sense: {error}") from error
         if given is not None and given != stored:
-            raise SettingsError(f"the checkpoint says that its {key} is {notes[key]}, not {given}")
+            raise SettingsError(
+                f"the checkpoint says that its {key} is {notes[key]}, not {given}; leave out "
+                f"{OPTIONS[key]}"
+            )
         return stored
 
     return Settings(
@@ -68,6 +75,20 @@ def settle(
         settled("value_range", parse_range, value_range),
         settled("norm_groups", parse_count, None),
     )
+
+
+def assumed(notes: Mapping[str, str], settings: Settings, given: Collection[str]) -> str:
+    """The settings that neither the checkpoint's notes nor the caller (``given``) said, in words.
+
+    Empty where all were said.
+    """
+    black, white = settings.value_range
+    words = {
+        "value_range": f"{OPTIONS['value_range']} {black:g}..{white:g}",
+        "group_norm_epsilon": f"{OPTIONS['group_norm_epsilon']} {settings.group_norm_epsilon:g}",
+        "norm_groups": f"norms in {settings.norm_groups} groups",
+    }
+    return ", ".join(words[key] for key in words if key not in notes and key not in given)
 
 
 def parse_epsilon(text: str) -> float:

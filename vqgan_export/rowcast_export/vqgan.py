@@ -76,7 +76,7 @@ class DecoderShape:
                     input_channels=convs[0][1],
                     block_channels=tuple(conv[0] for conv in convs),
                     attention=attentions > 0,
-                    upsample=f"{prefix}.upsample.conv.weight" in state,
+                    upsample=level > 0,
                 )
             )
         if not levels:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tests.support.decoders import (
     CODES,
     FLAX,
+    JANUS,
     LLAMAGEN,
     TAMING,
     Naming,
@@ -116,8 +117,25 @@ def janus_file(folder: Path, state: State) -> Path:
     return folder / "model.safetensors"
 
 
+def transformers_file(folder: Path, state: State) -> Path:
+    """Transformers' port of Janus: the whole model, with the names of its `state_dict`."""
+    content = {f"model.vqmodel.{name}": value.contiguous() for name, value in state.items()}
+    content["model.generation_embeddings.weight"] = torch.zeros(CODES, 8)
+    save_file(content, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
 def flax_file(folder: Path, state: State) -> Path:
     return write_flax(folder / "flax_model.msgpack", state)
+
+
+def flax_file_of_2021(folder: Path, state: State) -> Path:
+    """The norms of attention have the axes of what they scale."""
+    older = {
+        name: value.reshape(1, 1, 1, -1) if "attn" in name and ".norm." in name else value
+        for name, value in state.items()
+    }
+    return flax_file(folder, older)
 
 
 WRITERS = [
@@ -126,6 +144,8 @@ WRITERS = [
     (LLAMAGEN, llamagen_file),
     (LLAMAGEN, janus_file),
     (FLAX, flax_file),
+    (FLAX, flax_file_of_2021),
+    (JANUS, transformers_file),
 ]
 
 
@@ -215,22 +235,23 @@ def test_min_dalles_own_detokenizer_and_its_seamless_grid(
     assert_same(detokenizer.decode(grid), seamless.permute(2, 0, 1)[None] / 255)
 
 
-def diffusers_peer(attention: bool, groups: int) -> Any:
+def diffusers_peer(attention: bool, groups: int, **other: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         vq_model: Any = importlib.import_module("diffusers").VQModel
     low = "AttnUpDecoderBlock2D" if attention else "UpDecoderBlock2D"
-    peer = vq_model(
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        up_block_types=(low, "UpDecoderBlock2D"),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        latent_channels=32,
-        num_vq_embeddings=CODES,
-        vq_embed_dim=4,
-        norm_num_groups=groups,
-        mid_block_add_attention=attention,
-    ).eval()
+    config = {
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "up_block_types": (low, "UpDecoderBlock2D"),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "latent_channels": 32,
+        "num_vq_embeddings": CODES,
+        "vq_embed_dim": 4,
+        "norm_num_groups": groups,
+        "mid_block_add_attention": attention,
+    }
+    peer = vq_model(**(config | other)).eval()
     lively(peer)
     with torch.no_grad():
         peer.quantize.embedding.weight.mul_(CODES)
@@ -252,6 +273,29 @@ def test_diffusers_own_vq_model(tmp_path: Path, export: Callable[[Path], OnnxDet
     for shape in SHAPES:
         ids = np.random.default_rng(4).integers(0, CODES, shape)
         assert_same(detokenizer.decode(ids), decode_with_diffusers(peer, torch.from_numpy(ids)))
+
+
+def test_amuseds_pictures_lie_between_0_and_1(tmp_path: Path) -> None:
+    """As its pipeline paints them: it looks ids up, and clips to 0..1."""
+    peer = diffusers_peer(attention=False, groups=32, lookup_from_codebook=True, vq_embed_dim=32)
+    peer.save_pretrained(tmp_path / "vqvae")
+    checkpoint = read_detokenizer(tmp_path / "vqvae")
+    assert checkpoint.family.value_range == (0.0, 1.0)
+    ids = torch.arange(24).reshape(1, 4, 6)
+    with torch.inference_mode():
+        pixels = build(checkpoint, settings_of(checkpoint))(ids).numpy()
+        wanted = peer.decode(ids, force_not_quantize=True, shape=(1, 4, 6, 32)).sample
+    assert_same(pixels, wanted.clip(0, 1))
+
+
+def test_a_decoder_of_one_level(tmp_path: Path, export: Callable[[Path], OnnxDetokenizer]) -> None:
+    """One pixel a token."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
+    peer = diffusers_peer(False, 32, block_out_channels=(64,), **blocks)
+    peer.save_pretrained(tmp_path / "vqvae")
+    detokenizer = export(tmp_path / "vqvae")
+    ids = np.random.default_rng(5).integers(0, CODES, (1, 4, 5))
+    assert_same(detokenizer.decode(ids), decode_with_diffusers(peer, torch.from_numpy(ids)))
 
 
 def test_diffusers_without_attention_and_its_configuration(tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ def test_a_tensor_that_is_not_finite_is_named_if_it_is_used(
         ({"decoder.conv_in.weight": torch.ones(7)}, r"conv_in\.weight has shape \[7\], wanted 4"),
         ({"decoder.up.9.block.0.conv1.bias": torch.ones(7)}, r"missing: decoder\.up\.2\.block\.0"),
         ({"decoder.surprise": torch.ones(7)}, r"decoder\.surprise is not part"),
+        # taming's `resamp_with_conv=False`
+        ({"decoder.up.1.upsample.conv.weight": None, "decoder.up.1.upsample.conv.bias": None},
+         r"missing: decoder\.up\.1\.upsample\.conv\.weight"),
         ({"decoder.conv_out.weight": torch.ones(4, 32, 3, 3),
           "decoder.conv_out.bias": torch.ones(4)}, r"conv_out\.weight gives 4 channels"),
     ],
@@ -156,6 +159,9 @@ def test_archives_that_are_not_torchs_are_named(tmp_path: Path) -> None:
         archive.writestr("x/data.bin", b"1")
     with pytest.raises(CheckpointError, match=r"x\.pt: found a zip archive, but not one of torch"):
         read_detokenizer(path)
+    np.savez(tmp_path / "x.npz", weight=np.ones(2))
+    with pytest.raises(CheckpointError, match=r"x\.npz: found numpy's \.npz; save its arrays as"):
+        read_detokenizer(tmp_path / "x.npz")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(10_000_000))
     with pytest.raises(CheckpointError, match=r"compressed member, x/data\.pkl"):
@@ -303,5 +309,5 @@ def test_a_folder_has_one_checkpoint_whatever_it_is_called(tmp_path: Path) -> No
     write_torch_zip(tmp_path / "weights.txt", make_state(TAMING))
     assert read_detokenizer(tmp_path).family.name == "taming"
     write_torch_zip(tmp_path / "more", make_state(TAMING))
-    with pytest.raises(CheckpointError, match=r"found: more, weights\.txt"):
+    with pytest.raises(CheckpointError, match=r"found: more, weights\.txt; name the one"):
         read_detokenizer(tmp_path)

@@ -159,7 +159,11 @@ def test_a_damaged_header_is_refused(checkpoint_file: Path, tmp_path: Path) -> N
         (pickle.dumps({"weight": 1}, protocol=4), "pickle that torch did not write"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "web page"),
-        (b"\x08\x08\x12\x07pytorch", "begins with 08 08 12 07"),
+        (b"\x08\x08\x12\x07pytorch", "an ONNX file, which is an export already"),
+        (b"GGUF\x03\x00\x00\x00", "a GGUF file"),
+        (b"\x93NUMPY\x01\x00", "a single numpy array"),
+        (b"\x1f\x8b\x08\x00", "a gzip archive"),
+        (b"\x01\x02\x03\x04", "begins with 01 02 03 04"),
     ],
 )
 def test_a_foreign_file_is_named_for_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:

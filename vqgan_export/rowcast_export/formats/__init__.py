@@ -15,6 +15,7 @@ from __future__ import annotations
 from .containers import open_checkpoint
 from .detokenizers import Checkpoint, read_detokenizer
 from .families import FAMILIES, PLAIN, Family
+from .sharded_files import shard_hint
 from .stored import (
     FLOATING,
     Array,
@@ -35,4 +36,5 @@ __all__ = [
     "StoredTensor",
     "open_checkpoint",
     "read_detokenizer",
+    "shard_hint",
 ]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from .families import Family
 from .stored import Array, CheckpointError
 
 FILE_NAME: Final = "config.json"
@@ -55,6 +57,28 @@ def notes_of(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(groups, int) or not 0 < groups <= 4096:
         raise CheckpointError(f"{path}: norm_num_groups is {groups!r:.80}")
     return {"norm_groups": str(groups)}
+
+
+def variant_of(family: Family, config: Mapping[str, Any]) -> Family:
+    """The family with the black and white of the pipeline that such a configuration is for.
+
+    A VQModel does not say what its values mean. aMUSEd's, which alone looks ids up
+    (``lookup_from_codebook``), is painted as ``clip(0, 1)``; all others as -1..1.
+    """
+    if config.get("lookup_from_codebook"):
+        return replace(family, name=f"{family.name}' aMUSEd", value_range=(0.0, 1.0))
+    return family
+
+
+def names_model(path: Path, name: str) -> bool:
+    """True if a configuration of transformers' is there, whose ``model_type`` begins so."""
+    try:
+        if path.stat().st_size > LARGEST:
+            return False
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and str(config.get("model_type")).startswith(name)
 
 
 def check_tensors(path: Path, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:

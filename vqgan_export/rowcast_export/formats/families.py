@@ -12,7 +12,11 @@ taming     taming-transformers' ``.ckpt``; Chameleon, Anole      CompVis/taming-
 flax       dalle-mini's VQGAN, ``flax_model.msgpack``            patil-suraj/vqgan-jax
 diffusers  ``VQModel``, a folder with ``config.json``              huggingface/diffusers
 llamagen   LlamaGen's VQ-8 and VQ-16; Janus                    FoundationVision/LlamaGen
+janus      Janus as transformers writes it (``JanusVQVAE``)       huggingface/transformers
 ========== =================================================== ==================================
+
+The last calls its tensors as taming does, but ``up.0`` is its lowest level. What tells them apart
+is which end has no upsampling: the highest level.
 
 vqgan-jax runs all attention layers of a level after each residual block; the weights come from
 taming's, where each block has its own, and so they are used here, as in min-dalle.
@@ -41,16 +45,18 @@ class Family:
 
 
 PLAIN: Final = Family("min-dalle", "embedding.weight", "decoder.up.", 1e-5, (0.0, 1.0))
+TAMING: Final = Family("taming", "quantize.embedding.weight", "decoder.up.")
 
 FAMILIES: Final = (
     PLAIN,
-    Family("taming", "quantize.embedding.weight", "decoder.up."),
+    TAMING,
     Family(
         "flax", "quantize.embedding.embedding", "decoder.up_0.", 1e-6, (0.0, 1.0), kernels_last=True
     ),
     Family("diffusers", "quantize.embedding.weight", "decoder.up_blocks.", needs_config=True),
     Family("llamagen", "quantize.embedding.weight", "decoder.conv_blocks.", unit_codes=True),
 )
+JANUS: Final = Family("janus", TAMING.codebook, TAMING.levels, unit_codes=True)
 
 # Substitutions that give min-dalle's names, in order. ``up.~i`` counts from the other end.
 SUBSTITUTIONS: Final = {
@@ -82,8 +88,10 @@ SUBSTITUTIONS: Final = {
         (r"^decoder\.mid\.1\.", "decoder.mid.attn_1."),
         (r"^decoder\.mid\.2\.", "decoder.mid.block_2."),
     ),
+    "janus": ((r"^decoder\.up\.(\d+)\.", r"decoder.up.~\1."),),
 }
-AVERAGED: Final = "ema."
+AVERAGED: Final = re.compile(r"(?:^|\.)(?:ema|ema_model|model_ema)\.$")
+CONDITION: Final = re.compile(r"(?:^|\.)cond_stage_model\.$")  # taming's: of what is asked for
 
 
 def signatures() -> str:
@@ -95,7 +103,8 @@ def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
     """Decoders among the names: (prefix, families whose levels lie there) for each.
 
     ``state_dict.``, ``model.``, ``first_stage_model.`` and the like are all prefixes. Where a
-    training checkpoint holds the weights and their running average, the average is meant.
+    training checkpoint holds the weights and their running average, the average is meant; where a
+    transformer's holds the decoder of its pictures and that of its conditions, the former.
     """
     found: dict[str, dict[str, Family]] = {}
     for name in names:
@@ -103,8 +112,23 @@ def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
             prefix, marker, _ = name.partition(family.levels)
             if marker and (not prefix or prefix.endswith(".")):
                 found.setdefault(prefix, {})[family.name] = family
-    averaged = [prefix for prefix in found if prefix.startswith(AVERAGED)]
-    return [(prefix, tuple(found[prefix].values())) for prefix in averaged or found]
+    meant = [prefix for prefix in found if not CONDITION.search(prefix)] or list(found)
+    meant = [prefix for prefix in meant if AVERAGED.search(prefix)] or meant
+    return [(prefix, tuple(found[prefix].values())) for prefix in meant]
+
+
+def begins_lowest(names: Iterable[str]) -> bool:
+    """True if ``decoder.up.0`` is raised and the last ``decoder.up`` is not: Janus' order."""
+    raised: dict[int, bool] = {}
+    for name in names:
+        if level := re.match(r"decoder\.up\.(\d+)\.(upsample\.)?", name):
+            raised[int(level[1])] = raised.get(int(level[1]), False) or bool(level[2])
+    return raised.get(0, False) and not raised[max(raised)]
+
+
+def is_raised(names: Iterable[str]) -> bool:
+    """True if any level of the decoder has an upsampling: of one alone no order can be told."""
+    return any(re.match(r"decoder\.up\.\d+\.upsample\.", name) for name in names)
 
 
 def renamed(family: Family, names: Iterable[str]) -> dict[str, str]:

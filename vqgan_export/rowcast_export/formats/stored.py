@@ -51,6 +51,7 @@ class StoredCheckpoint:
     container: str  # what kind of file it is, in words
     tensors: Mapping[str, StoredTensor]
     notes: Mapping[str, str] = field(default_factory=dict)  # what the file says of itself
+    shards: Mapping[str, Path] = field(default_factory=dict)  # where each tensor lies, if so
 
 
 def mapped(

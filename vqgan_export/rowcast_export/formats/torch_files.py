@@ -1,21 +1,24 @@
 """Checkpoints of ``torch.save``: the zip archive of torch 1.6 and later, the pickle before it.
 
 Weights only: a pickle that names a function is refused, not run. What trainers leave beside the
-weights (a Lightning callback, the command line) is put down as an inert ``Leftover``. An archive is
-mapped into memory by torch; tensors are read when they are used.
+weights (a configuration, a Lightning callback, a path) is put down as an inert ``Leftover``. An
+archive is mapped into memory by torch; tensors are read when they are used.
 
 The one module of this package that imports torch; ``containers.py`` imports it when it must.
 """
 
 from __future__ import annotations
 
+import builtins
 import pickle
 import re
+import shlex
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -29,20 +32,16 @@ from .stored import (
 )
 
 DEEPEST: Final = 8  # dicts within dicts; real files have 2
-# Classes found in training checkpoints. Their names stand for nothing here: no code of theirs runs.
-LEFTOVERS: Final = (
-    "argparse.Namespace",
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-    "pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor",
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
-    "main.CUDACallback",
-    "main.ImageLogger",
-    "main.SetupCallback",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
+MOST_LEFTOVERS: Final = 64  # classes; real files have some ten
+# Whose classes lie in training checkpoints. Their names stand for nothing here: no code of theirs
+# runs. ``main`` is taming's script.
+LEFTOVER: Final = re.compile(
+    r"(argparse|collections|datetime|easydict|enum|hydra|ldm|lightning|lightning_fabric|main"
+    r"|ml_collections|numpy|omegaconf|pathlib|pytorch_lightning|taming|torch\.optim|typing|yaml)\..+"
 )
+BUILTIN: Final = frozenset(name for name, kind in vars(builtins).items() if isinstance(kind, type))
+MET: Final = re.compile(r"Unsupported global: GLOBAL (\S+) was not|GLOBAL (\S+) whose module")
+FILLED: Final = re.compile(r"Can only (set|append|extend).*got <class '.*?<(.+)>'>", re.IGNORECASE)
 
 
 class Leftover:
@@ -84,6 +83,8 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(
             f"{path}: found a TorchScript archive, which is a program; save its state_dict instead"
         )
+    if names and all(name.endswith(".npy") for name in names):
+        raise CheckpointError(f"{path}: found numpy's .npz; save its arrays as safetensors instead")
     if "data.pkl" not in names:
         raise CheckpointError(f"{path}: found a zip archive, but not one of torch (no data.pkl)")
     for member in members:
@@ -94,25 +95,73 @@ def _check_archive(path: Path) -> None:
 
 
 def _load(path: Path, *, mapped: bool) -> object:
-    """Unpickle, weights only. Raises CheckpointError."""
-    leftovers: list[Callable[..., Any] | tuple[Callable[..., Any], str]]
-    leftovers = [(Leftover, name) for name in LEFTOVERS]
-    try:
-        with torch.serialization.safe_globals(leftovers), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the age of the format
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except OSError:
-        raise
-    except Exception as error:  # whatever unpickling a damaged file may raise
-        reason = _sentence(error)
-        if isinstance(error, pickle.UnpicklingError) and reason.lower().startswith("unsupported"):
-            raise CheckpointError(
-                f"{path}: refused: its pickle would run code, or holds more than weights ({reason})"
-            ) from error
-        raise CheckpointError(
+    """Unpickle, weights only. Raises CheckpointError.
+
+    torch names one class that it does not know, and stops: a stand-in is given for it, and the
+    pickle is read again. None that fills a stand-in like a dict or a list is known before.
+    """
+    leftovers: dict[str, type[Leftover]] = {}
+    while True:
+        try:
+            given: list[Callable[..., Any] | tuple[Callable[..., Any], str]]
+            given = [(stand_in, name) for name, stand_in in leftovers.items()]
+            with torch.serialization.safe_globals(given), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the age of the format
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except OSError:
+            raise
+        except Exception as error:  # whatever unpickling a damaged file may raise
+            more = _leftover_for(error)
+            if more is None or len(leftovers) >= MOST_LEFTOVERS:
+                raise _refusal(path, error) from error
+            leftovers |= more
+
+
+def _leftover_for(error: Exception) -> dict[str, type[Leftover]] | None:
+    """The stand-in that lets the pickle be read beyond this error, by name; None if none may."""
+    told = str(error)
+    if (filled := FILLED.search(told)) is not None:
+        how, name = filled.groups()
+        return {name: _stand_in(name, OrderedDict if how.lower() == "set" else list)}
+    met = MET.search(told)
+    name = met[1] if met is not None else None  # of a builtin without its module
+    if name in BUILTIN:
+        return {f"builtins.{name}": _stand_in(f"builtins.{name}")}
+    return {name: _stand_in(name)} if name and LEFTOVER.fullmatch(name) else None
+
+
+def _stand_in(name: str, filled: Callable[[], object] | None = None) -> type[Leftover]:
+    """A class of its own, so that torch's words tell which it was; ``filled`` if it is filled."""
+    body = {} if filled is None else {"__new__": lambda cls, *_: filled()}
+    return type(f"<{name}>", (Leftover,), body)
+
+
+def _refusal(path: Path, error: Exception) -> CheckpointError:
+    """The sentence for what torch could not, or would not, unpickle."""
+    reason = _sentence(error)
+    if not isinstance(error, pickle.UnpicklingError) or "nsupported" not in reason:
+        return CheckpointError(
             f"{path}: a torch file that is damaged or cut short "
             f"({path.stat().st_size} bytes; {reason}); fetch it again"
-        ) from error
+        )
+    why = "its pickle would run code, or holds more than weights"
+    if "operand" in reason:
+        why = "its pickle is damaged, or not of protocol 2"
+    if met := MET.search(str(error)):
+        reason = f"it names {met[1] or met[2]}"
+    code = (
+        f"import torch; x = torch.load({str(path)!r}, 'cpu', weights_only=False); torch.save("
+        "x.get('state_dict', x) if isinstance(x, dict) else x.state_dict(), 'weights.pt')"
+    )
+    return CheckpointError(
+        f"{path}: refused: {why} ({reason}). If you trust who wrote it, take the weights out "
+        f"and export those: python -c {_quoted(code)}"
+    )
+
+
+def _quoted(code: str) -> str:
+    """The code as a word of a shell's; in double quotes wherever that is all it takes."""
+    return shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
 
 
 def _sentence(error: Exception) -> str:
