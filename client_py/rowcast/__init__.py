@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
     from .sync import SyncClient as SyncClient
 
     connect_sync = _sync.connect
+    __version__: str
 
 # Imported at first use: `import rowcast` costs nothing.
 _NAMES = {
@@ -55,6 +56,10 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # here: it takes longer than all else
+
+        return version(__name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{_HOMES[name]}", __name__)
@@ -62,4 +67,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

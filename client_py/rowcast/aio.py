@@ -25,7 +25,6 @@ from .transport import (
     first_wait,
     given_up,
     lost,
-    websocket_arguments,
 )
 
 
@@ -39,6 +38,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
     _reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._enter()
         try:
             self._socket = await self._open()
             if self._loader is not None:
@@ -117,10 +117,11 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
 
     async def _open(self) -> ClientConnection:
         """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
-        with connection_errors(self.url):
-            socket = await open_websocket(self.url, **websocket_arguments(self._open_timeout))
+        with connection_errors(self._shown_url):
+            arguments = await asyncio.to_thread(self._websocket_arguments)  # reads certificates
+            socket = await open_websocket(self.url, **arguments)
             try:
-                check_subprotocol(self.url, socket.subprotocol)
+                check_subprotocol(self._shown_url, socket.subprotocol)
                 async with asyncio.timeout(self._open_timeout):
                     await socket.send(self.session.hello())
                     self._take(await socket.recv())
@@ -135,7 +136,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
             assert self._socket is not None
             try:
                 while True:
-                    await self._send(self._take(await self._socket.recv()))
+                    await self._send(await self._next(self._socket))
             except ConnectionClosed as closed:
                 failure, may_retry = lost(closed)
             except ProtocolError as error:
@@ -143,6 +144,15 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
                 await self._socket.close(CloseCode.MALFORMED)
             if not await self._recover(failure, may_retry):
                 return
+
+    async def _next(self, socket: ClientConnection) -> list[bytes]:
+        """Take the next frame; returns frames to send: answers, or what was put off until now."""
+        try:
+            async with asyncio.timeout(self.session.retry_in):
+                frame = await socket.recv()
+        except TimeoutError:
+            return self.session.retry()
+        return self._take(frame)
 
     async def _read_anew(self) -> None:
         if await self._recover(ConnectionLost("the connection was lost"), may_retry=True):

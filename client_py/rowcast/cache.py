@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,5 +10,14 @@ import platformdirs
 
 
 def default_cache() -> Path:
-    """$ROWCAST_CACHE, or the platform's cache folder."""
-    return Path(os.environ.get("ROWCAST_CACHE") or platformdirs.user_cache_path("rowcast"))
+    """$ROWCAST_CACHE, or the platform's cache folder.
+
+    Raises OSError where nobody knows a home folder (a container's user without a name).
+    """
+    try:
+        named = os.environ.get("ROWCAST_CACHE")
+        return Path(named).expanduser() if named else platformdirs.user_cache_path("rowcast")
+    except RuntimeError as error:
+        raise OSError(
+            errno.ENOENT, "there is no home folder; set HOME, or ROWCAST_CACHE to a folder"
+        ) from error

@@ -11,17 +11,18 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar, Unpack
+from urllib.parse import urlsplit
 
-from .errors import RowcastError
-from .files import PRECISIONS
+from .errors import ConnectionFailed, RowcastError
 from .generation import Generation
-from .picture import Picture
+from .picture import PRECISIONS, Picture
 from .pixels.download import Progress
 from .pixels.loader import TierLoader
+from .pixels.network import Proxy, certificates, check_proxy, proxy_of, redacted
 from .pixels.tiers import Decoder
 from .requests import Request, RequestOptions
 from .session import ClientSession
-from .transport import Patience, frame_bytes
+from .transport import Patience, frame_bytes, websocket_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,14 @@ class Client(ABC, Generic[Events]):
         *,
         token: str | None = None,
         decode: bool = True,
-        cache: Path | None = None,
+        cache: Path | str | None = None,
         allowed_hosts: Collection[str] = (),
         progress: Progress | None = None,
         threads: int = 1,
         open_timeout: float = 10.0,
         reconnect: float = 30.0,
+        wait_when_busy: float | None = None,
+        proxy: Proxy = None,
         quality: str = "full",
         providers: Sequence[str] = ("cpu",),
     ) -> None:
@@ -55,8 +58,13 @@ class Client(ABC, Generic[Events]):
         ``decode=False`` leaves pixels out: events carry ids alone and no detokenizer is fetched.
         ``cache`` is where detokenizer files are kept; ``allowed_hosts`` are hosts beside the
         server's own that they may come from; ``progress`` is called, from any thread, with the
-        bytes received and announced of the file that is being fetched. A broken link is taken up
-        again for ``reconnect`` seconds.
+        bytes received and announced of the file that is being fetched.
+
+        A broken link is taken up again for ``reconnect`` seconds. A server that is too busy for a
+        request is asked again, when it says so, for up to ``wait_when_busy`` seconds (None: as long
+        as ``reconnect``; 0: its refusal is told at once). ``proxy`` None goes directly whatever the
+        environment says; True by the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY
+        name; an address (http, https, socks5, socks5h) by that one, for socket and files alike.
 
         ``quality`` is the best that pictures are painted with: ``palette`` fetches a small table
         and nothing else, ``preview`` a small decoder too where the server has one, ``full`` the
@@ -66,15 +74,21 @@ class Client(ABC, Generic[Events]):
 
         Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
         """
+        check_proxy(proxy)
         self._loader = None
         if decode:
             self._loader = TierLoader(
-                url, cache, allowed_hosts, progress, threads, quality, providers
+                url, cache, allowed_hosts, progress, threads, quality, providers, proxy
             )
         self.url = url
         self.session = ClientSession(
-            token, precisions=self._loader.precisions if self._loader else PRECISIONS
+            token,
+            self._loader.precisions if self._loader else PRECISIONS,
+            reconnect=reconnect,
+            wait_when_busy=reconnect if wait_when_busy is None else wait_when_busy,
         )
+        self._proxy = proxy
+        self._state = "new"  # then open, then closed
         self.bytes_received = 0
         self._open_timeout = open_timeout
         self._patience = Patience(reconnect)
@@ -137,6 +151,25 @@ class Client(ABC, Generic[Events]):
     ) -> Events:
         """The events of what ``begin`` asks the session for, once iteration starts."""
 
+    @property
+    def _shown_url(self) -> str:
+        """The server's address without its secrets, for messages."""
+        return redacted(self.url)
+
+    def _enter(self) -> None:
+        """Begin to open. Raises ConnectionFailed unless it is the first time."""
+        if self._state != "new":
+            raise ConnectionFailed(
+                f"the client is {self._state} already: it is entered once; make another"
+            )
+        self._state = "open"
+
+    def _websocket_arguments(self) -> dict[str, Any]:
+        """Arguments to open the WebSocket with. Raises ConnectionFailed, ValueError."""
+        proxy = proxy_of(self.url, self.url, self._proxy)
+        is_secure = urlsplit(self.url).scheme == "wss"
+        return websocket_arguments(self._open_timeout, proxy, certificates() if is_secure else None)
+
     def _take(self, frame: bytes | str) -> list[bytes]:
         """Take a frame that came; returns frames to send. Raises ProtocolError."""
         self.bytes_received += frame_bytes(len(frame))
@@ -153,6 +186,7 @@ class Client(ABC, Generic[Events]):
 
     def _stop(self) -> list[bytes]:
         """Begin to shut down; returns frames that cancel what is forming."""
+        self._state = "closed"
         if self._loader is not None:
             self._loader.stop()  # first: who waits for pixels is not to wait any longer
         self._decoders.shutdown(wait=False, cancel_futures=True)

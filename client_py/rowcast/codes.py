@@ -7,13 +7,22 @@ from typing import Final
 
 
 class DoneReason(IntEnum):
-    """Reasons of a picture's end. A receiver takes a number it does not know for an end too."""
+    """Reasons of a picture's end. A receiver takes a number it does not know for an end too.
+
+    Printed as its name: ``complete``, ``stop_row``, ``cancelled``, ``deadline``, ``left``.
+    """
 
     COMPLETE = 0
     STOP_ROW = 1
     CANCELLED = 2
     DEADLINE = 3
     LEFT = 4
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, specification: str) -> str:
+        return format(str(self), specification)
 
 
 def done_reason(number: int) -> DoneReason | int:

@@ -22,9 +22,24 @@ from typing import Any
 
 
 class RowcastError(Exception):
-    """Base of all; ``pictures`` holds whatever had already been received."""
+    """Base of all; ``pictures`` holds whatever had already been received.
+
+    Survives pickle and copy with its attributes, whatever the constructor of its class takes: so
+    it comes back from a process pool as it is.
+    """
 
     pictures: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[RowcastError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> RowcastError:
+    error = kind.__new__(kind, *arguments)  # without `__init__`, which takes other arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class InvalidRequest(RowcastError, ValueError):

@@ -6,7 +6,7 @@ The session tells them without pixels; `pixels.easel` fills ``image`` and ``tier
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Event:
     """Something happened to picture number ``index`` of the request.
 
@@ -40,22 +40,31 @@ class Event:
         """The picture's seed, also where the server chose it."""
         return self.picture.recipe.seed
 
+    def __repr__(self) -> str:
+        """A line to read: without pixels and ids."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        told |= {"picture": self.picture.recipe.prompt, "seed": self.seed}
+        told["rows"] = f"{self.picture.rows_held}/{self.picture.recipe.rows}"
+        told["image"] = None if self.image is None else self.image.size
+        shown = (f"{name}={value!s}" for name, value in told.items() if value not in (None, False))
+        return f"{type(self).__name__}({', '.join(shown)})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class PictureAccepted(Event):
     """The server took the picture; ``position`` 0 draws already, 1 is next."""
 
     position: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureQueued(Event):
     """The picture's place in the queue changed; 0 is being drawn."""
 
     position: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RowsArrived(Event):
     """New rows, ``rows`` [new, cols] ids from ``first_row`` on. ``image`` shows them."""
 
@@ -63,12 +72,12 @@ class RowsArrived(Event):
     rows: NDArray[np.uint32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureRepainted(Event):
     """Rows that were told before, painted better: ``image`` shows all there is by now."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PictureDone(Event):
     """The end of a picture.
 

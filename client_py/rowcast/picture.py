@@ -6,6 +6,7 @@ command line, .rows and PNG files derive theirs from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypedDict, cast, get_type_hints
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from .errors import ProtocolError
 from .messages import (
+    DetokenizerFile,
     Digest,
     DoneReason,
+    Model,
     ModelName,
     Revision,
     Side,
@@ -23,6 +26,10 @@ from .messages import (
     Unsigned32,
     ids_checksum,
 )
+
+# Of detokenizer files, the most exact first. On the CPU ONNX Runtime computes in fp32 whatever the
+# file holds, so this is also the order there.
+PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,10 @@ class Sampling:
     min_p: float = field(
         default=0.0, metadata={"help": "keep tokens this likely beside the likeliest"}
     )
+
+
+# Nobody draws with it: a temperature of 0 is refused (R-63).
+UNKNOWN_SAMPLING: Final = Sampling(temperature=0.0, top_k=0, top_p=0.0, guidance=0.0)
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -79,6 +90,23 @@ class Recipe:
     id_bytes: Literal[2, 4]
     detokenizer_sha256: Digest | None
 
+    @property
+    def is_known(self) -> bool:
+        """True if prompt and sampling are known, which those of a watched picture are not: there
+        the prompt is empty, and the sampling is UNKNOWN_SAMPLING (R-102)."""
+        return bool(self.prompt)
+
+
+def detokenizer_file(
+    model: Model, kind: str, precisions: Sequence[str] = PRECISIONS
+) -> DetokenizerFile | None:
+    """The announced file of a kind, in the first of these precisions that there is; else None."""
+    for precision in precisions:
+        for file in model.files:
+            if (file.kind, file.precision) == (kind, precision):
+                return file
+    return None
+
 
 @dataclass(eq=False)
 class Picture:
@@ -91,7 +119,7 @@ class Picture:
 
     recipe: Recipe
     codebook_size: int = 2**32
-    ids: NDArray[np.uint32] = field(init=False)
+    ids: NDArray[np.uint32] = field(init=False, repr=False)
     rows_held: int = 0
     reason: DoneReason | int | None = None
     milliseconds: int = 0

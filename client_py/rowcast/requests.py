@@ -5,7 +5,10 @@ The server checks again (its answers are `error` frames); a mistake found here c
 
 from __future__ import annotations
 
-from typing import Final, Unpack
+import operator
+from typing import Any, Final, Unpack
+
+import numpy as np
 
 from .errors import InvalidRequest
 from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Options, Range
@@ -31,25 +34,41 @@ class RequestOptions(SamplingOptions, total=False):
     revision: bytes | None
 
 
+OPTION_NAMES: Final = tuple(sorted(RequestOptions.__annotations__))
+
+
 class Request:
-    """``images`` pictures of a prompt; ``options`` are `RequestOptions`, as `start` sends them."""
+    """``images`` pictures of a prompt; ``options`` are `RequestOptions`, as `start` sends them.
+
+    Numbers may be of any library's types. Raises InvalidRequest for an option that there is not.
+    """
 
     def __init__(self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]) -> None:
+        if unknown := sorted(options.keys() - {*OPTION_NAMES}):
+            raise InvalidRequest(
+                f"there is no option {', '.join(unknown)}; "
+                f"a request has prompt, images, {', '.join(OPTION_NAMES)}"
+            )
         self.prompt = prompt
-        self.images = images
-        self.options = Options(**options)
+        self.images = plain_number(images, int)
+        self.options = Options(
+            **{name: _plain_option(name, value) for name, value in options.items()}
+        )
 
     @classmethod
     def continuing(cls, picture: Picture, row: int | None, seed: int | None) -> Request:
         """Draw on from the first ``row`` rows of a picture; all it holds if None.
 
-        Raises InvalidRequest where those rows are not held, or nothing is left to draw.
+        Raises InvalidRequest where those rows are not held, where nothing is left to draw, or
+        where the picture was somebody else's.
         """
         recipe = picture.recipe
+        if not recipe.is_known:
+            raise InvalidRequest("the picture was only watched: its prompt is not known")
         rows = picture.rows_held if row is None else row
         if rows == recipe.rows:
             raise InvalidRequest("the picture is complete; choose the row to draw on from")
-        check_whole("row", rows, 0, picture.rows_held)
+        rows = check_whole("row", rows, 0, picture.rows_held)
         return cls(
             recipe.prompt,
             model=recipe.model,
@@ -64,9 +83,9 @@ class Request:
 def check_request(request: Request, model: Model, limits: Limits) -> None:
     """Raise InvalidRequest for what a server with these limits cannot accept."""
     options = request.options
+    size = len(encode_text("prompt", request.prompt))
     if not request.prompt.strip():
         raise InvalidRequest("the prompt is empty")
-    size = len(encode_text("prompt", request.prompt))
     if size > limits.prompt_bytes:
         raise InvalidRequest(
             f"the prompt has {size} bytes; the server takes at most {limits.prompt_bytes}"
@@ -88,8 +107,10 @@ def check_request(request: Request, model: Model, limits: Limits) -> None:
                 raise InvalidRequest(
                     f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value!r}"
                 )
-    if options.revision is not None and len(options.revision) != REVISION_BYTES:
-        raise InvalidRequest(f"a revision has {REVISION_BYTES} bytes, not {len(options.revision)}")
+    if options.prefix is not None:
+        check_bytes("prefix", options.prefix)
+    if options.revision is not None:
+        check_bytes("revision", options.revision, REVISION_BYTES)
 
 
 def resolve_sampling(request: Request, model: Model) -> Sampling:
@@ -102,14 +123,44 @@ def resolve_sampling(request: Request, model: Model) -> Sampling:
 
 
 def encode_text(name: str, text: str) -> bytes:
-    """UTF-8. Raises InvalidRequest for a lone surrogate; ``name`` is the argument's."""
+    """UTF-8. Raises InvalidRequest for what is no text; ``name`` is the argument's."""
+    if not isinstance(text, str):
+        raise InvalidRequest(f"the {name} must be text, not {type(text).__name__}")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"the {name} is no valid text: {error}") from error
 
 
-def check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Raise InvalidRequest unless ``value`` is a whole number from ``low`` to ``high``."""
+def check_whole(name: str, value: int, low: int, high: int) -> int:
+    """The whole number ``value``. Raises InvalidRequest unless it is from ``low`` to ``high``."""
+    value = plain_number(value, int)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def check_bytes(name: str, value: bytes, count: int | None = None) -> None:
+    """Raise InvalidRequest unless ``value`` is ``count`` bytes, or any number of them."""
+    if not isinstance(value, bytes):
+        raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
+    if count is not None and len(value) != count:
+        raise InvalidRequest(f"{name} has {count} bytes, not {len(value)}")
+
+
+def plain_number(value: Any, kind: type[int] | type[float]) -> Any:
+    """A number of any library's type as Python's own int, or float; all else as it is."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        return value
+    try:
+        return operator.index(value) if kind is int else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value
+
+
+def _plain_option(name: str, value: Any) -> Any:
+    if name in SAMPLING:
+        return plain_number(value, SAMPLING[name])
+    if name in ("seed", "first_image", "stop_row"):
+        return plain_number(value, int)
+    return bytes(value) if isinstance(value, bytearray | memoryview) else value

@@ -7,8 +7,10 @@ request's `Generation`.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +25,6 @@ from .errors import (
     RequestRefused,
     RowcastError,
 )
-from .files import PRECISIONS, detokenizer_file
 from .generation import Generation, Slot
 from .messages import (
     KEY_BYTES,
@@ -42,23 +43,31 @@ from .messages import (
     Pong,
     Queued,
     Rows,
-    Start,
-    Watch,
     Welcome,
     decode_server,
     done_reason,
     encode,
-    view_key,
+    id_bytes_for,
 )
-from .picture import SAMPLING, Picture, Recipe, sampling_options
+from .picture import (
+    PRECISIONS,
+    SAMPLING,
+    UNKNOWN_SAMPLING,
+    Picture,
+    Recipe,
+    detokenizer_file,
+)
 from .requests import (
     MAX_TOP_K,
     Request,
+    check_bytes,
     check_request,
     check_whole,
     encode_text,
     resolve_sampling,
 )
+
+logger = logging.getLogger(__name__)
 
 NAME: Final = "rowcast-python"  # of this client, for a server's log
 
@@ -69,17 +78,29 @@ class ClientSession:
     After a socket is lost, `resume` gives the frames for the next one. Raises InvalidRequest for a
     token that cannot be one. ``progress`` grows with every row and every end that arrives.
     ``precisions`` is the order in which a detokenizer file is chosen, for a picture's recipe.
+
+    A refusal that names a time (`busy`, R-70) is waited out for up to ``reconnect`` seconds where
+    pictures have begun, for up to ``wait_when_busy`` where none has; then it is told.
     """
 
-    def __init__(self, token: str | None = None, precisions: Sequence[str] = PRECISIONS) -> None:
+    def __init__(
+        self,
+        token: str | None = None,
+        precisions: Sequence[str] = PRECISIONS,
+        *,
+        reconnect: float = 0.0,
+        wait_when_busy: float = 0.0,
+    ) -> None:
         if token is not None:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:
                 raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
         self._hello = Hello(token, NAME)
         self._precisions = precisions
+        self._waits = (wait_when_busy, reconnect)
         self._slots: dict[int, Slot] = {}
         self._greeted = False
+        self._is_going_away = False
         self._welcome: Welcome | None = None
         self.progress = 0
 
@@ -98,7 +119,9 @@ class ClientSession:
 
     def hello(self) -> bytes:
         """The first frame on a socket; `welcome` is then the first to come."""
-        self._greeted = False
+        self._greeted = self._is_going_away = False
+        for slot in self._slots.values():
+            slot.is_answered = False
         return encode(self._hello)
 
     def model(self, name: str | None = None) -> Model:
@@ -113,18 +136,19 @@ class ClientSession:
     def start(self, request: Request) -> tuple[Generation, list[bytes]]:
         """Ask for pictures; returns their generation and the frames to send.
 
-        Raises InvalidRequest for what this server cannot accept.
+        There are none after `goaway` (R-51): `resume` asks for them, on the next socket. Raises
+        InvalidRequest for what this server cannot accept.
         """
         check_request(request, self.model(request.options.model), self.welcome.limits)
         generation = Generation(
             request, secrets.token_bytes(KEY_BYTES), self._free_streams(request.images), None
         )
-        frame = _start_frame(generation)
+        frame = encode(generation.start_message())
         limit = self.welcome.limits.client_frame_bytes
         if len(frame) > limit:
             raise InvalidRequest(f"the request takes {len(frame)} bytes; the limit is {limit}")
         self._open(generation)
-        return generation, [frame]
+        return generation, [] if self._is_going_away else [frame]
 
     def watch(
         self, key: bytes, images: int = 1, first_image: int = 0
@@ -133,36 +157,59 @@ class ClientSession:
 
         Raises InvalidRequest.
         """
-        if len(key) != KEY_BYTES:
-            raise InvalidRequest(f"a view key has {KEY_BYTES} bytes, not {len(key)}")
-        check_whole("images", images, 1, self.welcome.limits.streams)
+        check_bytes("view_key", key, KEY_BYTES)
+        images = check_whole("images", images, 1, self.welcome.limits.streams)
         request = Request("", images=images, first_image=first_image)
         generation = Generation(request, b"", self._free_streams(images), key)
         self._open(generation)
-        return generation, [_watch_frame(slot) for slot in generation.slots]
+        return generation, [encode(slot.watch_message()) for slot in generation.slots]
 
     def cancel(self, generation: Generation) -> list[bytes]:
         """The frames that end a generation: they cancel own pictures, and leave watched ones."""
-        return [encode(Cancel(slot.stream)) for slot in generation.slots if not slot.ended]
+        for slot in generation.unended:
+            if slot.is_put_off:  # there is nothing to cancel, and no end will come
+                self._end(slot)
+        return [encode(Cancel(slot.stream)) for slot in generation.unended]
 
     def resume(self) -> list[bytes]:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
-        frames: list[bytes] = []
         for slot in [slot for slot in self._slots.values() if slot.generation.abandoned]:
             self._end(slot)  # its stream ended with the old socket, and nobody asks for it
+        frames: list[bytes] = []
+        limit = self.welcome.limits.client_frame_bytes
         for generation in self.active:
-            if generation.watched is None and not generation.pictures:
-                # Nobody knows whether it arrived: the same again, with the same key (R-41).
-                frames.append(_start_frame(generation))
+            asked = [encode(each) for each in generation.resume_messages()]
+            if any(len(frame) > limit for frame in asked):  # R-97: another server than before
+                generation.fail(ConnectionLost(f"the next server takes {limit} bytes, too few"))
+                for slot in generation.unended:
+                    self._end(slot)
             else:
-                frames += [_resume_frame(slot) for slot in generation.slots if not slot.ended]
+                frames += asked
+        return frames
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until `retry` has something to send; None if nothing waits for that."""
+        times = [each.retry_time for each in self.active if each.retry_time is not None]
+        if not times or self._is_going_away:
+            return None
+        return max(0.0, min(times) - time.monotonic())
+
+    def retry(self) -> list[bytes]:
+        """The frames that ask again for what a busy server put off, if their time has come."""
+        if self._is_going_away:
+            return []
+        now, frames = time.monotonic(), []
+        for generation in self.active:
+            if generation.retry_time is not None and generation.retry_time <= now:
+                frames += [encode(each) for each in generation.retry_messages()]
         return frames
 
     def close(self) -> list[bytes]:
         """Fail whatever is still forming; returns the frames that cancel it."""
-        frames = [frame for generation in self.active for frame in self.cancel(generation)]
+        active = self.active
         self.fail(ConnectionLost("the client was closed"))
-        return frames
+        return [frame for generation in active for frame in self.cancel(generation)]
 
     def fail(self, error: RowcastError) -> None:
         """Fail every unfinished generation: the connection is lost for good."""
@@ -190,7 +237,9 @@ class ClientSession:
                 slot = self._slots.get(message.stream or 0)
                 if slot is not None:
                     self._receive(slot, message)
-            case None | Pong() | GoAway():
+            case GoAway():
+                self._is_going_away = True
+            case None | Pong():
                 pass
         return []
 
@@ -208,13 +257,8 @@ class ClientSession:
                 slot.add_rows(message.first_row, message.ids)
                 self.progress += 1
             case Done():
-                picture = slot.picture
-                if (message.rows, message.crc32) != (picture.rows_held, picture.checksum):
-                    raise ProtocolError(
-                        f"the picture ended with {message.rows} rows and crc32 {message.crc32:08x};"
-                        f" {picture.rows_held} rows, {picture.checksum:08x} arrived"
-                    )
-                picture.milliseconds = message.milliseconds
+                slot.check_end(message)
+                slot.picture.milliseconds = message.milliseconds
                 self._end(slot)
                 slot.finish(done_reason(message.reason))
 
@@ -222,10 +266,8 @@ class ClientSession:
         picture = slot.begun
         if picture is None:
             slot.begin(self._new_picture(slot, accepted))
-        elif accepted.revision != picture.recipe.revision:
-            raise ProtocolError("the server went on with another revision")
-        elif accepted.first_row != picture.rows_held:
-            raise ProtocolError(f"row {accepted.first_row} follows; {picture.rows_held} are held")
+        else:
+            slot.check_resumed(accepted)
         slot.accept(accepted.position)
 
     def _new_picture(self, slot: Slot, accepted: Accepted) -> Picture:
@@ -233,8 +275,7 @@ class ClientSession:
         model = next((each for each in self.welcome.models if each.name == accepted.model), None)
         if model is None:
             raise ProtocolError(f"a picture by {accepted.model!r}, which was not announced")
-        if accepted.image != slot.image:
-            raise ProtocolError(f"image {accepted.image} instead of {slot.image}")
+        slot.check_begin(accepted, model, self.welcome.models[0].name)
         file = detokenizer_file(model, "full", self._precisions)
         picture = Picture(
             Recipe(
@@ -243,7 +284,7 @@ class ClientSession:
                 prompt=request.prompt,
                 seed=accepted.seed,
                 image=accepted.image,
-                sampling=resolve_sampling(request, model),
+                sampling=resolve_sampling(request, model) if slot.is_own else UNKNOWN_SAMPLING,
                 rows=accepted.rows,
                 cols=accepted.cols,
                 id_bytes=accepted.id_bytes,
@@ -252,18 +293,20 @@ class ClientSession:
             model.codebook_size,
             text_cut=accepted.text_cut,
         )
-        if accepted.first_row:
-            prefix = request.options.prefix or b""
-            picture.add_rows(0, prefix[: accepted.first_row * accepted.cols * accepted.id_bytes])
+        if request.options.prefix:
+            picture.add_rows(0, request.options.prefix)
         if picture.rows_held != accepted.first_row:
-            raise ProtocolError(f"rows from {accepted.first_row} on, but the first are not held")
+            raise ProtocolError(f"row {accepted.first_row} follows; {picture.rows_held} are held")
         return picture
 
     def _error(self, slot: Slot, error: Error) -> None:
-        if error.code == ErrorCode.GONE and _holds_all(slot):
+        if error.code == ErrorCode.GONE and slot.holds_all:
             # Only the end itself was lost: there is nothing to recover (R-43).
             complete = slot.picture.complete
             slot.finish(DoneReason.COMPLETE if complete else DoneReason.STOP_ROW)
+        elif slot.put_off(error.retry_ms / 1000, self._waits):
+            logger.info("%s [%s]; asking again later", error.text, error.code)
+            return
         else:
             kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
             slot.generation.fail(kind(error.code, error.text, error.retry_ms))
@@ -287,58 +330,16 @@ class ClientSession:
         return range(first, first + count)
 
 
-def _start_frame(generation: Generation) -> bytes:
-    """The `start` of all pictures of a generation."""
-    request, stream = generation.request, generation.slots[0].stream
-    start = Start(stream, generation.key, request.prompt, request.images, request.options)
-    return encode(start)
-
-
-def _resume_frame(slot: Slot) -> bytes:
-    """The frame that takes up one unfinished picture on a new socket."""
-    if slot.generation.watched is None and not _holds_all(slot):
-        # As its owner: a known picture is attached to, an unknown one drawn on (R-43).
-        return _restart_frame(slot)
-    return _watch_frame(slot)
-
-
-def _restart_frame(slot: Slot) -> bytes:
-    """A `start` of one picture of a generation, with the rows it holds as prefix (R-43)."""
-    generation, picture = slot.generation, slot.begun
-    options = msgspec.structs.replace(generation.request.options, first_image=slot.image)
-    if picture is None:  # but others of its request were accepted: the seed is theirs (R-20)
-        options = msgspec.structs.replace(options, seed=generation.pictures[0].recipe.seed)
-    else:
-        options = msgspec.structs.replace(
-            options,
-            model=picture.recipe.model,
-            seed=picture.recipe.seed,
-            prefix=picture.held_bytes or None,
-            revision=picture.recipe.revision,
-            **sampling_options(picture.recipe.sampling),
-        )
-    return encode(Start(slot.stream, generation.key, generation.request.prompt, 1, options))
-
-
-def _watch_frame(slot: Slot) -> bytes:
-    """A `watch` of one picture, from the rows that it holds on."""
-    generation, picture = slot.generation, slot.begun
-    key = generation.watched or view_key(generation.key)
-    held, checksum = (0, 0) if picture is None else (picture.rows_held, picture.checksum)
-    return encode(Watch(slot.stream, key, slot.image, held, checksum))
-
-
-def _holds_all(slot: Slot) -> bool:
-    """True if all rows that were asked for have arrived."""
-    picture, stop_row = slot.begun, slot.generation.request.options.stop_row
-    return picture is not None and picture.rows_held >= (stop_row or picture.recipe.rows)
-
-
 def _check_announced(model: Model) -> None:
-    """Raise ProtocolError where the announced sampling cannot be."""
+    """Raise ProtocolError where what is announced cannot be."""
+    if model.id_bytes != id_bytes_for(model.codebook_size):  # R-9
+        raise ProtocolError(
+            f"{model.name} was announced with {model.codebook_size} ids of {model.id_bytes} bytes"
+        )
     ranges = {name: getattr(model.sampling, name) for name in SAMPLING}
     numbers = [number for each in ranges.values() for number in msgspec.structs.astuple(each)]
+    counts = [ranges[name].default for name, kind in SAMPLING.items() if kind is int]
     if not all(map(math.isfinite, numbers)) or not all(
-        0 <= ranges[name].default <= MAX_TOP_K for name, kind in SAMPLING.items() if kind is int
+        count.is_integer() and 0 <= count <= MAX_TOP_K for count in counts
     ):
         raise ProtocolError(f"{model.name} was announced with a sampling that cannot be")

@@ -26,7 +26,6 @@ from .transport import (
     first_wait,
     given_up,
     lost,
-    websocket_arguments,
 )
 
 FRAMES_AT_ONCE = 256  # a peer that never stops sending must not keep the caller from its events
@@ -45,6 +44,7 @@ class SyncClient(Client[Generator[Event]]):
     _is_lost = False
 
     def __enter__(self) -> Self:
+        self._enter()
         try:
             self._socket = self._open()
             if self._loader is not None:
@@ -75,6 +75,7 @@ class SyncClient(Client[Generator[Event]]):
     def _follow(
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
     ) -> Generator[Event]:
+        self._receive(timeout=0)  # what came while nobody looked: a `goaway`, the end of the link
         generation, frames = begin()
         woken = threading.Event()
         easel = Easel(generation, self._loader, seamless, woken.set)
@@ -118,12 +119,15 @@ class SyncClient(Client[Generator[Event]]):
         """Take the next frame, waiting for it as long as ``timeout``, and all that follow it."""
         if self._socket is None:
             return  # closed: every picture has failed
+        due = self.session.retry_in
+        if due is not None:
+            timeout = due if timeout is None else min(timeout, due)
         try:
             for _ in range(FRAMES_AT_ONCE):
                 self._send(self._take(self._socket.recv(timeout)))
                 timeout = 0
         except TimeoutError:
-            pass
+            self._send(self.session.retry())
         except ConnectionClosed as closed:
             failure, may_retry = lost(closed)
             self._recover(failure, may_retry)
@@ -142,11 +146,11 @@ class SyncClient(Client[Generator[Event]]):
 
     def _open(self) -> ClientConnection:
         """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
-        with connection_errors(self.url), contextlib.ExitStack() as opening:
-            arguments = websocket_arguments(self._open_timeout)
+        with connection_errors(self._shown_url), contextlib.ExitStack() as opening:
+            arguments = self._websocket_arguments()
             # `websockets` wants to be entered; its 17.1 warns where it is not.
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
-            check_subprotocol(self.url, socket.subprotocol)
+            check_subprotocol(self._shown_url, socket.subprotocol)
             socket.send(self.session.hello())
             self._take(socket.recv(self._open_timeout))
             opening.pop_all()  # from here on `_shut` closes it

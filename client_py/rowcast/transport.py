@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import tenacity
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+)
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, CloseCode, may_reconnect
@@ -20,15 +28,25 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 PEERS_FAULT: Final = (1002, 1007, 1009)
 
 
-def websocket_arguments(open_timeout: float) -> dict[str, Any]:
-    """Arguments of both `websockets` clients: bounded, uncompressed (ids do not compress)."""
+def websocket_arguments(
+    open_timeout: float, proxy: str | None, context: ssl.SSLContext | None
+) -> dict[str, Any]:
+    """Arguments of both `websockets` clients: bounded, uncompressed (ids do not compress).
+
+    ``context`` is that of a ``wss`` address. Their log is kept at INFO: at DEBUG it would show the
+    password of an address, and the token.
+    """
+    log = logging.getLogger(f"{__name__}.websockets")
+    log.setLevel(logging.INFO)
     return {
         "subprotocols": [SUBPROTOCOL],
         "compression": None,
         "max_size": MAX_WELCOME_BYTES,
         "open_timeout": open_timeout,
         "close_timeout": 2,
-        "proxy": None,
+        "proxy": proxy,
+        "logger": log,
+        **({} if context is None else {"ssl": context}),
     }
 
 
@@ -90,11 +108,18 @@ def _worth_retrying(error: BaseException) -> bool:
 
 @contextmanager
 def connection_errors(url: str) -> Iterator[None]:
-    """Raise whatever keeps a connection from opening as ConnectionFailed."""
+    """Raise whatever keeps a connection from opening as ConnectionFailed.
+
+    ``url`` is the address as it may be shown.
+    """
     try:
         yield
-    except (InvalidURI, ValueError) as error:
-        raise ConnectionFailed(f"{url!r} is no WebSocket address; use ws://host:port") from error
+    except ssl.SSLCertVerificationError as error:  # which is a ValueError too
+        raise ConnectionFailed(f"{url} cannot be trusted: {untrusted(error)}") from error
+    except ProxyError as error:
+        raise ConnectionFailed(f"{url} cannot be reached through the proxy: {error}") from error
+    except (InvalidURI, ValueError):  # whose text shows the whole address
+        raise ConnectionFailed(f"{url!r} is no WebSocket address; use ws://host:port") from None
     except InvalidStatus as error:
         raise ConnectionFailed(
             f"{url} is no Rowcast server: it answered with HTTP status "
@@ -117,6 +142,15 @@ def connection_errors(url: str) -> Iterator[None]:
             f"{url} cannot be reached ({error or type(error).__name__}); "
             f"is the server running, is the port right{tls}?"
         ) from error
+
+
+def untrusted(error: BaseException) -> str:
+    """The words of a certificate that cannot be verified, and what to do."""
+    found = getattr(error, "verify_message", "") or str(error)
+    return (
+        f"its certificate is not accepted ({found}); if it is the right one, name its "
+        "authority's file (PEM), or its own if it is self-signed, in SSL_CERT_FILE"
+    )
 
 
 def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:

@@ -25,6 +25,7 @@ from ..errors import DetokenizerError
 from ..messages import DetokenizerFile
 from . import download
 from .download import Download, FileRefused, Progress
+from .network import Proxy, redacted
 
 try:
     import fcntl
@@ -38,26 +39,37 @@ LOCK_POLL_SECONDS: Final = 0.05
 LARGEST_IN_MEMORY: Final = 2**30
 
 
-def cached_path(sha256: bytes, cache: Path | None = None, kind: str = "full") -> Path:
-    """The path at which a file of this kind is kept."""
-    return (cache or default_cache()) / f"{sha256.hex()}{SUFFIXES.get(kind, '.onnx')}"
+def cached_path(sha256: bytes, cache: Path | str | None = None, kind: str = "full") -> Path:
+    """The path at which a file of this kind is kept. Raises OSError as `default_cache`."""
+    folder = Path(cache) if cache else default_cache()
+    return folder / f"{sha256.hex()}{SUFFIXES.get(kind, '.onnx')}"
+
+
+def is_cached(file: DetokenizerFile, cache: Path | str | None = None) -> bool:
+    """True if a file is kept; whether it is undamaged is seen when it is read."""
+    try:
+        return cached_path(file.sha256, cache, file.kind).is_file()
+    except OSError:  # no home, or a folder that may not be searched
+        return False
 
 
 def fetch(
     file: DetokenizerFile,
     server_url: str,
     allowed_hosts: Collection[str] = (),
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: Progress | None = None,
+    proxy: Proxy = None,
 ) -> Path:
     """The path of a verified copy of the file, downloaded if need be.
 
-    ``server_url`` is the WebSocket's. Raises DetokenizerError, naming the file, for a foreign
-    host, a redirect, a failed, truncated or oversized download, a wrong checksum, or a cache that
-    cannot keep it.
+    ``server_url`` is the WebSocket's, ``proxy`` as of `connect`. Raises DetokenizerError, naming
+    the file, for a foreign host, a redirect, a failed, truncated or oversized download, a wrong
+    checksum, or a cache that cannot keep it.
     """
-    path = cached_path(file.sha256, cache, file.kind)
+    path = Path("the file")  # until it is known where
     try:
+        path = cached_path(file.sha256, cache, file.kind)
         if _is_whole(path, file):
             return path
         url = _address(file.url, server_url, allowed_hosts)
@@ -67,7 +79,7 @@ def fetch(
                 part.unlink(missing_ok=True)
                 return path
             try:
-                Download(url, file, sink, progress).run()
+                Download(url, file, sink, progress, server_url, proxy).run()
                 if fcntl is None:
                     sink.close()  # Windows renames no open file
                 os.replace(part, path)
@@ -87,12 +99,13 @@ def obtain(
     file: DetokenizerFile,
     server_url: str,
     allowed_hosts: Collection[str] = (),
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: Progress | None = None,
+    proxy: Proxy = None,
 ) -> Path | bytes:
     """As `fetch`, or the file's bytes, with a warning, where the cache cannot keep it."""
     try:
-        return fetch(file, server_url, allowed_hosts, cache, progress)
+        return fetch(file, server_url, allowed_hosts, cache, progress, proxy)
     except _CannotKeep as error:
         if file.bytes > LARGEST_IN_MEMORY:
             raise
@@ -102,7 +115,8 @@ def obtain(
             error,
         )
     sink = io.BytesIO()
-    Download(_address(file.url, server_url, allowed_hosts), file, sink, progress).run()
+    url = _address(file.url, server_url, allowed_hosts)
+    Download(url, file, sink, progress, server_url, proxy).run()
     return sink.getvalue()
 
 
@@ -194,14 +208,15 @@ def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> 
         url = urljoin(server._replace(scheme=schemes[0]).geturl(), file_url)
         parts = urlsplit(url)
     except ValueError as error:
-        raise DetokenizerError(f"{file_url!r} is no address: {error}") from error
+        raise DetokenizerError(f"{redacted(file_url)!r} is no address: {error}") from error
     if parts.scheme not in schemes:
         raise DetokenizerError(
-            f"{url} is no {' or '.join(schemes)} address; the server's --public-url should be one"
+            f"{redacted(url)} is no {' or '.join(schemes)} address; the server's --public-url "
+            "should be one"
         )
     if parts.hostname != server.hostname and parts.hostname not in allowed_hosts:
         raise DetokenizerError(
-            f"the server {server.hostname} points to {url}, another host; "
+            f"the server {server.hostname} points to {redacted(url)}, another host; "
             f"pass allowed_hosts=[{parts.hostname!r}] (--allow-host) if you trust it"
         )
     return url

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import DetokenizerError, InvalidRequest
+from .runtime import import_onnxruntime
 
 CPU: Final = "cpu"
 PROVIDERS: Final = {
@@ -34,9 +35,7 @@ def usable(providers: Sequence[str]) -> tuple[str, ...]:
         )
     if tuple(providers) == (CPU,):
         return (CPU,)  # always there
-    import onnxruntime
-
-    offered = onnxruntime.get_available_providers()
+    offered = import_onnxruntime().get_available_providers()
     found = tuple(name for name in providers if PROVIDERS[name] in offered)
     if not found:
         raise DetokenizerError(

@@ -7,14 +7,19 @@ Knows nothing of caches, models or pixels.
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections.abc import Callable
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import unquote, urlsplit
 
-import httpx
-
-from ..errors import DetokenizerError
+from ..errors import DetokenizerError, RowcastError
 from ..messages import DetokenizerFile
+from ..transport import untrusted
+from .network import Proxy, certificates, proxy_of, redacted
+
+if TYPE_CHECKING:
+    import httpx  # elsewhere where it is used: in a thread, and not while the package is imported
 
 DOWNLOAD_TIMEOUT_SECONDS = 30.0  # without a byte
 CHUNK_BYTES: Final = 65_536
@@ -31,12 +36,24 @@ class FileRefused(DetokenizerError):
 
 
 class Download:
-    """The download of ``file`` from ``url`` into ``sink``. `run` once."""
+    """The download of ``file`` from ``url`` into ``sink``. `run` once.
+
+    ``proxy`` is as of `connect`, for the server at ``server_url``.
+    """
 
     def __init__(
-        self, url: str, file: DetokenizerFile, sink: BinaryIO, progress: Progress | None
+        self,
+        url: str,
+        file: DetokenizerFile,
+        sink: BinaryIO,
+        progress: Progress | None,
+        server_url: str = "",
+        proxy: Proxy = None,
     ) -> None:
-        self._url = url
+        self._address = url
+        self._url = redacted(url)
+        self._server_url = server_url
+        self._proxy = proxy
         self._file = file
         self._sink = sink
         self._progress = progress
@@ -51,10 +68,11 @@ class Download:
         """
         self._take_up()
         held = self._received
-        self._fetch_rest()
-        if held and not self._is_right():  # the beginning was of something else
-            self._start_over()
-            self._fetch_rest()
+        with self._open() as client:
+            self._fetch_rest(client)
+            if held and not self._is_right():  # the beginning was of something else
+                self._start_over()
+                self._fetch_rest(client)
         if not self._is_right():
             raise FileRefused(f"{self._url} is not the announced file: {self._checksums()}")
         self._sink.flush()
@@ -68,13 +86,38 @@ class Download:
         if self._received > self._file.bytes:
             self._start_over()
 
-    def _fetch_rest(self) -> None:
+    def _open(self) -> httpx.Client:
+        """The HTTP client, the only one: it knows nothing of the environment but by network.py.
+
+        Raises DetokenizerError.
+        """
+        import httpx
+
+        try:
+            parts = urlsplit(self._address)
+            # Nothing is verified where there is no TLS: reading the authorities takes time.
+            is_secure = parts.scheme == "https"
+            context = certificates() if is_secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            return httpx.Client(
+                # Apart from the address, which httpx logs.
+                auth=(unquote(parts.username), unquote(parts.password or ""))
+                if parts.username
+                else None,
+                proxy=proxy_of(self._address, self._server_url, self._proxy),
+                verify=context,
+                trust_env=False,
+                timeout=DOWNLOAD_TIMEOUT_SECONDS,
+            )
+        except (RowcastError, ImportError, ValueError, httpx.InvalidURL) as error:
+            raise DetokenizerError(f"{self._url} cannot be fetched: {error}") from error
+
+    def _fetch_rest(self, client: httpx.Client) -> None:
         best, has_begun, waits = self._received, False, list(RETRY_WAITS_SECONDS)
         cut: httpx.HTTPError | None = None
         for _ in range(MAX_ATTEMPTS):
             if self._received == self._file.bytes:
                 return
-            cut = self._ask()
+            cut = self._ask(client)
             if self._received == self._file.bytes:
                 return
             is_new = self._received > best
@@ -85,33 +128,34 @@ class Download:
             elif cut is not None or not is_new:
                 break
         if cut is not None:
-            raise DetokenizerError(
-                f"{self._url} cannot be fetched: {cut or type(cut).__name__}"
-            ) from cut
+            words = str(cut) or type(cut).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in words:
+                words = untrusted(cut)
+            raise DetokenizerError(f"{self._url} cannot be fetched: {words}") from cut
         raise FileRefused(  # the server thinks that this is all there is
             f"{self._url} ended after {self._received} of {self._file.bytes} bytes: "
             f"{self._checksums()}"
         )
 
-    def _ask(self) -> httpx.HTTPError | None:
+    def _ask(self, client: httpx.Client) -> httpx.HTTPError | None:
         """One request for all that is missing; returns what cut the answer off, None if nothing."""
+        import httpx
+
         try:
-            if self._received and self._request({"Range": f"bytes={self._received}-"}):
+            if self._received and self._request(client, {"Range": f"bytes={self._received}-"}):
                 return None
-            self._request({})
+            self._request(client, {})
         except httpx.HTTPError as error:
             return error
         except httpx.InvalidURL as error:
             raise DetokenizerError(f"{self._url} cannot be fetched: {error}") from error
         return None
 
-    def _request(self, asked: dict[str, str]) -> bool:
+    def _request(self, client: httpx.Client, asked: dict[str, str]) -> bool:
         """False if the server has no such range (416); ask for the whole file then."""
         # Identity: never more bytes than are announced.
         headers = {"Accept-Encoding": "identity", **asked}
-        with httpx.stream(
-            "GET", self._url, headers=headers, timeout=DOWNLOAD_TIMEOUT_SECONDS
-        ) as answer:
+        with client.stream("GET", without_user(self._address), headers=headers) as answer:
             if asked and answer.status_code == 206:
                 if not answer.headers.get("Content-Range", "").startswith(
                     f"bytes {self._received}-"
@@ -150,3 +194,9 @@ class Download:
 
     def _checksums(self) -> str:
         return f"sha256 {self._digest.hexdigest()}, announced {self._file.sha256.hex()}"
+
+
+def without_user(url: str) -> str:
+    """A URL without its user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

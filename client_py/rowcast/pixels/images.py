@@ -33,7 +33,7 @@ def save_png(
         "image": recipe.image,
         "model": recipe.model,
         "revision": recipe.revision.hex(),
-        **asdict(recipe.sampling),
+        **(asdict(recipe.sampling) if recipe.is_known else {}),
         "rows": picture.rows_held,
     }.items():
         information.add_itxt(key, str(value))

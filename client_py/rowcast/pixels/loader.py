@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import DetokenizerError, InvalidRequest, RowcastError
-from ..files import PRECISIONS, detokenizer_file
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
-from ..picture import Picture
-from .artifacts import cached_path, obtain
+from ..picture import PRECISIONS, Picture, detokenizer_file
+from .artifacts import is_cached, obtain
 from .devices import CPU, GPU_PRECISIONS, usable
 from .download import Progress
+from .network import Proxy, redacted
 from .tiers import TIERS, WHILE_FORMING, Decoder, Tier, load_tier
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,16 @@ class TierLoader:
     def __init__(
         self,
         url: str,
-        cache: Path | None = None,
+        cache: Path | str | None = None,
         allowed_hosts: Collection[str] = (),
         progress: Progress | None = None,
         threads: int = 1,
         quality: str = TIERS[-1],
         providers: Sequence[str] = (CPU,),
+        proxy: Proxy = None,
     ) -> None:
+        if isinstance(allowed_hosts, str):
+            raise InvalidRequest(f"allowed_hosts are several: [{allowed_hosts!r}]")
         if quality not in TIERS:
             raise InvalidRequest(f"quality must be one of {', '.join(TIERS)}, not {quality!r}")
         self._providers = usable(providers)
@@ -57,6 +60,7 @@ class TierLoader:
         self._progress = progress
         self._threads = threads
         self._quality = quality
+        self._proxy = proxy
         self._model: Model | None = None
         self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
         self._tiers: dict[str, Tier] = {}
@@ -93,7 +97,7 @@ class TierLoader:
         """Load cached files now: beside a first picture that would take the cores from it."""
         while self._missing:
             file = self._missing[0]
-            if not cached_path(file.sha256, self._cache, file.kind).is_file():
+            if not is_cached(file, self._cache):
                 return
             try:
                 self._load_next()
@@ -201,7 +205,7 @@ class TierLoader:
                 return
             except Exception as error:  # in a thread: whatever it is must reach whoever waits
                 if not isinstance(error, RowcastError):
-                    error = DetokenizerError(f"{file.url} cannot be loaded: {error!r}")
+                    error = DetokenizerError(f"{redacted(file.url)} cannot be loaded: {error!r}")
                 if file.kind == self.last_name:
                     self._failure = error
                     self._notify()
@@ -214,10 +218,10 @@ class TierLoader:
         file = self._missing[0]
         if file.kind == "palette" and file.bytes > MAX_PALETTE_BYTES:
             raise DetokenizerError(
-                f"{file.url} is announced with {file.bytes} bytes; the palette has at most "
-                f"{MAX_PALETTE_BYTES}"
+                f"{redacted(file.url)} is announced with {file.bytes} bytes; the palette has at "
+                f"most {MAX_PALETTE_BYTES}"
             )
-        content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell)
+        content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell, self._proxy)
         if self.is_closed:
             raise _Closed
         tier = load_tier(file, content, self._model, self._threads, self._providers)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DetokenizerError
 from .devices import PROVIDERS
+from .runtime import import_onnxruntime
 
 FORMAT: Final = "1"
 # What reading metadata that somebody else wrote may raise.
@@ -29,8 +30,7 @@ def open_file(
     ``path`` is the file's name in errors; ``threads`` bounds what a run takes of the machine.
     Raises DetokenizerError.
     """
-    import onnxruntime  # here, so that whoever only shows a palette does not wait for it
-
+    onnxruntime = import_onnxruntime()  # here: whoever only shows a palette does not wait for it
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DetokenizerError
 from ..messages import DetokenizerFile, Model
 from .detokenizer import Detokenizer
+from .network import redacted
 from .palette import Palette
 
 # From the least to the most: a later one paints over an earlier one. The kinds of file that
@@ -66,7 +67,7 @@ def load_tier(
     Raises DetokenizerError, naming the file and its checksums, for a damaged file, or one of
     another kind or model.
     """
-    name = str(content) if isinstance(content, Path) else file.url
+    name = str(content) if isinstance(content, Path) else redacted(file.url)
     try:
         if file.kind == "palette":
             data = content.read_bytes() if isinstance(content, Path) else content

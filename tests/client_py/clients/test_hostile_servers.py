@@ -61,7 +61,7 @@ def test_a_server_that_breaks_the_protocol(connect: Connect, name: str) -> None:
 
     async def decent(peer: Peer) -> None:
         await peer.greet()
-        await peer.send(accepted(), rows(0, 4), done())
+        await peer.send(accepted(seed=6), rows(0, 4), done())
         await peer.connection.wait_closed()
 
     with fake_server(hostile, decent) as fake, connect(fake.url, decode=False) as client:

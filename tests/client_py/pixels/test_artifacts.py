@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
-from rowcast.files import detokenizer_file
+from rowcast.picture import detokenizer_file
 from rowcast.messages import DetokenizerFile
 from rowcast.pixels import download
 from rowcast.pixels.artifacts import cached_path, fetch

@@ -156,7 +156,8 @@ def test_the_end_is_told_when_the_picture_is_painted_for_good() -> None:
 
 
 def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
-    table = Table(plain_loader(palette=palette(), preview=preview(), full=full()))
+    loader = plain_loader(palette=palette(), preview=preview(), full=full())
+    table = Table(loader, stop_row=2)
     table.receive(accepted(), rows(0, 2), done(2, reason=DoneReason.STOP_ROW))
     *_, end = table.settle()
     assert isinstance(end, PictureDone)

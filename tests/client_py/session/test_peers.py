@@ -36,7 +36,7 @@ from tests.support.fake_server import (
     welcome,
 )
 
-# Peers that break the rules
+# Peers that break the rules
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ from tests.support.fake_server import (
         ([accepted(), rows(0, 3), done()], "ended with 4 rows"),
         ([accepted(model="other")], "'other', which was not announced"),
         ([accepted(image=3)], "image 3 instead of 0"),
-        ([accepted(first_row=2)], "no whole rows"),
+        ([accepted(first_row=2)], "row 2 follows; 0 are held"),
         ([accepted(), accepted(revision=b"another!")], "another revision"),
         ([accepted(), rows(0), accepted(first_row=0)], "row 0 follows; 1 are held"),
         ([encode(Error(None, "internal", 0, "on fire"))], "on fire"),

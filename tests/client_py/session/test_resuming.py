@@ -52,7 +52,7 @@ def test_cancel_names_the_streams_that_have_not_ended() -> None:
     assert cancels == [Cancel(0), Cancel(2)]
 
 
-def test_frames_that_come_after_leaving_are_dropped() -> None:
+def test_frames_that_come_after_leaving_are_dropped() -> None:
     session, generation = started()
     session.receive(accepted())
     generation.abandon()
@@ -118,7 +118,7 @@ def test_the_rest_of_a_request_keeps_the_seed_of_what_was_accepted() -> None:
     assert second.options.prefix is None
 
 
-def test_only_the_end_is_asked_for_where_all_rows_are_held() -> None:
+def test_only_the_end_is_asked_for_where_all_rows_are_held() -> None:
     session = greeted()
     generation, frames = session.start(Request(PROMPT))
     session.receive(accepted())
@@ -164,3 +164,24 @@ def test_another_revision_never_goes_on_with_a_picture() -> None:
     with pytest.raises(RequestRefused) as caught:
         taken(generation)
     assert (caught.value.code, caught.value.pictures[0].rows_held) == ("wrong_revision", 1)
+
+
+def test_a_server_that_takes_shorter_frames_is_not_asked_to_go_on() -> None:
+    session = greeted(client_frame_bytes=8_192, prompt_bytes=8_192)
+    long, _ = session.start(Request("x" * 5_000))
+    short, _ = session.start(Request(PROMPT))
+    session.receive(accepted(0))
+    session.receive(rows(0))
+    session.hello()
+    session.receive(welcome())  # which takes 4,096 bytes
+    (frame,) = session.resume()
+    start = message_of(frame)
+    assert isinstance(start, Start)
+    assert (start.stream, start.prompt) == (1, PROMPT)
+    assert [type(long.take()).__name__ for _ in range(2)] == ["PictureAccepted", "RowsArrived"]
+    with pytest.raises(ConnectionLost, match="takes 4096 bytes, too few") as caught:
+        long.take()
+    assert caught.value.pictures[0].rows_held == 1
+    assert not short.ended
+    again, _ = session.start(Request(PROMPT))
+    assert again.slots[0].stream == 0  # it is free

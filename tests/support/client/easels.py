@@ -64,11 +64,14 @@ class Table:
         images: int = 1,
         seamless: bool = False,
         model: Model = MODEL,
+        stop_row: int | None = None,
     ) -> None:
         self.session = ClientSession()
         self.session.hello()
         self.session.receive(welcome(model))
-        self.generation: Generation = self.session.start(Request("a red boat", images))[0]
+        self.generation: Generation = self.session.start(
+            Request("a red boat", images, stop_row=stop_row)
+        )[0]
         self.woken = 0
         self.easel = Easel(self.generation, loader, seamless, self._wake)
 
