@@ -23,7 +23,7 @@ ALL = PRODUCT | TRAINING
 LAYERS = {
     "rowcast": (
         ("errors", "cache", "whole_files", "codes"),
-        ("messages", "files"),
+        ("messages",),
         ("picture", "grids"),
         ("requests", "events", "rows_file"),
         ("generation",),
@@ -40,7 +40,7 @@ LAYERS = {
         ("engine", "models"),
         ("placement", "auth"),
         ("config",),
-        ("memory", "web", "watchdog", "admission"),
+        ("memory", "web", "compressed", "watchdog", "admission"),
         ("jobs", "bridge", "runners"),
         ("session", "fleet"),
         ("gateway",),
