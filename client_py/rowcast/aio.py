@@ -21,6 +21,7 @@ from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     check_subprotocol,
+    closing_code,
     connection_errors,
     first_wait,
     given_up,
@@ -125,8 +126,8 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
                 async with asyncio.timeout(self._open_timeout):
                     await socket.send(self.session.hello())
                     self._take(await socket.recv())
-            except BaseException:
-                await socket.close()
+            except BaseException as error:
+                await socket.close(closing_code(error))
                 raise
         return socket
 

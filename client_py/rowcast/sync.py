@@ -22,6 +22,7 @@ from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     check_subprotocol,
+    closing_code,
     connection_errors,
     first_wait,
     given_up,
@@ -150,9 +151,13 @@ class SyncClient(Client[Generator[Event]]):
             arguments = self._websocket_arguments()
             # `websockets` wants to be entered; its 17.1 warns where it is not.
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
-            check_subprotocol(self._shown_url, socket.subprotocol)
-            socket.send(self.session.hello())
-            self._take(socket.recv(self._open_timeout))
+            try:
+                check_subprotocol(self._shown_url, socket.subprotocol)
+                socket.send(self.session.hello())
+                self._take(socket.recv(self._open_timeout))
+            except BaseException as error:
+                socket.close(closing_code(error))
+                raise
             opening.pop_all()  # from here on `_shut` closes it
         return socket
 

@@ -53,7 +53,14 @@ def websocket_arguments(
 def check_subprotocol(url: str, chosen: str | None) -> None:
     """Raise ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
     if chosen != SUBPROTOCOL:
-        raise ConnectionFailed(f"{url} speaks WebSocket, but not {SUBPROTOCOL}")
+        raise ConnectionFailed(f"{url} speaks WebSocket, but not {SUBPROTOCOL}", CloseCode.VERSION)
+
+
+def closing_code(error: BaseException) -> int:
+    """The code that a connection is closed with which could not be opened (R-1, R-11)."""
+    if isinstance(error, ConnectionFailed) and error.code == CloseCode.VERSION:
+        return CloseCode.VERSION
+    return CloseCode.MALFORMED if isinstance(error, ProtocolError) else 1000
 
 
 def frame_bytes(payload: int) -> int:

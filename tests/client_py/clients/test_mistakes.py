@@ -168,14 +168,18 @@ def test_something_that_never_answers(connect: Connect) -> None:
 
 
 def test_a_websocket_that_is_not_ours(connect: Connect) -> None:
+    closed: list[int | None] = []
+
     async def script(peer: Peer) -> None:
         await peer.connection.wait_closed()
+        closed.append(peer.connection.close_code)
 
     with (
         fake_server(script, subprotocol=None) as fake,
-        pytest.raises(ConnectionFailed, match="but not rowcast"),
+        pytest.raises(ConnectionFailed, match="but not rowcast") as caught,
     ):
         opens(connect, fake.url)
+    assert (closed, caught.value.code) == ([CloseCode.VERSION], CloseCode.VERSION)
 
 
 def test_a_welcome_that_never_comes(connect: Connect) -> None:
@@ -196,13 +200,17 @@ def test_a_welcome_that_never_comes(connect: Connect) -> None:
     ],
 )
 def test_a_first_frame_that_is_no_welcome(connect: Connect, frame: bytes | str, fault: str) -> None:
+    closed: list[int | None] = []
+
     async def script(peer: Peer) -> None:
         await peer.receive()
         await peer.send(frame)
         await peer.connection.wait_closed()
+        closed.append(peer.connection.close_code)
 
     with fake_server(script) as fake, pytest.raises(ProtocolError, match=fault):
         opens(connect, fake.url)
+    assert closed == [1009 if len(frame) == 70_000 else CloseCode.MALFORMED]
 
 
 def test_a_token_is_asked_for(connect: Connect, tiny_folder: Path) -> None:
