@@ -25,7 +25,11 @@ PACKAGES = {
 # Our own modules that a package may use of another package.
 ARROWS = {
     "rowcast": set(),
-    "rowcast_export": {"rowcast.errors", "rowcast.whole_files"},
+    "rowcast_export": {
+        "rowcast.errors",
+        "rowcast.whole_files",
+        "rowcast.terminal.install_hints",
+    },
     "rowcast_server": {
         "rowcast.messages",
         "rowcast.errors",

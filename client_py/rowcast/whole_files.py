@@ -11,7 +11,7 @@ What is yielded is a temporary path beside its target (so the last rename stays 
 system), for the body to create; its name starts with a dot and ends in ``.partial``. When the body
 is through, the bytes are flushed to the disk, then the temporary path is renamed. Whatever goes
 wrong before (an exception, Ctrl-C, a full disk) leaves the target as it was and nothing beside it.
-What a process that was killed left is removed when the same target is written again.
+What a process that was killed left in a folder is removed when something is written there again.
 
 An OSError names the target, not the temporary path. This module must not know what is in the files;
 it imports the standard library alone.
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
 import platform
@@ -33,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HOLDER = re.compile(r"\.([0-9a-f]{8})(?:-(\d+)-[0-9a-f]{8})?\.partial$")
-UNFINISHED = 86_400  # seconds, after which nobody is believed to write any more
+UNFINISHED = 86_400  # seconds, after which nobody is believed to be writing
 
 
 @contextlib.contextmanager
@@ -95,27 +94,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def _temporary(target: Path) -> Path:
-    """A temporary path beside the target, once what nobody holds any more is gone.
+    """A temporary path beside the target, once what nobody holds any more is gone from there.
 
     ``.NAME.PLACE-PID-RANDOM.partial``: who holds it can be told by its name.
     """
     with contextlib.suppress(OSError):  # a folder that is not there, or that is not ours
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-            if not _is_held(left):
+        for left in target.parent.glob(".*.partial"):
+            if (holder := HOLDER.search(left.name)) and not _is_held(left, *holder.groups()):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-    holder = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return target.with_name(f".{target.name}.{holder}.partial")
+    mine = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f".{target.name}.{mine}.partial")
 
 
-def _is_held(temporary: Path) -> bool:
+def _is_held(temporary: Path, place: str, pid: str | None) -> bool:
     """False if the process that made it is gone.
 
-    Where that cannot be told (another machine or container, Windows), it is gone after a day.
+    Where that cannot be told (another machine or container, Windows), a day is waited.
     """
-    holder = HOLDER.search(temporary.name)
-    if holder is None:
-        return True
-    place, pid = holder.groups()
     if pid and place == _place() and os.name == "posix":
         try:
             os.kill(int(pid), 0)
@@ -123,7 +118,6 @@ def _is_held(temporary: Path) -> bool:
             return False
         except PermissionError:
             pass  # another user's: it runs
-        return True
     return time.time() - temporary.stat().st_mtime < UNFINISHED
 
 

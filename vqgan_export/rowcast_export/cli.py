@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from .progress import Progress as Report
 
 POSTCARD: Final = "postcard"
-EXTRA: Final = frozenset(
-    {"torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "ml_dtypes", "numpy"}
-)
 INTERRUPTED: Final = 130
 SECONDS_BETWEEN_LINES: Final = 60.0
 
@@ -76,14 +73,14 @@ examples:
       also DIR/detokenizer.fp16.onnx and DIR/detokenizer.int8.onnx
 {EXAMPLES}
 
-Needs the export extra: pip install 'rowcast[export]'"""
+Needs the extra `export`."""
 
 
 def export(arguments: list[str]) -> int:
     """Turn a VQGAN's decoder into verified ONNX files.
 
     Takes the words after ``rowcast export``; returns 0 when done, 130 after Ctrl-C. Raises
-    RowcastError, having written nothing, and SystemExit as argparse does.
+    RowcastError or ModuleNotFoundError, having written nothing, and SystemExit as argparse does.
     """
     parser = export_parser()
     options = parser.parse_args(arguments)
@@ -91,12 +88,6 @@ def export(arguments: list[str]) -> int:
     teaching = read_teaching(options)
     try:
         exported, assumptions = _run(options, teaching)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
-            raise
-        raise ExportError(
-            f"{error.name} is not installed; run: pip install 'rowcast[export]'"
-        ) from error
     except KeyboardInterrupt:
         print("rowcast export: stopped; nothing was written", file=sys.stderr)
         if teaching is not None:
@@ -127,8 +118,9 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
     from . import formats
     from .export import export_detokenizer
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    threads = min(options.threads, os.cpu_count() or 1)  # more would only wait
+    if threads:
+        torch.set_num_threads(threads)
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
     default_name = POSTCARD if options.source == POSTCARD else _name_of(source)
     checkpoint = formats.read_detokenizer(source)
@@ -149,7 +141,7 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
             options.output,
             settings,
             opset=options.opset,
-            threads=options.threads,
+            threads=threads,
             on_progress=show,
             precisions=options.precision,
             force=options.force,

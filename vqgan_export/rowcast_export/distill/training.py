@@ -159,7 +159,8 @@ class Distillation:
         if not math.isfinite(value):
             raise DistillError(
                 f"the loss is {value} at step {self.schedule.step}, so training ends; {self._path} "
-                "keeps the last checkpoint. Begin anew elsewhere with a smaller learning rate"
+                "keeps the last checkpoint. Begin anew in another --run with a smaller "
+                "--learning-rate"
             )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -231,7 +232,7 @@ class Distillation:
         if differing:
             raise DistillError(
                 f"{self._path} is of another training: its {' and its '.join(differing)} differ; "
-                "choose another folder, or remove it to begin anew"
+                "choose another folder with --run, or remove it to begin anew"
             )
 
 

@@ -85,8 +85,10 @@ def _open_torch(path: Path, *, archive: bool) -> StoredCheckpoint:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
+        from rowcast.terminal.install_hints import install_hint
+
         raise CheckpointError(
-            f"{path} is a torch file, and torch is not installed: pip install 'rowcast[torch]', "
+            f"{path} is a torch file, and torch is not installed: {install_hint('torch')}, "
             "or have it turned into safetensors elsewhere with `rowcast convert`"
         ) from error
     return torch_files.open_torch(path, archive=archive)
