@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as `typing` has it, which would take most of the time of this import
 if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
+    from typing import Any
+
     from . import sync as _sync
     from .aio import AsyncClient as AsyncClient
     from .aio import connect as connect
@@ -62,6 +62,8 @@ def __getattr__(name: str) -> Any:
         return version(__name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     module = importlib.import_module(f".{_HOMES[name]}", __name__)
     return getattr(module, "connect" if name == "connect_sync" else name)
 

@@ -4,10 +4,15 @@ Imports next to nothing before Ctrl-C and the standard streams are seen to: modu
 while they load tell it in tracebacks, and a stream may be closed, of a narrow encoding, or unread.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from typing import TextIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 STREAMS = (0, 1, 2)
 
@@ -25,8 +30,6 @@ def main() -> int | str | None:
         code = command(ready=_let_ctrl_c_raise)
     except SystemExit as leaving:
         code = leaving.code
-    except BrokenPipeError:
-        code = READER_GONE
     for stream in (sys.stdout, sys.stderr):
         code = _flush(stream, code, READER_GONE)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -73,8 +76,9 @@ def _flush(stream: TextIO, code: int | str | None, reader_gone: int) -> int | st
     except BrokenPipeError:
         code = reader_gone if stream is sys.stdout else code
     except OSError as error:
-        os.write(2, f"rowcast: the output cannot be written: {error.strerror}\n".encode())
-        code = code or 1
+        if not code:  # else it was told
+            os.write(2, f"rowcast: the output cannot be written: {error.strerror}\n".encode())
+            code = 1
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again
     return code
 

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, version
 import pytest
 from rowcast import cli
 from rowcast.errors import RowcastError
+from rowcast.terminal.install_hints import install_hint
 
 Captured = pytest.CaptureFixture[str]
 
@@ -62,8 +63,8 @@ def test_a_subcommand_gets_the_words_after_it(capsys: Captured) -> None:
         ("fails", 1, "rowcast fails: it cannot be done"),
         ("cannot_write", 1, "rowcast cannot_write: /some/where: Permission denied"),
         ("breaks_off", 130, "rowcast: stopped"),
-        ("lacks_a_package", 1, "rowcast lacks_a_package needs aiohttp: pip install"),
-        ("serve", 1, "rowcast serve needs no_such_package_here: pip install 'rowcast[server]'"),
+        ("lacks_a_package", 1, f"lacks_a_package: needs aiohttp: {install_hint('server')}"),
+        ("serve", 1, f"rowcast serve: needs no_such_package_here: {install_hint('server')}"),
         ("nothing", 2, "rowcast: no command 'nothing'; see rowcast --help"),
     ],
 )
@@ -87,7 +88,7 @@ def test_help_lists_the_commands_each_with_a_line(
     assert "  works      Do what was asked.\n" in shown
     assert "And more" not in shown
     assert shown.index("  serve ") < shown.index("  fails ")  # ours first
-    assert "pip install 'rowcast[server]'" in shown  # one that cannot be loaded is listed too
+    assert install_hint("server") in shown  # one that cannot be loaded is listed too
 
 
 def test_the_version_is_the_packages(capsys: Captured) -> None:
@@ -99,5 +100,5 @@ def test_the_installed_command_knows_its_subcommands(capsys: Captured) -> None:
     cli.main(["--help"])
     shown = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in shown if line.startswith("  ")]
-    assert listed[:6] == ["demo", "serve", "generate", "replay", "grids", "export"]
+    assert listed[:7] == ["demo", "serve", "generate", "replay", "grids", "models", "export"]
     assert "bench" in listed

@@ -26,8 +26,7 @@ def generate(words: list[str]) -> int:
     """Draw pictures on a server and watch them form."""
     parser = generate_parser()
     options: DrawOptions = parser.parse_anywhere(words, DrawOptions())
-    _take_sources(options)
-    settle_server(parser, options)
+    settle_server(parser, options, _addresses_among_sources(options))
     kinds = (options.prompts, options.sources, options.prompts_file)
     if sum(map(bool, kinds)) != 1:
         parser.error(
@@ -81,12 +80,12 @@ def generate_parser() -> CommandParser:
     return parser
 
 
-def _take_sources(options: DrawOptions) -> None:
-    """Sort out an address among the words behind ``--from``, which takes all that follow it."""
+def _addresses_among_sources(options: DrawOptions) -> list[str]:
+    """Sort out addresses among the words behind ``--from``, which takes all that follow it."""
     words = [str(word) for word in options.sources or ()]
     addresses = [word for word in words if as_url(word)]
-    options.url = options.url or next(iter(addresses), None)
     options.sources = [Path(word) for word in words if word not in addresses]
+    return addresses
 
 
 def grids(words: list[str]) -> int:

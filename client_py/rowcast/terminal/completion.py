@@ -14,7 +14,7 @@ from typing import Final
 from ..errors import RowcastError
 from .install_hints import install_hint
 from .parsers import CommandParser, command_parser
-from .text import answer
+from .text import answer_as_it_is
 
 GROUP: Final = "rowcast.commands"
 SHELLS: Final = ("bash", "zsh", "fish", "tcsh", "powershell")
@@ -29,8 +29,7 @@ def completion(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise RowcastError(f"needs {error.name}: {install_hint('completion')}") from error
     whole = whole_parser({FOLDER: shtab.DIRECTORY, **dict.fromkeys(FILES, shtab.FILE)})
-    for line in shtab.complete(whole, options.shell).splitlines():
-        answer(line)
+    answer_as_it_is(shtab.complete(whole, options.shell))
     return 0
 
 
@@ -58,7 +57,8 @@ def whole_parser(places: Mapping[str, object]) -> argparse.ArgumentParser:
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         own = parser_of(point)
         for action in [] if own is None else own._actions:
-            action.complete = places.get(str(action.metavar))  # type: ignore[attr-defined]
+            if place := places.get(str(action.metavar)):
+                action.complete = place  # type: ignore[attr-defined]
         parents = [] if own is None else [own]
         about = None if own is None else own.description
         commands.add_parser(point.name, parents=parents, add_help=own is None, help=about)

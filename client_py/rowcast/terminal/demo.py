@@ -68,7 +68,7 @@ def local_server(model: str) -> Iterator[str]:
     It ends with this process, however that ends: then its standard input does.
     """
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
-    command += ["--port", "0", "--http-port", "0", "--model", model, "--stop-at-eof"]
+    command += ["--port", "0", "--http-port", "0", "--model", model, "--stop-at-eof", "--quiet"]
     with _leaving_on("SIGTERM", "SIGHUP"), ExitStack() as starting:
         options = starting.enter_context(_without_ctrl_c())
         with subprocess.Popen(

@@ -168,7 +168,7 @@ def _without_password(url: str) -> str:
 
 def _runtime() -> Finding:
     """The execution providers of ONNX Runtime, by their names here."""
-    offered = []
+    offered: list[str] = []
     for name in PROVIDERS:
         try:
             offered += usable((name,))

@@ -23,7 +23,7 @@ DEFAULT_OUT: Final = Path("rowcast-pictures")
 class RequestRecord(argparse.Namespace):
     """Options of all commands that draw: ``images`` pictures of each prompt."""
 
-    url: str | None
+    url: str
     prompts: list[str]
     images: int
     model: str | None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from .exit_codes import USAGE
-from .text import complain
+from .text import answer, complain
 
 JSON: Final = "--json"
 
@@ -31,6 +31,11 @@ class CommandParser(argparse.ArgumentParser):
     def parse_anywhere(self, words: Sequence[str], record: Any = None) -> Any:
         """Parse all words into ``record``, positional ones wherever they stand."""
         return self.parse_intermixed_args(words, record)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help on stdout, as all that is asked for."""
+        for line in self.format_help().splitlines():
+            answer(line)
 
     def error(self, message: str) -> NoReturn:
         """Tell how the command is used and what was wrong; raises WrongUsage."""

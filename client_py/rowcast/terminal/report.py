@@ -20,6 +20,7 @@ from .servers import DEFAULT_URL
 from .text import answer_json, complain, say
 from .watch import Watch
 
+MOST_SEEDS: Final = 4  # that are told in a line
 WHOLE: Final = (DoneReason.COMPLETE, DoneReason.STOP_ROW)
 REASONS: Final = {
     DoneReason.CANCELLED: "it was cancelled",
@@ -107,7 +108,10 @@ class Report:
 
     def _sums(self) -> str:
         report = self._for_programs()
-        told = [f"seed {report['seed']}", f"{report['bytes_received']} bytes received"]
+        seeds = list(dict.fromkeys(picture.recipe.seed for picture in self._pictures))
+        more = " …" if len(seeds) > MOST_SEEDS else ""
+        told = [f"seed {', '.join(map(str, seeds[:MOST_SEEDS]))}{more}"]
+        told += [f"{report['bytes_received']} bytes received"]
         if report["first_row_s"] is not None:
             told.append(f"first row after {report['first_row_s']} s")
         if report["row_s"] is not None:

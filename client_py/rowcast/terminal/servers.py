@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -52,12 +52,14 @@ def add_prompt_options(parser: CommandParser) -> None:
     )
 
 
-def settle_server(parser: CommandParser, options: argparse.Namespace) -> None:
-    """Fill in ``url`` and ``token``, and ``prompts`` from the words that are no address.
+def settle_server(
+    parser: CommandParser, options: argparse.Namespace, addresses: Sequence[str] = ()
+) -> None:
+    """Fill in ``url`` and ``token``, and ``prompts`` with the words that are no address.
 
-    Raises WrongUsage; OSError or InvalidRequest where the file of prompts cannot be read.
+    ``addresses`` stood elsewhere among the words. Raises WrongUsage.
     """
-    words = [] if options.url is None else [options.url]
+    words = [*addresses] if options.url is None else [*addresses, options.url]
     words += getattr(options, "prompt", [])
     address = as_url(words[0]) if words else None
     if address is not None:

@@ -12,8 +12,10 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from unicodedata import category
+
+from .exit_codes import READER_GONE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,26 +41,36 @@ def plain(text: str) -> str:
     )
 
 
+class ReaderGone(SystemExit):
+    """Nobody reads the output any more: the program ends without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(READER_GONE)
+
+
 def complain(text: str) -> None:
-    """One line on stderr."""
-    _print(plain(text), sys.stderr)
+    """Print a line on stderr, if anybody reads it."""
+    if sys.stderr is not None:  # else `print` would take stdout
+        with contextlib.suppress(BrokenPipeError):
+            print(plain(text), file=sys.stderr, flush=True)
 
 
 def answer(text: str) -> None:
-    """One line on stdout: what was asked for, where that is text."""
-    _print(plain(text), sys.stdout)
+    """Print a line on stdout: what was asked for. Raises ReaderGone, or OSError on a full disk."""
+    answer_as_it_is(plain(text))
+
+
+def answer_as_it_is(text: str) -> None:
+    """Print text of our own on stdout: a script. Raises as `answer`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def answer_json(report: object) -> None:
-    """One line of JSON on stdout, in ASCII."""
-    _print(json.dumps(report), sys.stdout)
-
-
-def _print(text: str, stream: Any) -> None:
-    """Print a line; without a stream (it was closed), or where nobody reads it, nothing."""
-    if stream is not None:
-        with contextlib.suppress(BrokenPipeError):  # __main__ sees it, once all is done
-            print(text, file=stream, flush=True)
+    """Print one line of JSON on stdout, in ASCII. Raises as `answer`."""
+    answer(json.dumps(report))
 
 
 def open_console(stderr: bool = True) -> Console:

@@ -159,7 +159,7 @@ def test_what_cannot_be_drawn_is_said_and_nothing_written(
 ) -> None:
     prompts.write_bytes(content)
     file = tmp_path / "grids.npz"
-    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file, *more) == 1
+    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file, *more) == 2
     assert complaint in capsys.readouterr().err
     assert not file.exists()
 

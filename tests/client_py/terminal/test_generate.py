@@ -14,7 +14,8 @@ from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.palette import Palette
 from rowcast.pixels.tiers import Decoder
 from rowcast.rows_file import load_rows
-from rowcast.terminal.draw_pictures import save_pictures
+from rowcast.terminal.install_hints import command_name
+from rowcast.terminal.picture_files import PictureFiles
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import (
@@ -68,8 +69,11 @@ def test_a_pictures_png_and_gif_come_of_one_decode(
 ) -> None:
     assert run("generate", tiny_server.ws_url, PROMPT, "--stop-row", 3, "--out", out) == 0
     picture, decoder = load_rows(out / "image-0.rows"), PlainDecoder(FULL)
-    saved = save_pictures({tmp_path / "again": picture}, decoder)
-    assert saved == [f"{tmp_path}/again.{kind}" for kind in ("png", "gif", "rows")]
+    files = PictureFiles(tmp_path)
+    files.save([("again", picture)], decoder)
+    assert files.files[tmp_path / "again"] == [
+        f"{tmp_path}/again.{kind}" for kind in ("png", "gif", "rows")
+    ]
     assert decoder.painted == [3]
 
 
@@ -97,7 +101,8 @@ def test_a_picture_stopped_early_is_finished_later(
     url = tiny_server.ws_url
     assert run("generate", url, PROMPT, "--seed", 5, "--out", out / "whole") == 0
     assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 2, "--out", out) == 0
-    assert f"go on with: rowcast generate URL --from {out}/image-0.rows" in capsys.readouterr().err
+    again = f"go on with: {command_name()} generate URL --from {out}/image-0.rows"
+    assert again in capsys.readouterr().err
     stopped = load_rows(out / "image-0.rows")
     assert (stopped.rows_held, stopped.reason) == (2, DoneReason.STOP_ROW)
     assert run("generate", url, "--from", out / "image-0.rows", "--out", out, "--json") == 0

@@ -34,22 +34,22 @@ from tests.support.servers import running_server
         ([""], "the prompt is empty"),
         (["x" * 10_000], "10000 bytes"),
         (["a \udcff boat"], "no valid text"),
-        ([PROMPT, "--images", "0"], "images must be"),
-        ([PROMPT, "--images", "1000"], "images must be"),
-        ([PROMPT, "--temperature", "0"], "temperature must be from 0.01 to 10, not 0.0"),
-        ([PROMPT, "--temperature", "nan"], "temperature must be"),
-        ([PROMPT, "--temperature", "inf"], "temperature must be"),
+        ([PROMPT, "--images", "0"], "--images must be"),
+        ([PROMPT, "--images", "1000"], "--images must be"),
+        ([PROMPT, "--temperature", "0"], "--temperature must be from 0.01 to 10, not 0.0"),
+        ([PROMPT, "--temperature", "nan"], "--temperature must be"),
+        ([PROMPT, "--temperature", "inf"], "--temperature must be"),
         ([PROMPT, "--model", "other"], "unknown model 'other'; the server has tiny"),
-        ([PROMPT, "--seed", "-1"], "seed must be"),
-        ([PROMPT, "--seed", "4294967296"], "seed must be"),
-        ([PROMPT, "--stop-row", "0"], "stop_row must be"),
-        ([PROMPT, "--stop-row", "17"], "stop_row must be"),
+        ([PROMPT, "--seed", "-1"], "--seed must be"),
+        ([PROMPT, "--seed", "4294967296"], "--seed must be"),
+        ([PROMPT, "--stop-row", "0"], "--stop-row must be"),
+        ([PROMPT, "--stop-row", "17"], "--stop-row must be"),
     ],
 )
 def test_a_request_that_cannot_be(
     tiny_server: RowcastServer, out: Path, capsys: Captured, options: list[str], fault: str
 ) -> None:
-    assert run("generate", tiny_server.ws_url, *options, "--out", out) == 1
+    assert run("generate", tiny_server.ws_url, *options, "--out", out) == 2
     (line,) = told(capsys).splitlines()
     assert line.startswith("rowcast generate: ")
     assert fault in line
@@ -159,8 +159,8 @@ def test_a_place_that_cannot_be_written(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
     (out / "image-0.rows").mkdir(parents=True)
-    assert run("generate", tiny_server.ws_url, PROMPT, "--out", out) == 1
-    assert told(capsys) == f"rowcast generate: {out}/image-0.rows: Is a directory"
+    assert run("generate", tiny_server.ws_url, PROMPT, "--out", out, "--overwrite") == 1
+    assert told(capsys).splitlines()[-1] == f"rowcast: {out}/image-0.rows: Is a directory"
 
 
 def test_a_full_disk_keeps_the_rows(tiny_server: RowcastServer, out: Path) -> None:
@@ -177,6 +177,10 @@ def test_a_full_disk_keeps_the_rows(tiny_server: RowcastServer, out: Path) -> No
     command = [sys.executable, "-c", code, "generate", tiny_server.ws_url, PROMPT]
     done = subprocess.run([*command, "--out", out], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"rowcast generate: {out}/image-0.png: File too large"
+    assert done.stderr.splitlines()[1:] == [
+        f"saved {out}/image-0 (.rows)",
+        f"rowcast: {out}/image-0.png: File too large",
+        "rowcast: the rows that had arrived are saved",
+    ]
     assert names(out) == ["before", "image-0.rows"]
     assert load_rows(out / "image-0.rows").complete

@@ -42,20 +42,20 @@ def test_a_replay_without_a_terminal_says_what_it_is(drawn: Path, capsys: Captur
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "code", "fault"),
     [
-        (["--rows", "0"], "--rows must be 1 to 4, not 0"),
-        (["--rows", "5"], "--rows must be 1 to 4, not 5"),
-        (["-o", "picture.bmp"], "use .png or .gif, not .bmp"),
-        (["-o", "picture"], "use .png or .gif, not no suffix"),
-        (["-o", "/none/x.png"], "/none/x.png: No such file or directory"),
-        (["--detokenizer", "/none/x.onnx"], "no ONNX file"),
+        (["--rows", "0"], 2, "--rows must be 1 to 4, not 0"),
+        (["--rows", "5"], 2, "--rows must be 1 to 4, not 5"),
+        (["-o", "picture.bmp"], 2, "use .png or .gif, not .bmp"),
+        (["-o", "picture"], 2, "use .png or .gif, not no suffix"),
+        (["-o", "/none/x.png"], 1, "/none/x.png: No such file or directory"),
+        (["--detokenizer", "/none/x.onnx"], 1, "no ONNX file"),
     ],
 )
 def test_a_replay_that_cannot_be(
-    drawn: Path, capsys: Captured, options: list[str], fault: str
+    drawn: Path, capsys: Captured, options: list[str], code: int, fault: str
 ) -> None:
-    assert run("replay", drawn, *options) == 1
+    assert run("replay", drawn, *options) == code
     (line,) = told(capsys).splitlines()
     assert fault in line
 
