@@ -70,7 +70,10 @@ def fields(part: str) -> list[tuple[str, str, str | None]]:
     if part == "options":  # the only table with a column of defaults
         return [(row[0], row[1], row[2]) for row in rows]
     defaults = (LEFT_OUT.search(row[2]) for row in rows)
-    return [(*row[:2], found and found[1]) for row, found in zip(rows, defaults, strict=True)]
+    return [
+        (row[0], row[1], found[1] if found else None)
+        for row, found in zip(rows, defaults, strict=True)
+    ]
 
 
 def decode_frame(side: str, frame: bytes) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """(number, content) of a protobuf message's fields, numbers without content (R-106)."""
+    place = 0
 
     def varint() -> int:
         nonlocal place
@@ -40,7 +41,6 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
             if byte < 128:
                 return number
 
-    place = 0
     while place < len(message):
         tag = varint()
         if tag & 7 == 0:

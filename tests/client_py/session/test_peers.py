@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rowcast.errors import (
     ConnectionLost,
     PictureGone,
@@ -15,23 +17,30 @@ from rowcast.errors import (
 from rowcast.events import PictureAccepted, RowsArrived
 from rowcast.messages import (
     Cancel,
+    DoneReason,
     Error,
     Queued,
     Rows,
+    Welcome,
     encode,
 )
 from rowcast.requests import Request
+from rowcast.session import ClientSession
 
 from tests.support.client.sessions import (
     PROMPT,
+    greeted,
     kinds,
     message_of,
     started,
     taken,
 )
 from tests.support.fake_server import (
+    LIMITS,
+    MODEL,
     accepted,
     done,
+    ids_until,
     rows,
     welcome,
 )
@@ -54,10 +63,17 @@ from tests.support.fake_server import (
         ([accepted(), rows(0, 3), done()], "ended with 4 rows"),
         ([accepted(model="other")], "'other', which was not announced"),
         ([accepted(image=3)], "image 3 instead of 0"),
+        ([accepted(rows=64, cols=64)], "rows 64 instead of 4"),
+        ([accepted(cols=8)], "cols 8 instead of 4"),
+        ([accepted(id_bytes=4)], "id_bytes 4 instead of 2"),
+        ([accepted(), accepted()], "stream 0 was accepted twice"),  # R-25
+        ([accepted(), accepted(seed=8)], "another seed"),
+        ([accepted(), rows(0, 2), done(2)], "ended as complete with 2 rows, where 4"),
+        ([accepted(), rows(0), done(1, reason=DoneReason.STOP_ROW)], "ended as stop_row with 1"),
         ([accepted(first_row=2)], "row 2 follows; 0 are held"),
         ([accepted(), accepted(revision=b"another!")], "another revision"),
         ([accepted(), rows(0), accepted(first_row=0)], "row 0 follows; 1 are held"),
-        ([encode(Error(None, "internal", 0, "on fire"))], "on fire"),
+        ([encode(Error(None, "internal", 0, "on fire"))], "on fire"),  # R-119
         ([b"\x93\x0b\x00\x00"], "not a message"),
         ([b"garbage"], "not a message"),
         ([b""], "not a message"),
@@ -78,6 +94,78 @@ def test_a_peer_that_breaks_the_protocol_is_told_apart(
     with pytest.raises(ProtocolError) as caught:
         taken(generation)
     assert [picture.rows_held for picture in caught.value.pictures] == held
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "fault"),
+    [
+        ({"seed": 3}, {"seed": 4}, "seed 4 instead of 3"),
+        ({"seed": 0}, {"seed": 1}, "seed 1 instead of 0"),
+        ({"revision": b"revision"}, {"revision": b"another!"}, "revision b'another!' instead"),
+        ({"prefix": ids_until(2)}, {"first_row": 1}, "row 1 follows; 2 are held"),
+        ({"prefix": ids_until(2)}, {"first_row": 0}, "row 0 follows; 2 are held"),
+    ],
+)
+def test_what_was_accepted_is_what_was_asked_for(
+    asked: dict[str, Any], answer: dict[str, Any], fault: str
+) -> None:
+    session, _ = started(**asked)
+    with pytest.raises(ProtocolError, match=fault):
+        session.receive(accepted(**answer))
+
+
+def test_all_pictures_of_a_request_have_one_seed() -> None:
+    session, _ = started(2)
+    session.receive(accepted(0, seed=3))
+    with pytest.raises(ProtocolError, match="seed 4 instead of 3"):  # R-20
+        session.receive(accepted(1, seed=4))
+
+
+def test_another_model_than_the_one_asked_for_is_none() -> None:
+    other = replace(MODEL, name="other")
+    session = ClientSession()
+    session.hello()
+    session.receive(encode(Welcome(LIMITS, [MODEL, other])))
+    for request in (Request(PROMPT), Request(PROMPT, model="tiny")):
+        session.start(request)
+        with pytest.raises(ProtocolError, match="model 'other' instead of 'tiny'"):
+            session.receive(accepted(model="other"))
+        session.fail(ProtocolError("as a shell does"))
+    session.watch(bytes(16))
+    session.receive(accepted(model="other", seed=99))  # somebody else's may be by any
+
+
+@pytest.mark.parametrize(
+    ("drawn", "reason", "fault"),
+    [
+        (3, DoneReason.STOP_ROW, "3 rows, where 2 were asked for"),
+        (4, DoneReason.COMPLETE, "4 rows, where 2 were asked for"),
+        (1, DoneReason.STOP_ROW, "ended as stop_row with 1 rows, where 2"),
+    ],
+)
+def test_no_more_and_no_fewer_rows_than_were_asked_for(
+    drawn: int, reason: DoneReason, fault: str
+) -> None:
+    session, generation = started(stop_row=2)
+    frames = [accepted(), rows(0, drawn), done(drawn, reason=reason)]
+    with pytest.raises(ProtocolError, match=fault):
+        list(map(session.receive, frames))
+    assert generation.pictures[0].reason is None
+
+
+def test_a_viewer_need_not_know_where_a_picture_was_to_stop() -> None:
+    session = greeted()
+    generation, _ = session.watch(bytes(16))
+    for frame in (accepted(), rows(0, 2), done(2, reason=DoneReason.STOP_ROW)):
+        session.receive(frame)
+    assert generation.pictures[0].reason is DoneReason.STOP_ROW
+
+
+def test_ids_have_the_bytes_that_the_codebook_needs() -> None:
+    session = ClientSession()
+    session.hello()
+    with pytest.raises(ProtocolError, match="96 ids of 4 bytes"):  # R-9
+        session.receive(welcome(replace(MODEL, id_bytes=4)))
 
 
 def test_no_frame_raises_anything_but_a_protocol_error() -> None:
