@@ -87,7 +87,7 @@ class DecoderShape:
             code_channels=code_channels,
             latent_channels=_shape(state, "post_quant_conv.weight", 4)[0],
             mid_channels=_shape(state, "decoder.conv_in.weight", 4)[0],
-            mid_attention="decoder.mid.attn_1.q.weight" in state,
+            mid_attention=any(key.startswith("decoder.mid.attn_1.") for key in state),
             levels=tuple(levels),
             output_channels=_shape(state, "decoder.conv_out.weight", 4)[0],
         )

@@ -60,6 +60,7 @@ def test_a_tensor_that_is_not_finite_is_named_if_it_is_used(
     ("change", "complaint"),
     [
         ({"decoder.mid.attn_1.k.bias": None}, r"missing: decoder\.mid\.attn_1\.k\.bias"),
+        ({"decoder.mid.attn_1.q.weight": None}, r"missing: decoder\.mid\.attn_1\.q\.weight"),
         ({"post_quant_conv.weight": None}, r"missing: post_quant_conv\.weight"),
         ({"decoder.up.0.block.0.norm1.weight": torch.ones(7)}, r"norm1\.weight has shape \[7\]"),
         ({"decoder.conv_in.weight": torch.ones(7)}, r"conv_in\.weight has shape \[7\], wanted 4"),
@@ -304,7 +305,11 @@ def test_msgpack_of_other_kinds_is_passed_by(tmp_path: Path) -> None:
 
 def test_a_folder_has_one_checkpoint_whatever_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("hello")
-    with pytest.raises(CheckpointError, match="with one checkpoint is wanted; found: none"):
+    with pytest.raises(CheckpointError, match=r"with one checkpoint is wanted; found: none$"):
+        read_detokenizer(tmp_path)
+    (tmp_path / "vqvae").mkdir()  # as in a pipeline of diffusers
+    write_torch_zip(tmp_path / "vqvae" / "x", make_state(TAMING))
+    with pytest.raises(CheckpointError, match=r"found: none, but in .*/vqvae$"):
         read_detokenizer(tmp_path)
     write_torch_zip(tmp_path / "weights.txt", make_state(TAMING))
     assert read_detokenizer(tmp_path).family.name == "taming"

@@ -18,8 +18,9 @@ def test_of_two_decoders_the_pictures_and_the_average_are_meant(tmp_path: Path) 
     for chosen, passed in (
         ("first_stage_model", "cond_stage_model"),
         ("ema", "model"),
-        ("ema_model", "model"),
+        ("ema_model.module", "model"),
         ("model_ema", "module"),
+        ("params_ema", "params"),
     ):
         both = {f"{passed}.{name}": value for name, value in other.items()}
         both |= {f"{chosen}.{name}": value for name, value in first.items()}

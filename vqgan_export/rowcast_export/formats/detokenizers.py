@@ -30,7 +30,7 @@ from .sharded_files import INDICES, shard_hint, weight_map
 from .stored import FLOATING, UNREADABLE, CheckpointError, StoredCheckpoint, StoredTensor
 
 MOST_FILES: Final = 1000  # in a folder, before it is taken for the wrong one
-NORM: Final = re.compile(r"\.norm(1|2|_out)?\.(weight|bias)$")
+VECTOR: Final = re.compile(r"\.bias$|\.norm(1|2|_out)?\.weight$")
 REMAPPED: Final = "quantize.used"  # taming's table of the codes in use
 SMALLEST_LENGTH: Final = 1e-12  # of a code vector that is scaled to length 1
 
@@ -122,9 +122,21 @@ def _checkpoint_in(folder: Path) -> Path:
 
     Raises CheckpointError.
     """
-    indices = sorted(folder.glob(INDICES))
-    shards = {file for index in indices for file in weight_map(index).values()}
-    candidates = list(indices)
+    candidates = _candidates(folder)
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        found = f"{', '.join(path.name for path in candidates)}; name the one that is meant"
+    else:
+        below = [path for path in sorted(folder.iterdir()) if path.is_dir() and _candidates(path)]
+        found = f"none, but in {', '.join(map(str, below))}" if below else "none"
+    raise CheckpointError(f"{folder}: a folder with one checkpoint is wanted; found: {found}")
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """The checkpoints of a folder; shards are in their index. Raises CheckpointError."""
+    candidates = sorted(folder.glob(INDICES))
+    shards = {file for index in candidates for file in weight_map(index).values()}
     for count, path in enumerate(sorted(folder.iterdir())):
         if count >= MOST_FILES:
             raise CheckpointError(f"{folder}: more than {MOST_FILES} files; name one of them")
@@ -132,13 +144,7 @@ def _checkpoint_in(folder: Path) -> Path:
             with path.open("rb") as file:
                 if container_of(file.read(HEAD_BYTES)):
                     candidates.append(path)
-    if len(candidates) != 1:
-        found = ", ".join(path.name for path in candidates) or "none"
-        advice = "; name the one that is meant" if candidates else ""
-        raise CheckpointError(
-            f"{folder}: a folder with one checkpoint is wanted; found: {found}{advice}"
-        )
-    return candidates[0]
+    return candidates
 
 
 def _finite(path: Path, name: str, tensor: StoredTensor) -> Values:
@@ -164,7 +170,7 @@ def _oriented(family: Family, name: str, value: Values) -> Values:
         scaled: Values = value / np.maximum(lengths, np.float32(SMALLEST_LENGTH))
         return scaled
     if family.kernels_last and value.ndim == 4:
-        if NORM.search(name):  # [1, 1, 1, channels], as flax wrote them in 2021
+        if VECTOR.search(name):  # [1, 1, 1, channels], as flax wrote them in 2021
             return value.reshape(-1)
         return value.transpose(3, 2, 0, 1)
     if ".attn" in name and value.ndim == 2:  # a linear layer is a 1x1 convolution

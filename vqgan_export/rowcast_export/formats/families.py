@@ -90,7 +90,7 @@ SUBSTITUTIONS: Final = {
     ),
     "janus": ((r"^decoder\.up\.(\d+)\.", r"decoder.up.~\1."),),
 }
-AVERAGED: Final = re.compile(r"(?:^|\.)(?:ema|ema_model|model_ema)\.$")
+AVERAGED: Final = re.compile(r"(?:^|[._])ema[._]")  # `ema.`, `ema_model.`, `state_dict_ema.`, …
 CONDITION: Final = re.compile(r"(?:^|\.)cond_stage_model\.$")  # taming's: of what is asked for
 
 
