@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..aio import AsyncClient, connect
-from ..errors import InvalidRequest, RequestRefused, RowcastError
+from ..errors import InvalidRequest, RowcastError
 from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
 from ..messages import MAX_SEED, DoneReason
 from ..requests import Request, check_request, check_whole, resolve_sampling
 from .exit_codes import failure
 from .options import GridOptions
 from .painting import Lines
-from .servers import asking
+from .servers import asking, client_arguments
 from .text import answer_json, complain, open_console, say, warnings_shown
 
 AT_ONCE: Final = 32  # twice a server's slots: one picture that waits for each that is drawn
@@ -77,7 +78,12 @@ class _Drawing:
 
     async def run(self, show: Callable[[int, int], None]) -> None:
         """Draw the missing pictures; the file is saved however this ends."""
-        async with connect(self._options.url, token=self._options.token, decode=False) as client:
+        async with connect(
+            self._options.url,
+            decode=False,
+            wait_when_busy=math.inf,
+            **client_arguments(self._options),
+        ) as client:
             file = self._open(client)
             self.file, self.held_before = file, len(file.grids)
             numbers = iter(file.missing)
@@ -134,23 +140,16 @@ class _Drawing:
     ) -> None:
         """Draw one picture after the other until all numbers are taken."""
         for number in numbers:
-            done = None
-            while done is None:
-                try:
-                    [done] = await client.pictures(
-                        file.origin.prompt(number),
-                        model=file.origin.model,
-                        revision=bytes.fromhex(file.origin.revision),
-                        seed=file.origin.seed,
-                        first_image=number,
-                        **self._options.sampling,
-                    )
-                except RequestRefused as refusal:
-                    if refusal.retry_seconds is None:
-                        raise
-                    await asyncio.sleep(refusal.retry_seconds)
+            [done] = await client.pictures(
+                file.origin.prompt(number),
+                model=file.origin.model,
+                revision=bytes.fromhex(file.origin.revision),
+                seed=file.origin.seed,
+                first_image=number,
+                **self._options.sampling,
+            )
             if done.reason != DoneReason.COMPLETE:
-                raise RowcastError(f"picture {number} ended before its last row: {done.reason!r}")
+                raise RowcastError(f"picture {number} ended before its last row: {done.reason}")
             file.add(number, done.picture.grid)
             show(len(file.grids), file.origin.count)
 

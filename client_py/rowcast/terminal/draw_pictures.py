@@ -21,7 +21,7 @@ from .options import DrawOptions
 from .painting import painting, writing
 from .picture_files import NUMBERED, PictureFiles
 from .report import Report
-from .servers import asking
+from .servers import asking, client_arguments
 from .text import open_console, warnings_shown
 from .watch import Fetching, Watch
 
@@ -54,10 +54,10 @@ def draw(options: DrawOptions) -> int:
             client = opened.enter_context(
                 connect(
                     options.url,
-                    token=options.token,
                     allowed_hosts=options.allowed_hosts or (),
                     progress=fetching,
                     quality=options.quality,
+                    **client_arguments(options),
                 )
             )
         _check(jobs, client)

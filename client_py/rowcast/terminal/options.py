@@ -31,6 +31,7 @@ class RequestRecord(argparse.Namespace):
     out: Path
     json: bool
     token: str | None = None
+    proxy: str | None = None
 
     @property
     def sampling(self) -> SamplingOptions:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ConnectionFailed, ConnectionLost, InvalidRequest
 from .install_hints import command_name
@@ -21,6 +21,7 @@ from .parsers import CommandParser
 DEFAULT_URL: Final = "ws://127.0.0.1:8765"  # where `rowcast serve` listens by default
 URL_VARIABLE: Final = "ROWCAST_URL"
 TOKEN_VARIABLE: Final = "ROWCAST_TOKEN"
+ENVIRONMENT: Final = "environment"
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 HOST_AND_PORT: Final = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d{1,5}(/\S*)?", re.IGNORECASE)
 
@@ -35,6 +36,12 @@ def add_server_options(parser: CommandParser) -> None:
     )
     parser.add_argument(
         "--token", help=f"the token that the server asks for (default: ${TOKEN_VARIABLE})"
+    )
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="reach the server and its files by this proxy (http, https, socks5 or socks5h), or, "
+        f"with the word {ENVIRONMENT}, by those that HTTPS_PROXY and its like name (default: none)",
     )
 
 
@@ -97,6 +104,12 @@ def as_url(word: str) -> str | None:
     if SCHEME.match(word):
         return word
     return f"ws://{word}" if HOST_AND_PORT.fullmatch(word) else None
+
+
+def client_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a client for the server of these options, beside its address."""
+    proxy = True if options.proxy == ENVIRONMENT else options.proxy
+    return {"token": options.token, "proxy": proxy}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ..messages import DetokenizerFile, Limits, Model, Range
 from ..picture import Sampling
 from ..sync import connect
 from .parsers import JSON, CommandParser, command_parser
-from .servers import add_server_options, asking, settle_server
+from .servers import add_server_options, asking, client_arguments, settle_server
 from .text import answer, answer_json, open_console, warnings_shown
 
 
@@ -22,7 +22,7 @@ def models(words: list[str]) -> int:
     with (
         warnings_shown(open_console()),
         asking(options.url),
-        connect(options.url, token=options.token, decode=False) as client,
+        connect(options.url, decode=False, **client_arguments(options)) as client,
     ):
         welcome = client.session.welcome
     if options.json:

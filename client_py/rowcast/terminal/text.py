@@ -104,10 +104,15 @@ def warnings_shown(console: Console) -> Iterator[None]:
 
 
 class _Saying(logging.Handler):
+    """Says what is new: of many pictures, each would tell that the server is busy."""
+
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
         self._console = console
+        self._last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(Exception):  # as `Handler.handleError` in production
-            say(self._console, f"rowcast: {record.getMessage()}")
+        text = record.getMessage()
+        if text != self._last:
+            self._last = text
+            say(self._console, f"rowcast: {text}")
