@@ -36,13 +36,26 @@ OPTIONS = {
 }
 # Chosen on held-out prompts; the numbers behind the choice are in NOTES.md.
 SAMPLING = {"temperature": 0.8, "top_k": 16, "top_p": 1.0, "guidance": 2.0}
+DESCRIPTION = (
+    "Landscapes: the sea, mountains, hills, a meadow, a desert or snow by day, at dawn, at "
+    "sunset or at night, with a house, up to three trees, a boat, a balloon, the sun or a "
+    "moon, in named colours and places; nothing else."
+)
+# Of the prompts that the model is held to (rowcast_bench/decode/held_out_prompts.txt), such as came
+# out right with each of 8 seeds, looked at.
 EXAMPLES = (
-    "sunset over the sea, a boat with a red sail, a yellow balloon on the left",
-    "a clear night over the mountains, a full moon on the left, a yellow house on the right",
-    "the meadow by day, a red house on the left, two round trees",
-    "dawn over the desert, a blue balloon in the middle, three palm trees",
-    "a cloudy day over the snow, a pink house on the right, two pine trees",
-    "green hills at sunset, a white balloon on the right, the sun on the left",
+    "the meadow on a cloudy day, a red house on the left, two palm trees",
+    "sunset over the mountains, three palm trees, a house with yellow walls on the right",
+    "clear dawn over the sea, a sailing boat with a yellow sail, three round trees",
+    "a field of snow at sunset under a clear sky, three round trees and a red house on the left",
+    "the hills at sunset, the sun, a pink house on the right, a blue hot air balloon on the "
+    "left, two round trees",
+    "a clear night over the hills, a green hot air balloon in the middle, a house with white "
+    "walls on the right, the crescent moon on the right",
+    "cloudy day over the sea, a sailing boat with a yellow sail, a blue hot air balloon in the "
+    "middle",
+    "the mountains at sunset under a cloudy sky, an orange hot air balloon on the right, a "
+    "yellow house on the right, the sun on the left",
 )
 
 
@@ -72,6 +85,7 @@ def settings() -> dict[str, Any]:
         "value_range": "0..1",
         "group_norm_epsilon": str(NORM_EPSILON),
         "sampling": SAMPLING,
+        "description": DESCRIPTION,
         "examples": list(EXAMPLES),
     }
 

@@ -58,11 +58,13 @@ What is not named is not drawn, except clouds and the sun or moon, which are lef
 
 ## What it is not
 
-It knows a few dozen words. Other words are read as letters it has never learnt from, so the
-picture then follows the rest of the prompt, or nothing. One house, one boat, one balloon: it cannot
-count beyond three trees, and places are left, middle and right. Where a result above is below its
-bar, the picture is mostly right in its setting and often wrong in a colour or a side: NOTES.md says
-why, and what to try next. It is a test model and a toy.
+It draws the values listed above and nothing else: no animals, no people, no cars, no woods, no
+towns, no rooms. Other words are read as letters it has never learnt from, so the picture then
+follows the rest of the prompt, or nothing: "a forest at night" is a night without a tree, "a cat on
+a chair" an empty meadow or snow. It reads English alone, in the letters a to z. One house, one
+boat, one balloon: it cannot count beyond three trees, and places are left, middle and right. Where
+a result above is below its bar, the picture is mostly right in its setting and often wrong in a
+colour or a side: NOTES.md says why, and what to try next. It is a test model and a toy.
 """
 
 

@@ -92,11 +92,8 @@ class DetokenizerFile(Struct, array_like=True, frozen=True):
 
 
 class Model(Struct, array_like=True, frozen=True):
-    """A model that a server has. ``revision`` covers weights, vocabulary and sampler.
-
-    ``description`` is a sentence on what it draws, and ``examples`` are prompts that it can draw;
-    a model that does not say has neither.
-    """
+    """A model that a server has. ``revision`` covers weights, vocabulary and sampler;
+    ``description`` is a sentence on what it draws, ``examples`` are prompts that it can draw."""
 
     name: ModelName
     revision: Revision

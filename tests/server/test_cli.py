@@ -52,9 +52,10 @@ class Serving:
 
 
 @contextmanager
-def serving(model: Path, *options: str, **variables: str) -> Iterator[Serving]:
+def serving(model: Path, *options: str, quiet: bool = True, **variables: str) -> Iterator[Serving]:
+    words = ["--quiet"] if quiet else []
     process = subprocess.Popen(
-        [*ROWCAST, "serve", "--model", str(model), "--port=0", "--http-port=0", *options],
+        [*ROWCAST, "serve", "--model", str(model), "--port=0", "--http-port=0", *words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -70,7 +71,16 @@ def serving(model: Path, *options: str, **variables: str) -> Iterator[Serving]:
 def failing(model: Path | str, *options: str) -> str:
     """What it says on stderr, as a process that does not start."""
     ended = subprocess.run(
-        [*ROWCAST, "serve", "--model", str(model), "--port=0", "--http-port=0", *options],
+        [
+            *ROWCAST,
+            "serve",
+            "--quiet",
+            "--model",
+            str(model),
+            "--port=0",
+            "--http-port=0",
+            *options,
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -220,11 +230,14 @@ class TestCannotStart:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             stderr = one_line(failing(tiny_folder, f"{option}={port}"))
-        assert str(port) in stderr
+        assert f"port {port}" in stderr
         assert "cannot listen" in stderr
+        assert stderr.endswith(f"is another server running? choose another port with {option}\n")
 
     def test_an_address_that_is_not_ours_is_one_clear_line(self, tiny_folder: Path) -> None:
-        assert "192.0.2.1" in one_line(failing(tiny_folder, "--host=192.0.2.1"))
+        stderr = one_line(failing(tiny_folder, "--host=192.0.2.1"))
+        assert "192.0.2.1" in stderr
+        assert stderr.endswith("; --host must name an address of this machine\n")
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -252,6 +265,20 @@ class TestCannotStart:
             ["--port=65536"],
             ["--queue=-1"],
             ["--threads=x"],
+            ["--threads=0"],
+            ["--deadline=0"],
+            ["--deadline=nan"],
+            ["--grace=-1"],
+            ["--keep=1e300"],
+            ["--drain=inf"],
+            ["--port=7000", "--http-port=7000"],
+            ["--public-url=foo"],
+            ["--public-url=ws://foo"],
+            ["--public-url=//foo"],
+            ["--public-url=https://"],
+            ["--public-url=https://foo:x/"],
+            ["--public-url=https://foo/?a=b"],
+            ["--public-url=https://user:secret@foo"],
             ["--draft-window=17"],
             ["--cache=all"],
             ["--no-such"],
@@ -304,6 +331,6 @@ def test_a_damaged_model_folder_is_told_and_named(
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
     harm(folder / file)
-    stderr = refusal(folder)
+    stderr = refusal(folder, "--quiet")
     assert stderr.startswith("rowcast serve: ")
     assert str(folder) in stderr

@@ -31,11 +31,25 @@ def configs(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
 
 
 def test_options_become_settings(
-    tiny_folder: Path, configs: list[ServerConfig], refusal: Callable[..., str]
+    tiny_folder: Path,
+    configs: list[ServerConfig],
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("rowcast_server.cli.usable_cores", lambda: 8)
     refusal(tiny_folder, "--device=cpu")
     refusal(
-        tiny_folder, "--device=cpu,cpu", "--dtype=int8", "--slots=3", "--queue=0", "--threads=2"
+        tiny_folder,
+        "--device=cpu,cpu",
+        "--dtype=int8",
+        "--slots=3",
+        "--queue=0",
+        "--threads=2",
+        "--deadline=0.5e1",
+        "--grace=1",
+        "--keep=0",
+        "--drain=2.5",
+        "--public-url=https://pictures.example.org/a/",
     )
     default, other = configs
     assert default == ServerConfig(port=0, http_port=0)
@@ -46,7 +60,25 @@ def test_options_become_settings(
         slots=3,
         queue_limit=0,
         threads=2,
+        deadline=5.0,
+        grace=1.0,
+        keep=0.0,
+        drain=2.5,
+        public_url="https://pictures.example.org/a/",
     )
+
+
+def test_more_threads_than_cores_are_as_many_as_cores(
+    tiny_folder: Path,
+    configs: list[ServerConfig],
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("rowcast_server.cli.usable_cores", lambda: 3)
+    refusal(tiny_folder, "--device=cpu", "--threads=9999")
+    assert configs[0].threads == 3
+    assert "--threads 9999: this process may use 3 cores; taking 3" in caplog.text
 
 
 @pytest.mark.parametrize(

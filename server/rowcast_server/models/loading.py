@@ -20,7 +20,7 @@ from .client_files import ClientFile
 from .detokenizers import detokenizer_of
 from .flax_names import encoder_and_decoder, is_flax
 from .revision import revision_of
-from .settings import check_grid, read_settings
+from .settings import Settings, check_grid, read_settings
 from .shapes import check_transformer
 from .sources import ModelFiles, find
 from .text import TextTokenizer
@@ -64,12 +64,17 @@ def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
     Raises ModelError or CheckpointError, which name the file and the tensor.
     """
     files = find(name_or_path, hub.download)
-    transformer = load_transformer(files, start_token)
+    transformer, settings = _load(files, start_token)
     detokenizer = detokenizer_of(files)
     if detokenizer.codebook_size < transformer.grid.codebook_size:
         raise ModelError(
             f"{detokenizer.files[0].path} paints {detokenizer.codebook_size} codes, but "
             f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
+        )
+    if settings.pixels_per_token not in (None, detokenizer.pixels_per_token):
+        raise ModelError(
+            f"{files.settings}: `pixels_per_token` is {settings.pixels_per_token}, but "
+            f"{detokenizer.files[0].path} paints {detokenizer.pixels_per_token}"
         )
     return LoadedModel(
         **vars(transformer),
@@ -80,6 +85,10 @@ def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
 
 def load_transformer(files: ModelFiles, start_token: int | None = None) -> Transformer:
     """Load a model without its detokenizer. Raises ModelError or CheckpointError."""
+    return _load(files, start_token)[0]
+
+
+def _load(files: ModelFiles, start_token: int | None) -> tuple[Transformer, Settings]:
     encoder = open_tensors(files.encoder)
     if is_flax(encoder):
         encoder, decoder = encoder_and_decoder(encoder)
@@ -93,7 +102,7 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
     check_grid(settings, files.settings, decoder)
     grid = settings.grid
     digest = hashlib.sha256(encoder.digest() + decoder.digest()).digest()
-    return Transformer(
+    transformer = Transformer(
         name=settings.name,
         encoder=encoder,
         decoder=decoder,
@@ -105,6 +114,7 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
         description=settings.description,
         examples=settings.examples,
     )
+    return transformer, settings
 
 
 def open_tensors(path: Path) -> Tensors:

@@ -3,7 +3,8 @@
 The rules are min-dalle's: emoji spelled out, lower case, everything outside ASCII dropped, split on
 spaces, a leading `Ġ` per word, merges by rank, `<s>` … `</s>`, padding. Text that does not fit is
 cut, as min-dalle cuts it (its `</s>` goes too), and the number of tokens cut is told, as is the
-number of characters that no token stands for.
+number of characters that no token stands for. The empty text of guidance is `<s> </s>` for every
+prompt; min-dalle's ends in the prompt's last token, so that of a cut prompt is another.
 
 This module must not import torch: a gateway may tokenize.
 """

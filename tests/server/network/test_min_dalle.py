@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rowcast_bench.engine.random_model import TEXT_TOKENS
 from rowcast_server.models.text import TextTokenizer
-from rowcast_server.network.facts import END
+from rowcast_server.network.facts import END, START, UNCONDITIONAL
 
 from tests.support.engine.agreement import measure
 from tests.support.engine.peer import (
     MINI,
+    Peer,
     Sizes,
     make_vocabulary,
     write_min_dalle,
@@ -74,6 +75,17 @@ def test_ten_thousand_letters_are_the_same_tokens() -> None:
     letters = choose.choices(string.ascii_letters, k=10_000)
     same_tokens("".join(letter + " " * (choose.random() < 0.2) for letter in letters))
     same_tokens("é" * 4_999 + "".join(letters[:2_000]) + "Z" * 3_001)
+
+
+def test_the_empty_text_is_theirs_unless_the_prompt_is_cut() -> None:
+    """Theirs ends in the last token that is kept of the prompt."""
+    peer = Peer.__new__(Peer)
+    peer.tokenizer = THEIRS
+    whole, cut = peer.text_tokens("a b"), peer.text_tokens("a " * 90)
+    assert whole[0].tolist() == list(UNCONDITIONAL)
+    assert cut[0, :2].tolist() == [START, cut[1, -1]]
+    assert cut[0, 1] != END
+    assert OURS.encode("a " * 90).ids.tolist() == cut[1].tolist()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -73,7 +73,8 @@ class TestQueue:
     ) -> None:  # R-70
         with paced_server(tiny_folder, steps=0, slots=2, queue_limit=6) as (server, gate):
             async with connected(server.ws_url) as client:
-                await client.start(0, images=12)
+                await client.start(0, images=8)
+                await client.start(8, seed=9, images=4)
                 refused = [await client.picture(stream) for stream in range(8, 12)]
                 assert [received.code for received in refused] == ["busy"] * 4
                 assert all(received.error and received.error[1] > 0 for received in refused)
@@ -90,11 +91,26 @@ class TestQueue:
     ) -> None:
         with paced_server(tiny_folder, steps=0, slots=2, queue_limit=0) as (server, gate):
             async with connected(server.ws_url) as client:
-                await client.start(0, images=3)
+                await client.start(0, images=2)
+                await client.start(2, seed=9)
                 assert (await client.picture(2)).code == "busy"
                 gate.open()
                 for stream in range(2):
                     assert_whole(await client.picture(stream))
+
+    async def test_more_than_can_ever_be_taken_at_once_is_refused_for_good(
+        self, tiny_folder: Path
+    ) -> None:
+        """Trying again later would never help."""
+        with running_server(tiny_folder, slots=1, queue_limit=0) as server:
+            async with connected(server.ws_url) as client:
+                assert client.welcome[1][2] == 1  # limits.images
+                await client.start(0, images=4)
+                code, retry_ms, text = (await client.picture(0)).error or []
+                assert (code, retry_ms) == ("bad_images", 0)
+                assert text == "images must be 1 to 1, not 4: this server takes no more at once"
+                await client.start(0)
+                assert_whole(await client.picture(0))
 
     async def test_a_cancelled_picture_leaves_the_queue(self, tiny_folder: Path) -> None:
         with paced_server(tiny_folder, steps=0, slots=1, queue_limit=1) as (server, gate):
