@@ -42,11 +42,16 @@ class Event:
 
     def __repr__(self) -> str:
         """A line to read: without pixels and ids."""
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
-        told |= {"picture": self.picture.recipe.prompt, "seed": self.seed}
-        told["rows"] = f"{self.picture.rows_held}/{self.picture.recipe.rows}"
-        told["image"] = None if self.image is None else self.image.size
-        shown = (f"{name}={value!s}" for name, value in told.items() if value not in (None, False))
+        held, recipe = self.picture.rows_held, self.picture.recipe
+        told = {"prompt": recipe.prompt, "seed": self.seed, "rows_held": f"{held}/{recipe.rows}"}
+        told |= {each.name: getattr(self, each.name) for each in fields(self)}
+        for name in ("picture", "image", "rows"):
+            told.pop(name, None)
+        shown = (
+            f"{name}={value if isinstance(value, DoneReason) else repr(value)}"
+            for name, value in told.items()
+            if value is not None and value is not False
+        )
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -49,7 +49,7 @@ class Request:
                 f"there is no option {', '.join(unknown)}; "
                 f"a request has prompt, images, {', '.join(OPTION_NAMES)}"
             )
-        self.prompt = prompt
+        self.prompt = plain_text(prompt)
         self.images = plain_number(images, int)
         self.options = Options(
             **{name: _plain_option(name, value) for name, value in options.items()}
@@ -158,9 +158,14 @@ def plain_number(value: Any, kind: type[int] | type[float]) -> Any:
         return value
 
 
+def plain_text(value: Any) -> Any:
+    """A text of any library's type as Python's own str; all else as it is."""
+    return str.__str__(value) if isinstance(value, str) else value
+
+
 def _plain_option(name: str, value: Any) -> Any:
     if name in SAMPLING:
         return plain_number(value, SAMPLING[name])
     if name in ("seed", "first_image", "stop_row"):
         return plain_number(value, int)
-    return bytes(value) if isinstance(value, bytearray | memoryview) else value
+    return bytes(value) if isinstance(value, bytearray | memoryview) else plain_text(value)

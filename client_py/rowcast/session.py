@@ -64,6 +64,7 @@ from .requests import (
     check_request,
     check_whole,
     encode_text,
+    plain_text,
     resolve_sampling,
 )
 
@@ -95,7 +96,7 @@ class ClientSession:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:
                 raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
-        self._hello = Hello(token, NAME)
+        self._hello = Hello(plain_text(token), NAME)
         self._precisions = precisions
         self._waits = (wait_when_busy, reconnect)
         self._slots: dict[int, Slot] = {}
@@ -305,7 +306,7 @@ class ClientSession:
             complete = slot.picture.complete
             slot.finish(DoneReason.COMPLETE if complete else DoneReason.STOP_ROW)
         elif slot.put_off(error.retry_ms / 1000, self._waits):
-            logger.info("%s [%s]; asking again later", error.text, error.code)
+            logger.warning("%s; trying again in %g s", error.text, error.retry_ms / 1000)
             return
         else:
             kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -134,7 +135,10 @@ class FakeServer:
 
 @contextmanager
 def fake_server(
-    *scripts: Script, subprotocol: str | None = SUBPROTOCOL, max_size: int | None = None
+    *scripts: Script,
+    subprotocol: str | None = SUBPROTOCOL,
+    max_size: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[FakeServer]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -155,6 +159,7 @@ def fake_server(
             compression=None,
             close_timeout=1,
             max_size=max_size,
+            ssl=tls,
         )
 
     async def stop() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,8 @@ Answer = Callable[[Handler], None]
 class Site:
     """A web server whose every answer is ``answer``'s."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/detokenizer.onnx"
+    def __init__(self, port: int, scheme: str = "http") -> None:
+        self.url = f"{scheme}://127.0.0.1:{port}/detokenizer.onnx"
         self.requests = 0
         self.ranges: list[str | None] = []
 
@@ -30,7 +31,7 @@ class Site:
 
 
 @contextmanager
-def site(answer: Answer) -> Iterator[Site]:
+def site(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
     class Quiet(Handler):
         def do_GET(self) -> None:
             made.requests += 1
@@ -42,7 +43,9 @@ def site(answer: Answer) -> Iterator[Site]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    made = Site(server.server_port)
+    made = Site(server.server_port, "http" if tls is None else "https")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     try:
