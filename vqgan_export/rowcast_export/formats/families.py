@@ -96,7 +96,8 @@ CONDITION: Final = re.compile(r"(?:^|\.)cond_stage_model\.$")  # taming's: of wh
 
 def signatures() -> str:
     """Names and signatures of the known families, for an error message."""
-    return "; ".join(f"{family.name} ({family.codebook}, {family.levels}*)" for family in FAMILIES)
+    known = (*FAMILIES, JANUS)
+    return "; ".join(f"{family.name} ({family.codebook}, {family.levels}*)" for family in known)
 
 
 def find_decoders(names: Iterable[str]) -> list[tuple[str, tuple[Family, ...]]]:
