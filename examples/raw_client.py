@@ -16,7 +16,7 @@ HELLO, WELCOME, START, ACCEPTED, ROWS, DONE, ERROR = range(7)
 
 def draw(url: str, prompt: str) -> list[tuple[int, ...]]:
     ids = b""
-    with connect(url, subprotocols=["rowcast.v1"], compression=None) as socket:  # type: ignore[list-item]
+    with connect(url, subprotocols=["rowcast.v1"], compression=None, proxy=None) as socket:  # type: ignore[list-item]
         socket.send(msgpack.packb([HELLO, None, "raw_client"]))
         socket.send(msgpack.packb([START, 0, os.urandom(16), prompt, 1, []]))
         for frame in socket:

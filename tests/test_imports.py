@@ -28,6 +28,7 @@ ARROWS = {
     "rowcast_export": {
         "rowcast.errors",
         "rowcast.whole_files",
+        "rowcast.pixels.runtime",
         "rowcast.terminal.install_hints",
     },
     "rowcast_server": {
@@ -36,6 +37,7 @@ ARROWS = {
         "rowcast.cache",
         "rowcast.whole_files",
         "rowcast.pixels.palette",
+        "rowcast.pixels.runtime",
         "rowcast_export.formats",
     },
 }
@@ -50,6 +52,7 @@ ONLY_IN = {
     },
     "aiohttp": {"rowcast_server.web"},
     "httpx": {"rowcast.pixels.download"},
+    "onnxruntime": {"rowcast.pixels.runtime"},  # without its telemetry
     "huggingface_hub": {"rowcast_server.models.hub"},
 }
 WITHOUT = {
@@ -174,6 +177,9 @@ def test_what_a_module_must_not_know(prefix: str) -> None:
             "rowcast.aio, rowcast.sync, rowcast.terminal.commands",
             {"torch", "onnx", "rowcast_server"},
         ),
+        # What takes long is imported in a thread, beside the caller's event loop.
+        ("rowcast.aio, rowcast.sync", {"onnxruntime", "httpx", "rich"}),
+        ("rowcast.pixels.runtime", {"onnxruntime", "numpy"}),
         ("rowcast_server.server, rowcast_server.cli", {"torch", "onnxscript"}),
         ("rowcast_server.engine.runner_torch, rowcast_server.memory", {"onnx", "onnxruntime"}),
         ("rowcast.whole_files", {"numpy", "msgspec", "websockets", "rowcast_server"}),

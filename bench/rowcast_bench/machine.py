@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 import onnx.parser
-import onnxruntime
+from rowcast.pixels.runtime import import_onnxruntime
 from rowcast_server.config import usable_cores
 
 READ_BYTES: Final = 1 << 30
@@ -59,6 +59,7 @@ def gigaflops(threads: int, size: int = PRODUCT_SIZE) -> float:
         f'<ir_version: 8, opset_import: ["": 18]> product ({square} a, {square} b) => ({square} c)'
         "{ c = MatMul(a, b) }"
     )
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(

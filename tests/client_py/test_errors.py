@@ -156,7 +156,7 @@ def test_a_reason_prints_as_its_name() -> None:
         "left",
     ]
     assert str(DoneReason.STOP_ROW) == "stop_row"
-    assert DoneReason.STOP_ROW == 1
+    assert int(DoneReason.STOP_ROW) == 1
 
 
 def test_the_version_is_the_installed_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+from rowcast.pixels.runtime import import_onnxruntime
 
 Pixels = npt.NDArray[np.float32]  # [batch, 3, height, width], 0..1
 Bytes = npt.NDArray[np.uint8]  # [batch, height, width, 3]
@@ -23,6 +23,7 @@ class OnnxDetokenizer:
     """
 
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = threads

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from rowcast.pixels.runtime import import_onnxruntime
 
 COUNTED: Final = ("Conv", "MatMul", "Gemm")
 PREFIX: Final = "shape of "
@@ -47,6 +47,7 @@ class FlopCounter:
             graph.output.append(
                 helper.make_tensor_value_info(PREFIX + name, TensorProto.INT64, None)
             )
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+from rowcast.pixels.runtime import import_onnxruntime
 
 from ..network.facts import DEFAULT_CACHE, PAD, TEXT_POSITIONS, UNCONDITIONAL, CacheKind, Network
 from ..network.graph_builder import MASKED
@@ -21,7 +21,9 @@ from .sampling import draw
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def _session(model: Source, threads: int) -> onnxruntime.InferenceSession:
+def _session(model: Source, threads: int) -> Any:
+    """An `onnxruntime.InferenceSession`."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -61,7 +63,7 @@ class OnnxRunner:
         self._requests: list[PictureRequest | None] = [None] * slots
         self._draft_window = draft_window
         self._drafts = [Draft(self.grid.cols) for _ in range(slots)]
-        self._passes: dict[int, onnxruntime.IOBinding] = {}
+        self._passes: dict[int, Any] = {}  # an `onnxruntime.IOBinding` each
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
             self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
@@ -184,7 +186,7 @@ class OnnxRunner:
         tokens: NDArray[np.int64],
         positions: NDArray[np.int64],
         logits: NDArray[np.float32],
-    ) -> onnxruntime.IOBinding:
+    ) -> Any:
         """A step over the slots' tokens [slots, n] from their positions [slots] on, bound once: it
         reads its inputs in place, changes caches in place and writes ``logits``. ONNX Runtime holds
         addresses alone: the caller keeps the arrays."""
