@@ -86,7 +86,7 @@ def _help(commands: dict[str, EntryPoint]) -> list[str]:
     return [
         *lines,
         "",
-        f"Try it:     {called} demo 'a red house and two pine trees at sunset'",
+        f"Try it:     {called} demo 'a white house in the snow, three pine trees'",
         f"Two ends:   {called} serve",
         f"            {called} generate 'a yellow balloon over the sea'",
     ]

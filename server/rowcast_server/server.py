@@ -97,7 +97,7 @@ class RowcastServer:
         before `start`."""
         config, model, first = self.config, self._announcement, self.config.placements[0]
         devices = ", ".join(placement.device for placement in config.placements)
-        threads = f", {config.threads} threads" if first.device == "cpu" else ""
+        threads = f", threads: {config.threads}" if first.device == "cpu" else ""
         each = " on each device" if len(config.placements) > 1 else ""
         tokens = len(config.tokens)
         whom = f"who has one of {tokens} tokens" if tokens else f"all who reach {config.host}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from rowcast_server.web import WebServer, file_name, make_app
 
+HOST = "127.0.0.1"
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).digest()
 FILE = f"/{file_name(SHA256)}"
@@ -61,6 +63,7 @@ def assert_shared(response: httpx.Response) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Timing-Allow-Origin"] == "*"
     exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
     assert {"Content-Length", "Content-Range", "ETag"} <= set(exposed)
 
@@ -151,10 +154,29 @@ async def test_head_is_get_without_the_bytes(http: httpx.AsyncClient) -> None:
     assert_shared(head)
 
 
+@pytest.mark.parametrize("path", [FILE, "/livez", "/readyz"])
+async def test_a_page_may_ask_first_whether_it_may_ask(http: httpx.AsyncClient, path: str) -> None:
+    """A preflight of the Fetch standard, as browsers send for any header that is not plain."""
+    asked = {
+        "Origin": "https://pictures.example.org",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "if-range,range,x-of-its-own",
+    }
+    response = await http.options(path, headers=asked)
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {"if-range", "range", "if-none-match", "*"} <= set(allowed)
+    assert int(response.headers["Access-Control-Max-Age"]) > 0
+    assert_shared(response)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_nothing_can_be_changed(http: httpx.AsyncClient, method: str) -> None:
     response = await http.request(method, FILE, content=b"x")
     assert response.status_code == 405
+    assert_shared(response)
     assert (await http.get(FILE)).content == CONTENT
 
 
@@ -216,3 +238,16 @@ async def test_health_says_live_always_and_ready_when_it_is(
 
 async def test_a_server_that_was_never_started_can_be_closed() -> None:
     await WebServer(make_app({}, lambda: True), "127.0.0.1", 0).close()
+
+
+async def test_a_download_that_nobody_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.truncate(64_000_000)
+    server = WebServer(make_app({SHA256: path}, lambda: True), HOST, 0)
+    port = await server.start()
+    with socket.create_connection((HOST, port)) as deaf:
+        deaf.sendall(f"GET {FILE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            await server.close()

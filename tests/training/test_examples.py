@@ -17,8 +17,12 @@ ROOT = Path(__file__).parents[2]
 HELD_OUT = ROOT / "bench/rowcast_bench/decode/held_out_prompts.txt"
 # What a reader may type: after `demo`, a URL, or a call that draws.
 SHOWN = re.compile(
-    r"""(?:rowcast\ demo|rowcast\ generate\ \S+|demo\ PROMPT=|\.(?:generate|pictures)\(\s*|draw\(\s*)
-    \s*(["'])([a-z][^"'\n{}]*)\1""",
+    r"""(?:
+        (?:rowcast|\{called\})\ (?:demo|generate\ \S+)\ +
+        | demo\ PROMPT=
+        | \.(?:generate|pictures)\(
+    )
+    \\?(["'])([a-z][^"'\\\n{}]*)\\?\1""",
     re.VERBOSE,
 )
 DOCUMENTS = [

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from rowcast.messages import view_key
+from rowcast_server.models.loading import load
+from rowcast_server.models.revision import revision_in
 
 from tests.support.raw_client import (
     COMPLETE,
@@ -25,6 +26,7 @@ from tests.support.raw_client import (
     Client,
     connected,
 )
+from tests.support.tiny_model import tiny_model
 
 ROWCAST = [sys.executable, "-m", "rowcast"]
 
@@ -68,36 +70,6 @@ def serving(model: Path, *options: str, quiet: bool = True, **variables: str) ->
         process.communicate()
 
 
-def failing(model: Path | str, *options: str) -> str:
-    """What it says on stderr, as a process that does not start."""
-    ended = subprocess.run(
-        [
-            *ROWCAST,
-            "serve",
-            "--quiet",
-            "--model",
-            str(model),
-            "--port=0",
-            "--http-port=0",
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        env=environment(),
-    )
-    assert ended.returncode == 1, ended.stderr
-    assert ended.stdout == ""
-    return ended.stderr
-
-
-def one_line(stderr: str) -> str:
-    assert stderr.startswith("rowcast serve: ")
-    assert stderr.endswith("\n")
-    assert stderr.count("\n") == 1, stderr
-    return stderr
-
-
 @pytest.fixture(scope="module")
 def server(tiny_folder: Path) -> Iterator[Serving]:
     with serving(tiny_folder) as server:
@@ -112,6 +84,78 @@ class TestRunning:
             picture = await client.picture(0)
         assert picture.reason == COMPLETE
         assert len(picture.ids) == 4 * 4 * 2
+
+    async def test_at_the_start_it_says_what_it_serves_where_on_what_and_to_whom(
+        self, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "tokens").write_text("first second")
+        options = "--device=cpu", "--cache=states", "--threads=1", "--slots=3", "--queue=5"
+        for more, whom in (
+            ([], "all who reach 127.0.0.1"),
+            ([f"--token-file={tmp_path / 'tokens'}"], "who has one of 2 tokens"),
+        ):
+            with serving(tiny_folder, *options, *more, quiet=False) as server:
+                code, out, err = server.stop()
+            revision = revision_in("float32, states", load(str(tiny_folder)).revision).hex()
+            assert (code, out) == (0, "")
+            assert err.splitlines() == [
+                f"loading {tiny_folder} …",
+                f"serves  tiny, revision {revision}",
+                f"at      {server.ws_url}, files at {server.http_url}",
+                "on      cpu, float32, cache of states, threads: 1",
+                "draws   3 pictures at once; 5 more may wait",
+                f"admits  {whom}",
+            ]
+
+    async def test_its_log_tells_connections_pictures_and_downloads_and_no_secret(
+        self, tiny_folder: Path
+    ) -> None:
+        with serving(tiny_folder, "--verbose", ROWCAST_TOKENS="s3cret") as server:
+            async with connected(server.ws_url, "s3cret") as client:
+                key = await client.start(0, "a red house at night", images=2, seed=77)
+                for stream in range(2):
+                    assert (await client.picture(stream)).reason == COMPLETE
+                files = client.welcome[2][0][8]
+                await client.connection.send("text")
+                assert await client.close_code() == 4400
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await http.get(files[0][4])
+            _, _, err = server.stop()
+        for said in (
+            "connected",
+            "hello from 'raw'",
+            "picture 0 accepted: image 0 of seed 77",
+            "picture 1 ended: complete, 4 rows, waited ",
+            "drawn in ",
+            "4400",
+            f"GET /detokenizer/{files[0][3].hex()}.onnx HTTP/1.1: 200",
+            "left after ",
+        ):
+            assert said in err, said
+        for kept in ("s3cret", "red house", key.hex(), view_key(key).hex()):
+            assert kept not in err, kept
+
+    async def test_a_picture_has_its_time_and_a_second_signal_does_not_wait(
+        self, tmp_path: Path
+    ) -> None:
+        """The picture is of 4096 tokens, so that it takes longer than the test."""
+        folder = tiny_model(tmp_path / "model", rows=64, cols=64, width=128, decoder_layers=8)
+        with serving(folder, "--drain=3600", quiet=False) as server:
+            async with connected(server.ws_url) as client:
+                await client.start(0)
+                await client.rows(0, 128)
+                server.process.send_signal(signal.SIGTERM)
+                while (message := await client.take())[0] != GOAWAY:
+                    pass
+                assert message == [GOAWAY, 3_600_000]
+                before = len(client.streams[0].ids)
+                await client.rows(0, before + 128)  # it is drawn on
+                ended = asyncio.create_task(asyncio.to_thread(server.stop, signal.SIGINT))
+                assert await client.close_code() == 1001
+                code, out, err = await ended
+        assert (code, out) == (0, "")
+        last = "stopping: pictures have 3600 s to end; Ctrl-C again stops at once"
+        assert err.splitlines()[-1] == last
 
     async def test_the_files_announced_are_served(self, server: Serving) -> None:
         async with connected(server.ws_url) as client:
@@ -195,22 +239,6 @@ class TestTokens:
             await only(server, {"first": True, "second": True, "first second": False, None: False})
             assert server.stop(signal.SIGINT) == (0, "", ""), "an idle server ends as well"
 
-    def test_a_file_without_a_token_would_admit_everybody(
-        self, tiny_folder: Path, tmp_path: Path, refusal: Callable[..., str]
-    ) -> None:
-        for content in ("", "\n \n"):
-            (tmp_path / "tokens").write_text(content)
-            stderr = refusal(tiny_folder, "--token-file", str(tmp_path / "tokens"))
-            assert "holds no token" in one_line(stderr)
-
-    def test_a_file_that_cannot_be_read_is_named(
-        self, tiny_folder: Path, tmp_path: Path, refusal: Callable[..., str]
-    ) -> None:
-        (tmp_path / "binary").write_bytes(b"\xff\xfe\x00token")
-        for name in ("missing", ".", "binary"):
-            path = tmp_path / name
-            assert str(path) in one_line(refusal(tiny_folder, "--token-file", str(path)))
-
 
 async def only(server: Serving, admitted: dict[str | None, bool]) -> None:
     for token, welcome in admitted.items():
@@ -222,115 +250,3 @@ async def only(server: Serving, admitted: dict[str | None, bool]) -> None:
                 assert (await client.picture(0)).reason == COMPLETE
             else:
                 assert await client.close_code() == 4403
-
-
-class TestCannotStart:
-    @pytest.mark.parametrize("option", ["--port", "--http-port"])
-    def test_a_port_in_use_is_one_clear_line(self, tiny_folder: Path, option: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            stderr = one_line(failing(tiny_folder, f"{option}={port}"))
-        assert f"port {port}" in stderr
-        assert "cannot listen" in stderr
-        assert stderr.endswith(f"is another server running? choose another port with {option}\n")
-
-    def test_an_address_that_is_not_ours_is_one_clear_line(self, tiny_folder: Path) -> None:
-        stderr = one_line(failing(tiny_folder, "--host=192.0.2.1"))
-        assert "192.0.2.1" in stderr
-        assert stderr.endswith("; --host must name an address of this machine\n")
-
-    @pytest.mark.parametrize(
-        ("options", "words"),
-        [
-            (["--device=cpu", "--dtype=float16"], "on the CPU take bfloat16"),
-            (["--device=tpu"], "choose cpu, cuda, cuda:N, mps or auto"),
-            (["--device=cuda:99"], "--device cuda:99: t"),  # torch sees none, or: there are fewer
-        ],
-    )
-    def test_a_device_that_cannot_be_had_is_one_clear_line(
-        self, tiny_folder: Path, options: list[str], words: str
-    ) -> None:
-        assert words in one_line(failing(tiny_folder, *options))
-
-    def test_an_unknown_model_is_named(self, tmp_path: Path) -> None:
-        stderr = failing(tmp_path / "no-such-model")
-        assert "Traceback" not in stderr
-        assert stderr.startswith("rowcast serve: unknown model")
-        assert "no-such-model" in stderr
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            ["--slots=0"],
-            ["--port=65536"],
-            ["--queue=-1"],
-            ["--threads=x"],
-            ["--threads=0"],
-            ["--deadline=0"],
-            ["--deadline=nan"],
-            ["--grace=-1"],
-            ["--keep=1e300"],
-            ["--drain=inf"],
-            ["--port=7000", "--http-port=7000"],
-            ["--public-url=foo"],
-            ["--public-url=ws://foo"],
-            ["--public-url=//foo"],
-            ["--public-url=https://"],
-            ["--public-url=https://foo:x/"],
-            ["--public-url=https://foo/?a=b"],
-            ["--public-url=https://user:secret@foo"],
-            ["--draft-window=17"],
-            ["--cache=all"],
-            ["--no-such"],
-        ],
-    )
-    def test_a_wrong_option_is_a_usage_error(
-        self, tiny_folder: Path, options: list[str], refusal: Callable[..., str]
-    ) -> None:
-        assert "usage: rowcast serve" in refusal(tiny_folder, *options, code=2)
-
-    @pytest.mark.parametrize("option", ["--draft-window=4", "--cache=states"])
-    def test_what_torch_cannot_do_is_refused(
-        self, tiny_folder: Path, option: str, refusal: Callable[..., str]
-    ) -> None:
-        options = "--device=cpu", "--dtype=bfloat16", option
-        assert "is for the CPU, in float32 or int8" in refusal(tiny_folder, *options, code=2)
-
-
-def cut(path: Path, keep: float) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-
-
-def settings(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "weights cut short": ("decoder.safetensors", lambda path: cut(path, 0.9)),
-    "a header cut short": ("encoder.safetensors", lambda path: cut(path, 0.001)),
-    "an empty file": ("decoder.safetensors", lambda path: cut(path, 0)),
-    "no encoder": ("encoder.safetensors", Path.unlink),
-    "no vocabulary": ("vocab.json", Path.unlink),
-    "settings cut short": ("model.json", lambda path: cut(path, 0.5)),
-    "a vocabulary cut short": ("vocab.json", lambda path: cut(path, 0.5)),
-    "merges that are no text": ("merges.txt", lambda path: path.write_bytes(b"\xff\xfe\n")),
-    "more rows than the weights have": ("model.json", lambda path: settings(path, rows=5)),
-    "more codes than the weights have": (
-        "model.json",
-        lambda path: settings(path, codebook_size=98),
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_model_folder_is_told_and_named(
-    tiny_folder: Path, tmp_path: Path, damage: str, refusal: Callable[..., str]
-) -> None:
-    file, harm = DAMAGE[damage]
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_folder, folder)
-    harm(folder / file)
-    stderr = refusal(folder, "--quiet")
-    assert stderr.startswith("rowcast serve: ")
-    assert str(folder) in stderr

@@ -1,0 +1,125 @@
+"""Compression of what is served to pages: once, for those who take it, never of a range."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from rowcast_server.compressed import CompressedFiles, compress
+from rowcast_server.web import WebServer, make_app
+
+from tests.server.test_web import CONTENT, FILE, HOST, SHA256, assert_shared
+
+
+@pytest.fixture
+async def http(port: int) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def port(tmp_path: Path, cache: Path) -> AsyncIterator[int]:
+    served = tmp_path / "model.onnx"
+    served.write_bytes(CONTENT)
+    server = WebServer(make_app({SHA256: served}, lambda: True, CompressedFiles().of), HOST, 0)
+    yield await server.start()
+    await server.close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROWCAST_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def files_in(cache: Path) -> list[Path]:
+    return list(cache.rglob("*.gz"))
+
+
+async def compressed(http: httpx.AsyncClient) -> httpx.Response:
+    """The file as gzip: who asks before it is there does not wait for it."""
+    async with asyncio.timeout(20):
+        while "Content-Encoding" not in (response := await http.get(FILE)).headers:
+            assert response.content == CONTENT
+            await asyncio.sleep(0.01)
+    return response
+
+
+async def test_a_whole_file_goes_out_compressed_to_whom_takes_it(http: httpx.AsyncClient) -> None:
+    response = await compressed(http)
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.content == CONTENT
+    assert int(response.headers["Content-Length"]) < len(CONTENT) // 10
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert "immutable" in response.headers["Cache-Control"]
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert_shared(response)
+    head = await http.head(FILE)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == response.headers["Content-Length"]
+
+
+@pytest.mark.parametrize("taken", ["identity", "br", "gzip;q=0", "gzip; q=0.000, br", ""])
+async def test_who_does_not_take_gzip_gets_the_file(http: httpx.AsyncClient, taken: str) -> None:
+    await compressed(http)
+    response = await http.get(FILE, headers={"Accept-Encoding": taken})
+    assert "Content-Encoding" not in response.headers
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert response.content == CONTENT
+
+
+@pytest.mark.parametrize("taken", ["gzip", "deflate, GZIP;q=0.5", "br;q=1, x-gzip"])
+async def test_however_it_is_said(http: httpx.AsyncClient, taken: str) -> None:
+    await compressed(http)
+    response = await http.get(FILE, headers={"Accept-Encoding": taken})
+    assert response.headers["Content-Encoding"] == "gzip"
+
+
+async def test_a_range_is_of_the_file_itself(http: httpx.AsyncClient) -> None:
+    """And by what came compressed nobody can ask for a range that would not fit it."""
+    whole = await compressed(http)
+    assert {"ETag", "Last-Modified"}.isdisjoint(whole.headers)
+    assert whole.headers["Accept-Ranges"] == "none"
+    part = await http.get(FILE, headers={"Range": "bytes=1000-1999"})
+    assert (part.status_code, part.content) == (206, CONTENT[1_000:2_000])
+    assert part.headers["Content-Range"] == f"bytes 1000-1999/{len(CONTENT)}"
+    assert "Content-Encoding" not in part.headers
+
+
+async def test_it_is_kept_and_found_again(http: httpx.AsyncClient, cache: Path) -> None:
+    await compressed(http)
+    (kept,) = files_in(cache)
+    assert gzip.decompress(kept.read_bytes()) == CONTENT
+    kept.unlink()  # swept, while the server runs
+    response = await http.get(FILE)
+    assert (response.content, "Content-Encoding" in response.headers) == (CONTENT, False)
+
+
+def test_what_gzip_does_not_make_smaller_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "random.onnx"
+    path.write_bytes(random.Random(1).randbytes(100_000))
+    compress(path, tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_without_a_cache_files_go_out_as_they_are(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def fail(*_: object) -> Path:
+        tried.set()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rowcast_server.compressed.cached_folder", fail)
+    assert (await http.get(FILE)).content == CONTENT
+    assert await asyncio.to_thread(tried.wait, 20)
+    response = await http.get(FILE)
+    assert (response.content, "Content-Encoding" in response.headers) == (CONTENT, False)
