@@ -145,6 +145,9 @@ class Hello(Struct, array_like=True, frozen=True, tag=0):
     token: Annotated[str, Meta(max_length=MAX_TOKEN_CHARACTERS)] | None
     client: Annotated[str, Meta(max_length=MAX_CLIENT_NAME_CHARACTERS)]
 
+    def __repr__(self) -> str:
+        return f"Hello(token={self.token and '***'!r}, client={self.client!r})"
+
 
 class Welcome(Struct, array_like=True, frozen=True, tag=1):
     """The first frame of a server: its limits and its models, the default one first."""
@@ -295,18 +298,12 @@ def without_trailing_defaults(record: Struct) -> list[Any]:
 
 
 def decode_client(frame: bytes, limit: int = MAX_CLIENT_FRAME_BYTES) -> ClientMessage | None:
-    """A frame that a client sent; None for an unknown optional tag (R-6).
-
-    Raises MalformedFrame.
-    """
+    """A frame of a client; None for an unknown optional tag (R-6). Raises MalformedFrame."""
     return _decode(_client_decoder, frame, limit)
 
 
 def decode_server(frame: bytes) -> ServerMessage | None:
-    """A frame that a server sent; None for an unknown optional tag (R-6).
-
-    Raises MalformedFrame.
-    """
+    """A frame of a server; None for an unknown optional tag (R-6). Raises MalformedFrame."""
     message = _decode(_server_decoder, frame, MAX_WELCOME_BYTES)
     if len(frame) > MAX_SERVER_FRAME_BYTES and not isinstance(message, Welcome):
         raise MalformedFrame(

@@ -21,7 +21,7 @@ from rowcast.messages import CloseCode
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.clients import PROMPT, draws_another, opens
-from tests.support.client.shells import Connect
+from tests.support.client.shells import AsyncShell, Connect
 from tests.support.fake_server import (
     Peer,
     fake_server,
@@ -107,6 +107,25 @@ def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: Rowcast
     never_opened = rowcast.connect_sync(tiny_server.ws_url)
     with pytest.raises(ConnectionFailed, match="with"):
         next(never_opened.generate(PROMPT))
+
+
+def test_a_client_that_is_open_is_not_entered_again(
+    connect: Connect, tiny_server: RowcastServer
+) -> None:
+    with connect(tiny_server.ws_url, decode=False) as client:
+        inner = client.client if isinstance(client, AsyncShell) else client
+        with pytest.raises(ConnectionFailed, match="open already"):
+            enter(inner)
+        draws_another(client)
+    with pytest.raises(ConnectionFailed, match="closed already"):
+        enter(inner)
+
+
+def enter(client: rowcast.AsyncClient | rowcast.SyncClient) -> None:
+    if isinstance(client, rowcast.AsyncClient):
+        asyncio.run(client.__aenter__())
+    else:
+        client.__enter__()
 
 
 def test_a_closed_client_says_so(tiny_server: RowcastServer) -> None:

@@ -46,6 +46,11 @@ def test_hello_carries_the_token() -> None:
     assert message_of(ClientSession("secret").hello()) == Hello("secret", "rowcast-python")
 
 
+def test_hello_prints_without_the_token() -> None:
+    assert repr(Hello("secret", "name")) == "Hello(token='***', client='name')"
+    assert repr(Hello(None, "name")) == "Hello(token=None, client='name')"
+
+
 @pytest.mark.parametrize("token", ["\ud800", "x" * 1_025])
 def test_a_token_that_cannot_be_one_is_refused_at_once(token: str) -> None:
     with pytest.raises(InvalidRequest):
