@@ -111,7 +111,7 @@ class PictureFiles:
                 case "gif":
                     save_gif(mosaic.time_lapse(decoder), path)
                 case _:
-                    _save_webp(image, path)
+                    save_webp(image, path)
             self.files[stem].insert(number, str(path))
 
     def _next(self, stem: Path, kind: str) -> Path:
@@ -157,7 +157,7 @@ class PictureFiles:
         return max((int(each[1]) + 1 for each in found if each), default=0)
 
 
-def _save_webp(image: Image.Image, path: Path) -> None:
+def save_webp(image: Image.Image, path: Path) -> None:
     """Write the picture as lossless WebP. Raises OSError."""
     try:
         with whole_file(path) as partial:

@@ -87,6 +87,8 @@ class Report:
                 break
         if cut := max((picture.text_cut for picture in self._pictures), default=0):
             say(console, f"the prompt is too long: its last {cut} tokens were not used")
+        if lost := max((picture.text_lost for picture in self._pictures), default=0):
+            say(console, f"the model cannot read {lost} characters of the prompt: not used")
         if self._problem:
             complain(f"rowcast: {self._problem}")
             if self.files.files:

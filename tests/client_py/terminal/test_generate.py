@@ -160,6 +160,15 @@ def test_a_prompt_that_the_model_cannot_read_to_its_end(
     assert "the prompt is too long: its last " in capsys.readouterr().err
 
 
+def test_a_prompt_that_the_model_reads_in_part_or_not_at_all(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    assert run("generate", tiny_server.ws_url, "a red house 海边", "--out", out) == 0
+    assert "the model cannot read 2 characters of the prompt: not used" in capsys.readouterr().err
+    assert run("generate", tiny_server.ws_url, "海边的红房子", "--out", out) == 1
+    assert "tiny can read nothing of this prompt: it reads English" in capsys.readouterr().err
+
+
 # Quality
 
 
