@@ -48,9 +48,9 @@ def test_a_picture_is_accepted_grows_and_ends() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 65_535])
 def test_a_caller_can_see_that_the_text_was_cut(cut: int) -> None:
     session, generation = started()
-    session.receive(accepted(text_cut=cut))
+    session.receive(accepted(text_cut=cut, text_lost=7))
     (event,) = taken(generation)
-    assert event.picture.text_cut == cut
+    assert (event.picture.text_cut, event.picture.text_lost) == (cut, 7)
 
 
 def test_a_slow_consumer_gets_fewer_larger_steps_of_the_newest_state() -> None:
