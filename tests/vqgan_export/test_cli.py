@@ -15,7 +15,7 @@ import onnx
 import pytest
 import torch
 from rowcast_export import export as export_module
-from rowcast_export.cli import export
+from rowcast_export.cli import export, name_of
 from rowcast_export.errors import ExportError, TooCoarse, VerificationFailed
 from rowcast_export.formats import FAMILIES
 
@@ -57,11 +57,12 @@ SHIPPED = Path(__file__).parents[2] / "server/rowcast_server/models/postcard"
 FAKE_SERVER = """raise RuntimeError("the exporter must not import the server")"""
 RUN = """
 import sys
-from rowcast_export.cli import export
+from rowcast_export.cli import export, name_of
 code = export(sys.argv[1:])
 ours = {name for name in sys.modules if name.partition(".")[0].startswith("rowcast")}
 exporter = {name for name in ours if name.partition(".")[0] == "rowcast_export"}
-assert ours - exporter <= {"rowcast", "rowcast.errors", "rowcast.whole_files"}, ours
+others = {"errors", "whole_files", "pixels", "pixels.runtime"}
+assert ours - exporter <= {"rowcast", *(f"rowcast.{name}" for name in others)}, ours
 sys.exit(code)
 """
 
@@ -121,6 +122,9 @@ def _fails(
 def test_a_missing_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = _fails([str(tmp_path / "nowhere")], capsys, tmp_path / "out")
     assert "nowhere: No such file" in error
+    assert "https://a.b/c.pt: No such file" in _fails(
+        ["https://a.b/c.pt"], capsys, tmp_path / "out"
+    )
 
 
 def test_a_foreign_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +144,26 @@ def test_a_contradiction_is_named(
 ) -> None:
     arguments = [str(checkpoint_file), "--group-norm-epsilon", "1e-5"]
     assert "group_norm_epsilon is 1e-06" in _fails(arguments, capsys, tmp_path / "out")
+
+
+@pytest.mark.parametrize("words", [["--value-range", "-1..1"], ["--value", "-.5..1"]])
+def test_black_may_be_negative(
+    words: list[str], checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The word is no option, though it begins with a minus."""
+    error = _fails([str(checkpoint_file), *words], capsys, tmp_path / "out")
+    assert "the checkpoint says that its value_range is 0..1" in error
+    assert "leave out --value-range" in error
+
+
+def test_a_name_that_nobody_gave_is_the_files_own(tmp_path: Path) -> None:
+    """A link's, not that of what it leads to: a hub's files lie under their hashes."""
+    (tmp_path / "0b33").touch()
+    (tmp_path / "vq.pt").symlink_to("0b33")
+    (tmp_path / "v1.5").mkdir()
+    index = tmp_path / "model.safetensors.index.json"
+    found = [name_of(path) for path in (tmp_path / "vq.pt", tmp_path / "v1.5", index)]
+    assert found == ["vq", "v1.5", "model"]
 
 
 @pytest.mark.parametrize(("packaged", "advice"), [(False, "rowcast[server]"), (True, "missing")])

@@ -10,9 +10,10 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -83,7 +84,7 @@ def export(arguments: list[str]) -> int:
     RowcastError or ModuleNotFoundError, having written nothing, and SystemExit as argparse does.
     """
     parser = export_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_with_negative_ranges(arguments))
     check_distill_options(parser, options)
     teaching = read_teaching(options)
     try:
@@ -122,7 +123,12 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
     if threads:
         torch.set_num_threads(threads)
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
-    default_name = POSTCARD if options.source == POSTCARD else _name_of(source)
+    if not os.path.lexists(source):
+        raise ExportError(
+            f"{options.source}: No such file or folder; SOURCE is a checkpoint on this machine, or "
+            f"the word {POSTCARD}"
+        )
+    default_name = POSTCARD if options.source == POSTCARD else name_of(source)
     checkpoint = formats.read_detokenizer(source)
     family = checkpoint.family
     settings = settle(
@@ -150,7 +156,18 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
     return exported, _assumptions(checkpoint, settings, options)
 
 
-def _name_of(source: Path) -> str:
+def _with_negative_ranges(words: Sequence[str]) -> list[str]:
+    """Join ``--value-range -1..1`` to one word: argparse takes the second for an option."""
+    joined: list[str] = []
+    for word in words:
+        if re.match(r"-[\d.]", word) and joined and re.fullmatch(r"--v[a-z-]*", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def name_of(source: Path) -> str:
     """The name of a file without its ending, or of a folder; a link keeps its own."""
     name = os.path.basename(os.path.abspath(source))
     return name if source.is_dir() else Path(name.removesuffix(".index.json")).stem

@@ -193,7 +193,7 @@ def safetensors_of(path: Path, dtype: str, shape: list[int], size: int) -> Path:
 @pytest.mark.parametrize(
     ("dtype", "shape", "size", "says"),
     [
-        ("F8_E4M3", [4], 4, "is of type F8_E4M3"),
+        ("F8_E4M3", [4], 4, "is of type F8_E4M3; save it as float32"),
         ("F32", [1] * 100, 4, "has the shape"),
         ("F32", [0, 2**63], 0, "has the shape"),
         ("F32", [0, 2**62], 0, "has the shape"),

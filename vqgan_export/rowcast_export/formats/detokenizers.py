@@ -27,7 +27,14 @@ from .families import (
     signatures,
 )
 from .sharded_files import INDICES, shard_hint, weight_map
-from .stored import FLOATING, UNREADABLE, CheckpointError, StoredCheckpoint, StoredTensor
+from .stored import (
+    FLOATING,
+    READABLE,
+    UNREADABLE,
+    CheckpointError,
+    StoredCheckpoint,
+    StoredTensor,
+)
 
 MOST_FILES: Final = 1000  # in a folder, before it is taken for the wrong one
 VECTOR: Final = re.compile(r"\.bias$|\.norm(1|2|_out)?\.weight$")
@@ -151,8 +158,7 @@ def _finite(path: Path, name: str, tensor: StoredTensor) -> Values:
     """The values as float32. Raises CheckpointError at NaN, infinity and whole numbers."""
     if tensor.dtype not in FLOATING and tensor.dtype != UNREADABLE:
         raise CheckpointError(
-            f"{path}: the tensor {name} holds {tensor.dtype}, not floating-point numbers: "
-            "quantised weights cannot be read"
+            f"{path}: the tensor {name} holds {tensor.dtype}, not floating point; {READABLE}"
         )
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is told
         value = np.asarray(tensor.read(), np.float32)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from .stored import (
     DTYPES,
+    READABLE,
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,
@@ -58,6 +59,6 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], data: memoryview) -> S
     bits = entry["dtype"].removeprefix(letters)
     dtype = DTYPES.get(TYPES.get(letters, letters.lower()) + bits)
     if dtype is None:
-        return unreadable(f"{path}: the tensor {name} is of type {entry['dtype']}")
+        return unreadable(f"{path}: the tensor {name} is of type {entry['dtype']}; {READABLE}")
     what = f"{path}: the tensor {name}"
     return mapped(what, data, entry["data_offsets"][0], dtype, tuple(entry["shape"]))

@@ -22,6 +22,7 @@ FLOATS: Final = (ml_dtypes.bfloat16, np.float16, np.float32, np.float64)
 WHOLES: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
 DTYPES: Final = {dtype.name: dtype for dtype in map(np.dtype, (*FLOATS, *WHOLES))}  # of tensors
 FLOATING: Final = frozenset(map(np.dtype, FLOATS))
+READABLE: Final = "save it as float32, float16 or bfloat16"
 UNREADABLE: Final = np.dtype(np.void)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .stored import (
     DTYPES,
+    READABLE,
     CheckpointError,
     StoredCheckpoint,
     StoredTensor,
@@ -197,12 +198,13 @@ def _leaves(
 def _tensor(what: str, value: Tensor, largest: int) -> StoredTensor:
     """A view of a dense tensor on the CPU, no larger than its file."""
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        return unreadable(f"{what} is not a plain one ({value.layout})")
+        kind = "quantised" if value.is_quantized else str(value.layout)
+        return unreadable(f"{what} is not a plain one ({kind}); {READABLE}")
     if value.numel() * value.element_size() > largest:
         return unreadable(f"{what} claims the shape {list(value.shape)}, more than the file holds")
     dtype = DTYPES.get(str(value.dtype).removeprefix("torch."))
     if dtype is None:
-        return unreadable(f"{what} is of type {value.dtype}")
+        return unreadable(f"{what} is of type {value.dtype}; {READABLE}")
     try:
         # numpy itself has no bfloat16
         array = (value.view(torch.int16) if value.dtype == torch.bfloat16 else value).numpy()
