@@ -13,8 +13,8 @@ import pytest
 from msgspec.structs import replace
 from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
-from rowcast.picture import detokenizer_file
 from rowcast.messages import DetokenizerFile
+from rowcast.picture import detokenizer_file
 from rowcast.pixels import download
 from rowcast.pixels.artifacts import cached_path, fetch
 from rowcast.pixels.loader import TierLoader
