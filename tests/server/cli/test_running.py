@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,11 +53,33 @@ class Serving:
         return self.process.returncode, out, err
 
 
+# The command where the system lacks what Windows lacks.
+ON_WINDOWS = """
+import asyncio, os, signal, sys
+
+def refuse(*_):
+    raise NotImplementedError
+
+asyncio.SelectorEventLoop.add_signal_handler = refuse
+for module, name in ((signal, "SIGHUP"), (signal, "pthread_kill"), (os, "sched_getaffinity")):
+    if hasattr(module, name):
+        delattr(module, name)
+from rowcast.cli import main
+sys.exit(main())
+"""
+
+
 @contextmanager
-def serving(model: Path, *options: str, quiet: bool = True, **variables: str) -> Iterator[Serving]:
+def serving(
+    model: Path,
+    *options: str,
+    quiet: bool = True,
+    command: Sequence[str] = ROWCAST,
+    **variables: str,
+) -> Iterator[Serving]:
     words = ["--quiet"] if quiet else []
     process = subprocess.Popen(
-        [*ROWCAST, "serve", "--model", str(model), "--port=0", "--http-port=0", *words, *options],
+        [*command, "serve", f"--model={model}", "--port=0", "--http-port=0", *words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,6 +156,30 @@ class TestRunning:
             assert said in err, said
         for kept in ("s3cret", "red house", key.hex(), view_key(key).hex()):
             assert kept not in err, kept
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_it_serves_and_stops_where_the_loop_takes_no_signals_as_on_windows(
+        self, tiny_folder: Path, number: int
+    ) -> None:
+        with serving(tiny_folder, command=[sys.executable, "-c", ON_WINDOWS]) as server:
+            async with connected(server.ws_url) as client:
+                await client.start(0)
+                assert (await client.picture(0)).reason == COMPLETE
+            assert await asyncio.to_thread(server.stop, number) == (0, "", "")
+
+    def test_ctrl_c_while_a_model_loads_ends_it_with_a_word(self, tiny_folder: Path) -> None:
+        with subprocess.Popen(
+            [*ROWCAST, "serve", f"--model={tiny_folder}", "--port=0", "--http-port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"loading {tiny_folder} …\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=PATIENCE) == ("", "\nrowcast: stopped\n")
+        assert process.returncode == 130
 
     async def test_a_picture_has_its_time_and_a_second_signal_does_not_wait(
         self, tmp_path: Path
