@@ -49,11 +49,11 @@ def of(name: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> Any:
         parent = ".".join(names[:count])
         monkeypatch.setitem(sys.modules, parent, sys.modules.get(parent, types.ModuleType(parent)))
     module = sys.modules[package]
-    body = {"__module__": package, "__qualname__": last}
     if issubclass(kind, enum.Enum):
-        made: Any = enum.Enum(last, {"MIN": "min"}, module=package, qualname=last)
+        members: Any = enum.Enum
+        made = members(last, {"MIN": "min"}, module=package, qualname=last)
     else:
-        made = type(last, (kind,), body)
+        made = type(last, (kind,), {"__module__": package, "__qualname__": last})
     vars(module)[last] = made
     return made
 
@@ -92,6 +92,26 @@ def test_what_trainers_leave_is_passed_by(
         found.tensors["decoder.conv_out.bias"],
         content["state_dict"]["decoder.conv_out.bias"].numpy(),
     )
+
+
+class Calls:
+    """A pickle that calls a function of a package whose objects are passed by."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize("modern", [True, False], ids=["zip", "old"])
+def test_what_is_passed_by_is_not_called(modern: bool, tmp_path: Path) -> None:
+    mark = tmp_path / "it-ran.npy"
+    calls = Calls(np.save, str(mark), 1), Calls(np.savetxt, str(mark), [1])
+    content = {**make_state(TAMING), "calls": calls}
+    torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=modern)
+    assert read_detokenizer(tmp_path / "x.pt").family.name == "taming"
+    assert not mark.exists()
 
 
 def test_weights_in_a_dict_of_another_kind_are_found(

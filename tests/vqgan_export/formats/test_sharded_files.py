@@ -29,7 +29,7 @@ def write_shards(
     ending: str = "safetensors",
 ) -> Path:
     """Every third tensor in each of three files; the index."""
-    places = {}
+    places: dict[str, str] = {}
     for number in range(3):
         part = dict(list(state.items())[number::3])
         file = f"{stem}-{number + 1:05}-of-00003.{ending}"
