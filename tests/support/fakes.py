@@ -59,7 +59,7 @@ MODEL = Model(
 LIMITS = Limits(
     client_frame_bytes=4_096, prompt_bytes=1_024, images=16, streams=64, grace_ms=60_000, keep_ms=0
 )
-TOKENIZER = TextTokenizer(vocabulary_of(WORDS), [])
+TOKENIZER = TextTokenizer(vocabulary_of([*WORDS, "two"]), [])
 KEY = bytes(range(16))
 
 
