@@ -38,6 +38,7 @@ ARROWS = {
         "rowcast.whole_files",
         "rowcast.pixels.palette",
         "rowcast.pixels.runtime",
+        "rowcast.terminal.install_hints",
         "rowcast_export.formats",
     },
 }

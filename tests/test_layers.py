@@ -22,7 +22,8 @@ ALL = PRODUCT | TRAINING
 # for itself and for what is in it; the longest that fits counts.
 LAYERS = {
     "rowcast": (
-        ("errors", "cache", "whole_files", "codes"),
+        ("errors", "cache", "whole_files", "codes", "terminal.install_hints"),
+        ("terminal.exit_codes", "terminal.text", "terminal.parsers"),
         ("messages",),
         ("picture", "grids"),
         ("requests", "events", "rows_file"),

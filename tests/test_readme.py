@@ -64,17 +64,14 @@ def spans(path: Path) -> list[str]:
 
 
 def shell_lines(path: Path) -> list[str]:
-    """The command lines of a document, continued lines joined; without comments, variables and
-    where their output goes."""
+    """The command lines of a document, joined; no comments, variables and redirections."""
     lines = []
     for block in fences(path, "", "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True) if re.match(r"[A-Z_]*=?\w", line) else []
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words.pop(0)
-            if ">" in words:
-                del words[words.index(">") :]
-            lines.append(shlex.join(words))
+            lines.append(shlex.join(words[: words.index(">")] if ">" in words else words))
     return lines
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markdown import Markdown
 from rowcast.errors import RowcastError
+from rowcast.terminal.install_hints import extra_of, install_hint
 from rowcast_server.config import usable_cores
 from rowcast_server.placement import DTYPES
 
@@ -158,9 +159,10 @@ def bench(arguments: list[str]) -> int:
         run = import_module(f".{known[name].module}", __package__).run
         figures, report = run(console, **options)
     except ModuleNotFoundError as error:
+        module = error.name or str(error)
+        extras = dict.fromkeys(("bench", extra_of(module, "bench")))
         raise RowcastError(
-            f"`rowcast bench {name}` needs {error.name}: pip install "
-            "'rowcast[bench,export]', and 'rowcast[peer]' for min-dalle beside it"
+            f"`rowcast bench {name}` needs {module}: {install_hint(*extras)}"
         ) from error
     out, text = Console(), f"`rowcast bench {shlex.join(arguments)}` ({machine}):\n\n{report}"
     out.print(Markdown(text)) if out.is_terminal else print(text)

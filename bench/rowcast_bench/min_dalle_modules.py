@@ -1,6 +1,7 @@
 """min-dalle's modules, imported without what its import changes in torch's global settings."""
 
 import torch
+from rowcast.terminal.install_hints import install_hint
 
 _grad, _threads = torch.is_grad_enabled(), torch.get_num_threads()
 try:
@@ -10,7 +11,7 @@ except ModuleNotFoundError as error:
     if error.name != "min_dalle":
         raise
     raise ModuleNotFoundError(
-        "the peer is not installed: pip install 'rowcast[peer]'", name="min_dalle"
+        f"the peer is not installed: {install_hint('peer')}", name="min_dalle"
     ) from error
 
 torch.set_grad_enabled(_grad)

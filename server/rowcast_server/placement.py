@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rowcast.errors import RowcastError
+from rowcast.terminal.install_hints import install_hint
 
 from .network.facts import DEFAULT_CACHE, CacheKind
 
 DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
 ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with
 DEFAULT_DTYPES: Final = {"cpu": "float32", "cuda": "bfloat16", "mps": "float32"}
-INSTALL: Final = "pip install 'rowcast[server,torch]'"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def place(
         raise RowcastError("--dtype int8 is for the CPU; a GPU is faster in bfloat16")
     if importlib.util.find_spec("torch") is None:
         raise RowcastError(
-            f"--device {device} --dtype {placement.dtype} needs torch: {INSTALL}; "
+            f"--device {device} --dtype {placement.dtype} needs torch: "
+            f"{install_hint('server', 'torch')}; "
             "--device cpu --dtype float32 does without"
         )
     if device == "cpu" and dtype == "float16":

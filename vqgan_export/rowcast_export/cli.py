@@ -187,9 +187,11 @@ def _find_postcard() -> Path:
     spec = importlib.util.find_spec("rowcast_server")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
+        from rowcast.terminal.install_hints import install_hint
+
         raise ExportError(
             "the embedded model comes with the server, which is not installed; "
-            "run: pip install 'rowcast[server]', or name a checkpoint file"
+            f"run: {install_hint('server')}, or name a checkpoint file"
         )
     path = Path(places[0], "models", POSTCARD, "detokenizer.safetensors")
     if not path.is_file():

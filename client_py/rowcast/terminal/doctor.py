@@ -19,17 +19,17 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
-from urllib.parse import urlsplit
 
 from ..cache import default_cache
 from ..errors import DetokenizerError
 from ..pixels.detokenizer import Detokenizer
 from ..pixels.devices import PROVIDERS, usable
+from ..pixels.network import redacted
 from .cache_files import cache_entries
 from .exit_codes import DONE, FAILED
 from .install_hints import command_name, install_hint
 from .parsers import JSON, CommandParser, command_parser
-from .servers import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE
+from .servers import DEFAULT_URL, ENVIRONMENT, TOKEN_VARIABLE, URL_VARIABLE
 from .text import answer, answer_json
 
 EXTRAS: Final = ("server", "hub", "torch", "export", "bench", "peer", "training", "completion")
@@ -150,20 +150,14 @@ def _environment() -> Iterator[Finding]:
     """Variables that change what is done; of an address only what is no secret."""
     for name in (*PROXIES, *(each.lower() for each in PROXIES)):
         if value := os.environ.get(name):
-            yield Finding("proxy", f"${name} is {_without_password(value)}")
+            told = f"${name} is {redacted(value)}: for --proxy {ENVIRONMENT} alone"
+            yield Finding("proxy", told)
     url = os.environ.get(URL_VARIABLE)
-    yield Finding(
-        "server", f"${URL_VARIABLE} is {_without_password(url)}" if url else f"{DEFAULT_URL}"
-    )
+    yield Finding("server", f"${URL_VARIABLE} is {redacted(url)}" if url else f"{DEFAULT_URL}")
     if os.environ.get(TOKEN_VARIABLE):
         yield Finding("token", f"${TOKEN_VARIABLE} is set")
     encoding = getattr(sys.stdout, "encoding", None) or "unknown"
     yield Finding("output", f"in {encoding}, {os.environ.get('TERM', 'no')} terminal")
-
-
-def _without_password(url: str) -> str:
-    """An address without the user's name and password."""
-    return re.sub(r"(//)[^/@]*@", r"\1", url) if urlsplit(url).scheme else url.rpartition("@")[2]
 
 
 def _runtime() -> Finding:

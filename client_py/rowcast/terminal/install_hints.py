@@ -5,17 +5,18 @@ One place for all packages: a hint that cannot be typed as it stands is worse th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# Extras by what is missing without them; the first that the command's name stands for, else this.
+# Extras by the module that is missing without them; of all others it is the command's own.
 EXTRAS = {
-    "argcomplete": "completion",
     "huggingface_hub": "hub",
     "min_dalle": "peer",
     "msgpack": "bench",
@@ -82,7 +83,6 @@ def _is_here(folder: Path) -> bool:
 
 def _short(path: Path) -> str:
     """A path as it may be typed: relative where it is below the working directory."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+    with contextlib.suppress(ValueError, OSError):  # elsewhere, or no working directory at all
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from rowcast.terminal.install_hints import install_hint
+
 from ..errors import ModelError
 from .client_files import file_sha256
 from .sources import HUB_MINI, MIN_DALLE, ModelFiles
@@ -37,7 +39,7 @@ def _fetch(name: str, file: str, endpoint: str | None) -> Path:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"--model {name} is fetched with huggingface_hub, which is not installed: "
-            f"pip install 'rowcast[hub]'; {_offline(name)}"
+            f"{install_hint('hub')}; {_offline(name)}"
         ) from error
     held = try_to_load_from_cache(REPOSITORY, file)
     if isinstance(held, str):  # the repository no longer changes; offline is no error then

@@ -97,9 +97,9 @@ def test_proxies_and_secrets(monkeypatch: pytest.MonkeyPatch, capsys: Captured) 
     monkeypatch.setenv("ROWCAST_TOKEN", "s3cret")
     assert run("doctor") == 0
     shown = capsys.readouterr().out
-    assert "   proxy         $ALL_PROXY is socks5://127.0.0.1:1080" in shown
-    assert "   proxy         $no_proxy is localhost" in shown
-    assert "   server        $ROWCAST_URL is ws://h:1" in shown
+    assert "   proxy         $ALL_PROXY is socks5://***@127.0.0.1:1080" in shown
+    assert "   proxy         $no_proxy is localhost: for --proxy environment alone" in shown
+    assert "   server        $ROWCAST_URL is ws://***@h:1" in shown
     assert "   token         $ROWCAST_TOKEN is set" in shown
     assert "s3cret" not in shown
 

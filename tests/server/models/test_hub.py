@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,4 +100,4 @@ def test_a_hub_out_of_reach_is_one_line_that_says_what_works_without_it(tmp_path
 def test_without_huggingface_hub_the_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "huggingface_hub.py").write_text("raise ModuleNotFoundError('no')")
     run = fetch("http://127.0.0.1:9", tmp_path, PYTHONPATH=str(tmp_path))
-    assert "pip install 'rowcast[hub]'" in run.stderr
+    assert re.search(r"pip install '.*\[hub\]'", run.stderr)
