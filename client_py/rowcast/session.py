@@ -302,12 +302,14 @@ class ClientSession:
         return picture
 
     def _error(self, slot: Slot, error: Error) -> None:
+        wait, is_first = error.retry_ms / 1000, slot.generation.put_off_since is None
         if error.code == ErrorCode.GONE and slot.holds_all:
             # Only the end itself was lost: there is nothing to recover.
             complete = slot.picture.complete
             slot.finish(DoneReason.COMPLETE if complete else DoneReason.STOP_ROW)
-        elif slot.put_off(error.retry_ms / 1000, self._waits):
-            logger.warning("%s; trying again in %g s", error.text, error.retry_ms / 1000)
+        elif slot.put_off(wait, self._waits):
+            if is_first:  # of all its pictures, and of all the times that they wait
+                logger.warning("%s; trying again in %g s", error.text, wait)
             return
         else:
             kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused

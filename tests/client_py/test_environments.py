@@ -74,7 +74,7 @@ def test_a_user_without_a_name_and_a_home_holds_files_in_memory(tiny_server: Row
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize("home", ["", "nonsense", "/dev/null", "/proc/1/nowhere"])
+@pytest.mark.parametrize("home", ["", "nonsense", "/dev/null", "/proc/1/nowhere", "/root"])
 def test_a_home_that_is_none(tiny_server: RowcastServer, home: str) -> None:
     run = draw(tiny_server.ws_url, NOBODY + DRAW, HOME=home)
     assert run.stdout == DRAWN, run.stderr

@@ -44,7 +44,9 @@ def test_a_busy_server_is_asked_again_when_it_said(connect: Connect, tiny_folder
 
 
 @pytest.mark.parametrize("code", ["busy", "internal", "unheard_of"])
-def test_the_same_request_is_repeated_and_not_sooner(connect: Connect, code: str) -> None:
+def test_the_same_request_is_repeated_and_not_sooner(
+    connect: Connect, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
     asked: list[tuple[object, float]] = []
 
     async def script(peer: Peer) -> None:
@@ -65,6 +67,8 @@ def test_the_same_request_is_repeated_and_not_sooner(connect: Connect, code: str
     assert first == second  # with the same key: R-41
     assert BUSY_MS / 1000 <= later - begun < BUSY_MS / 1000 * 1.25 + 2
     assert [end.reason for end in ends] == [DoneReason.COMPLETE] * 2
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["the queue is full; trying again in 0.3 s"]
 
 
 @pytest.mark.parametrize(
