@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from rowcast.rows_file import load_rows
+from rowcast.terminal.install_hints import command_name
 
 from tests.support.tiny_model import tiny_model
 
@@ -70,6 +71,11 @@ def test_a_demo_draws_a_picture_and_stops_its_server(tiny_folder: Path, tmp_path
         assert (answer["seed"], answer["images"]) == (5, 2)
         assert load_rows(tmp_path / "image-1.rows").complete
         assert "the server is up at ws://127.0.0.1:" in said
+        called = command_name()
+        next_step = (
+            f"{called} serve, and elsewhere {called} generate 'a yellow balloon over the sea'"
+        )
+        assert said.splitlines()[-1] == f"go on with: {next_step}"
         assert group(process.pid) == []
 
 
@@ -127,6 +133,26 @@ def test_kill_leaves_no_server_behind(large: Path, tmp_path: Path) -> None:
         assert process.returncode == 128 + signal.SIGTERM
         assert "Traceback" not in said
         assert group(process.pid) == []
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_kill_that_nothing_can_answer_leaves_no_server_either(
+    large: Path, tmp_path: Path, is_up: bool
+) -> None:
+    """SIGKILL: the server's standard input ends with the demo, while it loads or draws."""
+    with demo(large, tmp_path) as process:
+        assert process.stderr is not None
+        while len(group(process.pid)) < 2:
+            assert process.poll() is None
+            time.sleep(0.005)
+        if is_up:
+            assert any(line.startswith("the server is up") for line in process.stderr)
+        process.kill()
+        process.wait(SECONDS)
+        deadline = time.monotonic() + SECONDS
+        while left := group(process.pid):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
 
 
 def test_ctrl_c_while_the_server_still_loads(tiny_folder: Path, tmp_path: Path) -> None:

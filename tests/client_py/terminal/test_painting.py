@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
+from rowcast.terminal import painting as module
 from rowcast.terminal.painting import (
     LARGEST_COLUMNS,
     UPPER_HALF,
     Painting,
     painting,
+    writing,
 )
 from rowcast.terminal.watch import Fetching
 
@@ -97,6 +101,48 @@ def test_nothing_is_painted_where_nobody_looks() -> None:
         update(5, 10)
         update(10, 10)
     assert text_of(pipe) == ""
+
+
+def test_what_takes_long_is_told_in_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    pipe = console(terminal=False)
+    with painting(pipe) as paint, Fetching(pipe) as fetching:
+        fetching(2_000_000, 6_000_000)
+        fetching(6_000_000, 6_000_000)
+        paint({}, "waiting, place 2 in the queue")
+        paint({0: Image.new("RGB", (4, 4))}, "row 1 of 2 [/b]")
+    with writing(pipe) as show:
+        show(Path("out/[bold]image-0.gif"))
+    assert text_of(pipe).splitlines() == [
+        "fetching the detokenizer, 2.0 of 6.0 MB",
+        "waiting, place 2 in the queue",
+        "row 1 of 2 [/b]",
+        "writing out/[bold]image-0.gif",
+    ]
+
+
+def test_a_terminal_shows_the_file_that_is_written() -> None:
+    shown = console()
+    with writing(shown) as show:
+        show("out/[/b]image-0.gif\x1b]0;")
+        time.sleep(0.3)
+    assert r"writing out/[/b]image-0.gif\x1b]0;" in text_of(shown)
+    assert text_of(shown).rindex("\x1b[?25h") > text_of(shown).rindex("\x1b[?25l")
+
+
+def test_a_narrow_encoding_is_painted_with_coloured_spaces() -> None:
+    class Latin(io.StringIO):
+        encoding = "latin-1"
+
+    shown = console(columns=10)
+    shown.file = Latin()
+    image = Image.new("RGB", (2, 2), (1, 2, 3))
+    shown.print(Painting({0: image}, "at 2\x1b"), end="")
+    *painted_lines, last = text_of(shown).splitlines()
+    assert [line.count("48;2;1;2;3m ") for line in painted_lines] == [10] * 5
+    assert last == r"at 2\x1b"
 
 
 def test_the_picture_is_repainted_in_place_and_the_cursor_comes_back() -> None:
