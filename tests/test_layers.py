@@ -54,6 +54,7 @@ LAYERS = {
         ("preview", "palette", "precision", "manifest", "verify", "building"),
         ("detokenizer_file", "distill"),
         ("export",),
+        ("reporting",),
         ("", "distill_command", "cli"),
     ),
     "rowcast_bench": (

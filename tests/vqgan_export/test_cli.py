@@ -57,7 +57,7 @@ SHIPPED = Path(__file__).parents[2] / "server/rowcast_server/models/postcard"
 FAKE_SERVER = """raise RuntimeError("the exporter must not import the server")"""
 RUN = """
 import sys
-from rowcast_export.cli import export, name_of
+from rowcast_export.cli import export
 code = export(sys.argv[1:])
 ours = {name for name in sys.modules if name.partition(".")[0].startswith("rowcast")}
 exporter = {name for name in ours if name.partition(".")[0] == "rowcast_export"}

@@ -7,18 +7,13 @@ instant and a missing extra gets a sentence instead of a traceback.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import re
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .distill_command import (
     EXAMPLES,
@@ -29,6 +24,7 @@ from .distill_command import (
     teach,
 )
 from .errors import ExportError, TooCoarse, VerificationFailed
+from .reporting import progress_bar, report
 from .settings import (
     OPSETS,
     OPTIONS,
@@ -46,11 +42,9 @@ from .settings import (
 if TYPE_CHECKING:
     from .formats import Checkpoint
     from .manifest import Exported
-    from .progress import Progress as Report
 
 POSTCARD: Final = "postcard"
 INTERRUPTED: Final = 130
-SECONDS_BETWEEN_LINES: Final = 60.0
 
 DESCRIPTION: Final = """\
 Turn the decoder of a VQGAN checkpoint into the files with which clients turn token ids
@@ -105,7 +99,7 @@ def export(arguments: list[str]) -> int:
         raise ExportError(
             f"the exported file does not do what torch does, so nothing was written: {error}"
         ) from error
-    _report(exported, assumptions)
+    report(exported, assumptions)
     return 0
 
 
@@ -138,7 +132,7 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
         group_norm_epsilon=options.group_norm_epsilon,
         value_range=options.value_range,
     )
-    with _progress() as show:
+    with progress_bar() as show:
         taught = None
         if teaching is not None:
             taught = teach(checkpoint, settings, teaching, show)
@@ -264,60 +258,3 @@ def export_parser() -> argparse.ArgumentParser:
     )
     add_distill_options(parser)
     return parser
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Report]:
-    """Progress bar on stderr if that is a terminal; it is gone when the work is done.
-
-    Elsewhere a line a minute, so that a log of a long training shows how it goes.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("starting", total=None)
-
-        told = time.monotonic()
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal told
-            bar.update(task, description=what, completed=done, total=total or None)
-            if not console.is_terminal and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
-                print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-        yield show
-
-
-def _report(exported: list[Exported], assumptions: str) -> None:
-    """Print what was assumed, what was written and what was measured."""
-    from .agreements import Agreement, Imitation, PreviewAgreement
-
-    if assumptions:
-        print(f"assumed: {assumptions}")
-    for file in exported:
-        print(f"wrote {file.path} ({file.bytes:,} bytes)")
-        print(f"  sha256 {file.sha256}")
-        agreement = file.agreement
-        if isinstance(agreement, Agreement):
-            print(
-                f"  agrees with torch on {agreement.grids} grids: values within "
-                f"{agreement.value_difference:.1e}, {agreement.bytes_equal_share:.3%} of the bytes "
-                f"equal, none more than {agreement.byte_difference} apart, "
-                f"PSNR {agreement.psnr:.1f} dB"
-            )
-        seen = agreement.imitation if isinstance(agreement, PreviewAgreement) else agreement
-        if isinstance(seen, Imitation):
-            print(
-                f"  is {seen.psnr_db_median:.1f} dB from the full decoder (median of {seen.grids} "
-                f"grids held out; mean {seen.psnr_db_mean:.1f}, of all pixels together "
-                f"{seen.psnr_db_of_mean_square:.1f})"
-            )
-    print(f"wrote {exported[0].path.with_name('manifest.json')}")
