@@ -7,7 +7,6 @@ always of the newest state, and never a queue of stale ones. Knows nothing of fr
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -120,12 +119,12 @@ class Slot:
         self.picture.reason = reason
         self.generation.tell(self._done)
 
-    def put_off(self, wait: float, patience: tuple[float, float]) -> bool:
+    def put_off(self, now: float, wait: float, patience: tuple[float, float]) -> bool:
         """Wait out a refusal that names a time, ``wait`` seconds; False where it is told.
 
         ``patience`` is the longest wait in all where no picture has begun, and where one has.
         """
-        generation, now = self.generation, time.monotonic()
+        generation = self.generation
         since = now if generation.put_off_since is None else generation.put_off_since
         until = since + patience[bool(generation.pictures)]
         if not wait or now + wait > until or generation.ended or generation.abandoned:

@@ -11,7 +11,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -91,6 +91,7 @@ class ClientSession:
         *,
         reconnect: float = 0.0,
         wait_when_busy: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if token is not None:
             encode_text("token", token)
@@ -99,9 +100,9 @@ class ClientSession:
         self._hello = Hello(plain_text(token), NAME)
         self._precisions = precisions
         self._waits = (wait_when_busy, reconnect)
+        self._clock = clock
         self._slots: dict[int, Slot] = {}
-        self._greeted = False
-        self._is_going_away = False
+        self._greeted = self._is_going_away = False
         self._welcome: Welcome | None = None
         self.progress = 0
 
@@ -194,13 +195,13 @@ class ClientSession:
         times = [each.retry_time for each in self.active if each.retry_time is not None]
         if not times or self._is_going_away:
             return None
-        return max(0.0, min(times) - time.monotonic())
+        return max(0.0, min(times) - self._clock())
 
     def retry(self) -> list[bytes]:
         """The frames that ask again for what a busy server put off, if their time has come."""
         if self._is_going_away:
             return []
-        now, frames = time.monotonic(), []
+        now, frames = self._clock(), []
         for generation in self.active:
             if generation.retry_time is not None and generation.retry_time <= now:
                 frames += [encode(each) for each in generation.retry_messages()]
@@ -264,8 +265,7 @@ class ClientSession:
                 slot.finish(done_reason(message.reason))
 
     def _accepted(self, slot: Slot, accepted: Accepted) -> None:
-        picture = slot.begun
-        if picture is None:
+        if slot.begun is None:
             slot.begin(self._new_picture(slot, accepted))
         else:
             slot.check_resumed(accepted)
@@ -307,7 +307,7 @@ class ClientSession:
             # Only the end itself was lost: there is nothing to recover (R-43).
             complete = slot.picture.complete
             slot.finish(DoneReason.COMPLETE if complete else DoneReason.STOP_ROW)
-        elif slot.put_off(wait, self._waits):
+        elif slot.put_off(self._clock(), wait, self._waits):
             if is_first:  # of all its pictures, and of all the times that they wait
                 logger.warning("%s; trying again in %g s", error.text, wait)
             return
