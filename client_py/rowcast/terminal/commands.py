@@ -30,7 +30,8 @@ def generate(words: list[str]) -> int:
     kinds = (options.prompts, options.sources, options.prompts_file)
     if sum(map(bool, kinds)) != 1:
         parser.error(
-            "give a prompt, or a saved picture with --from, or a file of prompts with --prompts"
+            "give a prompt, or a saved picture with --from, or a file of prompts with --prompts; "
+            "`rowcast models` says what a server draws"
         )
     if options.row is not None and not options.sources:
         parser.error("--row goes with --from")
@@ -49,7 +50,8 @@ def generate_parser() -> CommandParser:
     parser = command_parser(
         "generate",
         "Draw pictures on a server, watch them form, save PNG, time-lapse GIF and "
-        ".rows (the tokens: a few hundred bytes that replay to the same picture).",
+        ".rows (the tokens: a few hundred bytes that replay to the same picture). What the server "
+        "can draw, `rowcast models` says.",
         "'a red house at sunset'",
         "ws://127.0.0.1:8765 'a red house at sunset' --images 4 --stop-row 4",
         "'a red house at sunset' 'a yellow balloon over the sea'",

@@ -115,7 +115,7 @@ def _watch(console: Console, client: SyncClient, job: Job, watch: Watch, report:
                 watch.take(event)
                 paint(watch.images, watch.caption(client.bytes_received))
     except (RowcastError, KeyboardInterrupt) as error:
-        report.fail(*failure(error))
+        report.fail(*failure(error), watch)
         report.add(watch)
         return isinstance(error, RequestRefused)  # of this one
     report.add(watch)
@@ -133,6 +133,6 @@ def _save(console: Console, client: SyncClient, job: Job, watch: Watch, report: 
             if report.options.seamless and watch.pictures:
                 report.joined += files.save_mosaic(watch.pictures, job.request.images, decoder)
     except (RowcastError, OSError, KeyboardInterrupt) as error:
-        report.fail(*failure(error))
+        report.fail(*failure(error), watch)
         return False
     return True

@@ -44,10 +44,10 @@ class Report:
         self._painted_by: str | None = None
         self._code, self._problem = DONE, ""
 
-    def fail(self, code: int, problem: str) -> None:
-        """Note what went wrong; the first is told."""
+    def fail(self, code: int, problem: str, watch: Watch) -> None:
+        """Note what went wrong with what was watched; the first is told."""
         if not self._code:
-            self._code, self._problem = code, problem
+            self._code, self._problem = code, watch.title + problem
 
     def add(self, watch: Watch) -> None:
         """Add pictures that were watched to their end, or as far as they came."""
@@ -60,7 +60,7 @@ class Report:
                 number = 0 if picture.reason is None else int(picture.reason)
                 why = REASONS.get(number, f"reason {number}")  # type: ignore[call-overload]
                 held = f"{picture.rows_held} of {picture.recipe.rows} rows"
-                self.fail(FAILED, f"picture {index} ended after {held}: {why}")
+                self.fail(FAILED, f"picture {index} ended after {held}: {why}", watch)
 
     def end(self, client: SyncClient) -> None:
         """Note the sums of the run."""

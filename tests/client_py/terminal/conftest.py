@@ -11,3 +11,9 @@ import pytest
 def out(tmp_path: Path) -> Path:
     """A folder that a command makes."""
     return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command's default folder is made in the checkout."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))

@@ -143,6 +143,17 @@ def test_a_prompt_that_cannot_be_is_told_before_any_is_drawn(
     assert names(out) == []
 
 
+def test_a_prompt_that_is_refused_does_not_keep_the_others(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    words = ["generate", tiny_server.ws_url, "家", PROMPT, "--out", out, "--json"]
+    assert run(*words, "--format", "rows") == 1
+    answer = report(capsys)
+    assert answer["error"].startswith("1 of 2: tiny can read nothing of this prompt")
+    assert [each["prompt"] for each in answer["pictures"]] == [PROMPT]
+    assert answer["files"] == [f"{out}/image-0.rows"]
+
+
 def test_several_saved_pictures_go_on(
     tiny_server: RowcastServer, out: Path, tmp_path: Path, capsys: Captured
 ) -> None:
