@@ -6,11 +6,12 @@ The shells (aio.py, sync.py) move frames between `session.ClientSession` and `we
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Final, Generic, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from .errors import ConnectionFailed, RowcastError
@@ -20,11 +21,13 @@ from .pixels.download import Progress
 from .pixels.loader import TierLoader
 from .pixels.network import Proxy, certificates, check_proxy, proxy_of, redacted
 from .pixels.tiers import Decoder
-from .requests import Request, RequestOptions
+from .requests import Request, RequestOptions, check_seconds, check_whole, encode_text
 from .session import ClientSession
 from .transport import Patience, frame_bytes, websocket_arguments
 
 logger = logging.getLogger(__name__)
+
+MOST_THREADS: Final = 1_024  # of a decode; 0 means all cores
 
 Events = TypeVar("Events")  # an asynchronous generator of `Event`s, or a generator
 
@@ -74,7 +77,11 @@ class Client(ABC, Generic[Events]):
 
         Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
         """
+        encode_text("url", url)
         check_proxy(proxy)
+        threads = check_whole("threads", threads, 0, MOST_THREADS)
+        open_timeout = check_seconds("open_timeout", open_timeout)
+        reconnect = check_seconds("reconnect", reconnect)
         self._loader = None
         if decode:
             self._loader = TierLoader(
@@ -85,12 +92,14 @@ class Client(ABC, Generic[Events]):
             token,
             self._loader.precisions if self._loader else PRECISIONS,
             reconnect=reconnect,
-            wait_when_busy=reconnect if wait_when_busy is None else wait_when_busy,
+            wait_when_busy=reconnect
+            if wait_when_busy is None
+            else check_seconds("wait_when_busy", wait_when_busy),
         )
         self._proxy = proxy
         self._state = "new"  # then open, then closed
         self.bytes_received = 0
-        self._open_timeout = open_timeout
+        self._open_timeout = None if math.isinf(open_timeout) else open_timeout
         self._patience = Patience(reconnect)
         self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
 

@@ -140,6 +140,14 @@ def check_whole(name: str, value: int, low: int, high: int) -> int:
     return value
 
 
+def check_seconds(name: str, value: float) -> float:
+    """A time in seconds. Raises InvalidRequest unless it is 0 or more; infinity is."""
+    value = plain_number(value, float)
+    if not isinstance(value, float) or not value >= 0:  # NaN is not
+        raise InvalidRequest(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+    return value
+
+
 def check_bytes(name: str, value: bytes, count: int | None = None) -> None:
     """Raise InvalidRequest unless ``value`` is ``count`` bytes, or any number of them."""
     if not isinstance(value, bytes):

@@ -29,7 +29,7 @@ PEERS_FAULT: Final = (1002, 1007, 1009)
 
 
 def websocket_arguments(
-    open_timeout: float, proxy: str | None, context: ssl.SSLContext | None
+    open_timeout: float | None, proxy: str | None, context: ssl.SSLContext | None
 ) -> dict[str, Any]:
     """Arguments of both `websockets` clients: bounded, uncompressed (ids do not compress).
 

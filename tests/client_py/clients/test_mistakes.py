@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rowcast
 from rowcast.errors import (
@@ -107,6 +108,44 @@ def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: Rowcast
     never_opened = rowcast.connect_sync(tiny_server.ws_url)
     with pytest.raises(ConnectionFailed, match="with"):
         next(never_opened.generate(PROMPT))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"url": None}, "url must be text"),
+        ({"url": Path("ws:")}, "url must be text"),
+        ({"token": b"t"}, "token must be text"),
+        ({"threads": -1}, "threads must be a whole number"),
+        ({"threads": "2"}, "threads must be a whole number"),
+        ({"open_timeout": "soon"}, "open_timeout must be a number of seconds"),
+        ({"reconnect": None}, "reconnect must be a number of seconds"),
+        ({"reconnect": -1}, "reconnect must be a number of seconds"),
+        ({"wait_when_busy": math.nan}, "wait_when_busy must be a number of seconds"),
+        ({"wait_when_busy": True}, "wait_when_busy must be a number of seconds"),
+        ({"allowed_hosts": "files.test"}, r"allowed_hosts are several: \['files.test'\]"),
+        ({"quality": None}, "quality must be one of"),
+        ({"providers": "cpu"}, "providers must be some of"),
+    ],
+)
+@pytest.mark.parametrize("open_client", [rowcast.connect, rowcast.connect_sync])
+def test_an_argument_of_a_client_that_cannot_be_is_told_by_name(
+    open_client: Any, arguments: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=fault):
+        open_client(**({"url": "ws://127.0.0.1:1"} | arguments))
+
+
+def test_times_and_threads_may_be_of_other_libraries_and_have_no_end(
+    connect: Connect, tiny_server: RowcastServer, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"threads": np.int64(1), "cache": str(tmp_path / "kept")}
+    times = dict.fromkeys(("open_timeout", "reconnect", "wait_when_busy"), math.inf)
+    with connect(tiny_server.ws_url, **options, **times) as client:
+        draws_another(client)
+    assert list((tmp_path / "kept").iterdir())
+    with connect(tiny_server.ws_url, decode=False, open_timeout=np.float32(9)) as client:
+        draws_another(client)
 
 
 def test_a_client_that_is_open_is_not_entered_again(
