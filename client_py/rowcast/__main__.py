@@ -6,6 +6,7 @@ while they load tell it in tracebacks, and a stream may be closed, of a narrow e
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -65,7 +66,8 @@ def _open_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):  # and not what an editor shows it in
+            stream.reconfigure(errors="replace")
 
 
 def _flush(stream: TextIO, code: int | str | None, reader_gone: int) -> int | str | None:

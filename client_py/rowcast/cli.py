@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None, ready: Callable[[], object] = lambd
         answer(f"rowcast {version('rowcast')}")
         return DONE
     if name not in commands:
-        return _tell(USAGE, "rowcast", f"no command {name!r}; see rowcast --help", rest)
+        return _tell(USAGE, "rowcast", f"no command {name!r}; see rowcast --help", arguments)
     try:
         command: Command = commands[name].load()
         ready()

@@ -72,7 +72,7 @@ def test_json_where_there_is_no_server(
     assert error in json.loads(line)["error"]
 
 
-@pytest.mark.parametrize("words", [["nothing", "--json"], ["cache", "all", "--json"]])
+@pytest.mark.parametrize("words", [["nothing", "--json"], ["--json"], ["cache", "all", "--json"]])
 def test_json_for_wrong_words_of_any_command(capsys: Captured, words: list[str]) -> None:
     assert code_of(*words) == 2
     (line,) = capsys.readouterr().out.splitlines()
