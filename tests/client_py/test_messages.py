@@ -85,7 +85,9 @@ def test_there_are_enough_golden_frames() -> None:
 def test_golden_frames_say_what_they_mean(frame: dict[str, Any]) -> None:
     decode, data = decoder_of(frame["from"]), bytes.fromhex(frame["hex"])
     if not frame["valid"]:
-        with pytest.raises(MalformedFrame):
+        # Python 3.11 bounds nesting by itself, 3.13 goes deeper: R-12 allows both.
+        may_pass = frame.get("needs") == "bounded-nesting" and sys.version_info >= (3, 12)
+        with contextlib.suppress(MalformedFrame) if may_pass else pytest.raises(MalformedFrame):
             decode(data)
         with pytest.raises(document.Refused):
             document.decode_frame(frame["from"], data)
