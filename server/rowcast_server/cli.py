@@ -44,8 +44,6 @@ def serve(arguments: list[str]) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    # What does not read HTTP or WebSocket is the peer's mistake, not ours to trace.
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)
     config = _config(parser, options)  # a device that is not there is told before a download
     from .memory import with_caches_that_fit
     from .models.loading import load
@@ -173,14 +171,19 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Ser
 
 
 def _tokens(file: Path | None) -> frozenset[str]:
-    if file is None:
-        return frozenset(os.environ.get(TOKEN_VARIABLE, "").split())
     try:
-        tokens = frozenset(file.read_text("utf-8").split())
+        text = os.environ.get(TOKEN_VARIABLE) if file is None else file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise RowcastError(f"{file} is no text: {error}") from error
+    if text is None:
+        return frozenset()
+    tokens = frozenset(text.split())
     if not tokens:
-        raise RowcastError(f"{file} holds no token; every client would be admitted")
+        where = f"${TOKEN_VARIABLE}" if file is None else file
+        without = "unset it" if file is None else "leave it out"
+        raise RowcastError(
+            f"{where} holds no token; write one into it, or {without} to admit every client"
+        )
     return tokens
 
 

@@ -45,7 +45,7 @@ class ServerConfig:
         "--public-url",
         "where clients reach the HTTP side (default: the host they came by, and --http-port)",
     )
-    tokens: frozenset[str] = frozenset()  # empty: every client is admitted
+    tokens: frozenset[str] = field(default=frozenset(), repr=False)  # empty: all are admitted
     slots: int = _option(16, "--slots", "pictures at once, on each device", 1)
     queue_limit: int = _option(256, "--queue", "pictures that may wait, on each device")
     placements: tuple[Placement, ...] = (Placement(),)  # an engine on each; of one variant

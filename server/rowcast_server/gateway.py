@@ -27,6 +27,14 @@ MAX_TRANSPORT_FRAME_BYTES = 1_114_112
 WRITE_LIMIT_BYTES = 16_384
 CLOSE_SECONDS = 2.0  # that a client has to answer our close
 
+
+def _transport_log() -> logging.Logger:
+    """The log of `websockets`: at DEBUG it would show tokens, above it what peers did wrong."""
+    log = logging.getLogger(f"{__name__}.websockets")
+    log.setLevel(logging.CRITICAL)
+    return log
+
+
 # Given the host name by which the client came, and what to call when frames wait to be sent.
 SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
 # Called with each frame once its bytes are with the operating system, or in a buffer before it.
@@ -78,6 +86,7 @@ class Gateway:
             close_timeout=CLOSE_SECONDS,
             server_header=None,
             create_connection=WatchedConnection,
+            logger=_transport_log(),
         )
 
     async def close(self, notice: float = 0.0) -> None:

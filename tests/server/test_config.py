@@ -19,3 +19,9 @@ def test_where_the_system_does_not_tell_all_cores_count(monkeypatch: pytest.Monk
     for told, expected in ((6, 6), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
         assert usable_cores() == expected
+
+
+def test_settings_print_without_their_tokens() -> None:
+    config = ServerConfig(tokens=frozenset({"s3cret"}))
+    assert "s3cret" not in f"{config!r} {config}"
+    assert config != ServerConfig()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,8 @@ from rowcast.cli import main
 
 
 @pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Call `rowcast serve` in vain; returns its stderr. A process would cost most of the time."""
-    websockets = logging.getLogger("websockets")
-    level = websockets.level
 
     def refusal(model: Path, *options: str, code: int = 1) -> str:
         try:
@@ -25,5 +22,4 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
         assert (returned, out) == (code, "")
         return err
 
-    yield refusal
-    websockets.setLevel(level)
+    return refusal

@@ -54,6 +54,19 @@ class TestCannotStart:
             stderr = refusal(tiny_folder, "--token-file", str(tmp_path / "tokens"))
             assert "holds no token" in one_line(stderr)
 
+    @pytest.mark.parametrize("tokens", ["", "   ", "\n\t"])
+    def test_a_variable_without_a_token_would_admit_everybody(
+        self,
+        tiny_folder: Path,
+        refusal: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        tokens: str,
+    ) -> None:
+        monkeypatch.setenv("ROWCAST_TOKENS", tokens)
+        stderr = one_line(refusal(tiny_folder))
+        assert "$ROWCAST_TOKENS holds no token" in stderr
+        assert "unset it to admit every client" in stderr
+
     def test_a_file_that_cannot_be_read_is_named(
         self, tiny_folder: Path, tmp_path: Path, refusal: Callable[..., str]
     ) -> None:

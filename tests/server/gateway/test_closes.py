@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from typing import Any
 
@@ -49,6 +50,17 @@ class TestHandshake:
     ) -> None:
         async with connected(place[1], subprotocols=["rowcast.v2", "rowcast.v1"]) as client:
             assert client.connection.subprotocol == "rowcast.v1"
+
+    async def test_no_log_shows_the_token(
+        self, place: tuple[Studio, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        async with connected(place[1], "s3cret") as client:
+            assert client.welcome
+        ours = [each for each in caplog.records if each.name != "websockets.client"]
+        told = "\n".join(each.getMessage() for each in ours)
+        assert "hello from 'raw'" in told
+        assert "s3cret" not in told
 
     async def test_any_path_leads_to_the_same_gateway(self, place: tuple[Studio, str]) -> None:
         async with connected(f"{place[1]}/pictures?x=1") as client:
