@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any, get_args
