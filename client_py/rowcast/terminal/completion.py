@@ -60,7 +60,7 @@ def whole_parser(places: Mapping[str, object]) -> argparse.ArgumentParser:
             if place := places.get(str(action.metavar)):
                 action.complete = place  # type: ignore[attr-defined]
         parents = [] if own is None else [own]
-        about = None if own is None else own.description
+        about = "not installed" if own is None else own.description  # shtab wants one for zsh, fish
         commands.add_parser(point.name, parents=parents, add_help=own is None, help=about)
     return whole
 

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
 from rowcast.errors import DetokenizerError
 from rowcast.terminal import doctor as module
 from rowcast.terminal.cache_files import cache_entries
+from rowcast.terminal.completion import completion
 from rowcast.terminal.install_hints import install_hint
 
 from tests.support.client.commands import Captured, names, report, run, told
@@ -204,6 +205,18 @@ def test_every_shell_gets_a_script_with_every_command(capsys: Captured) -> None:
         shown = capsys.readouterr().out
         for command in ("generate", "serve", "export", "bench", "completion"):
             assert command in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh", "powershell"])
+def test_a_command_that_lacks_its_packages_is_completed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, shell: str
+) -> None:
+    def missing(point: EntryPoint) -> None:
+        raise ModuleNotFoundError(name=point.name)
+
+    monkeypatch.setattr(EntryPoint, "load", missing)
+    assert completion([shell]) == 0
+    assert "export" in capsys.readouterr().out
 
 
 def test_without_shtab_it_says_how_to_get_it(
