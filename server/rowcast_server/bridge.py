@@ -57,7 +57,7 @@ class EngineBridge:
         if len(self.pictures) >= self._capacity:
             raise Refused(
                 ErrorCode.BUSY,
-                f"{len(self.pictures)} pictures are being drawn or wait; try again later",
+                f"{len(self.pictures)} pictures are being drawn or wait",
                 BUSY_RETRY_MS,
             )
         self.pictures.add(picture)

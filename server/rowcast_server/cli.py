@@ -151,6 +151,8 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Ser
         value, (least, most) = settings[setting.name], setting.metadata["range"]
         if isinstance(value, int | float) and not least <= value <= most:
             parser.error(f"{setting.metadata['option']} must be {least} to {most}")
+    if not settings["host"]:  # asyncio would listen on every address
+        parser.error("--host must be an address, as 127.0.0.1; 0.0.0.0 is all of IPv4")
     if settings["port"] == settings["http_port"] != 0:
         parser.error("--port and --http-port must be two ports")
     if settings["public_url"] is not None and (fault := _fault_of(settings["public_url"])):
@@ -178,6 +180,9 @@ def _tokens(file: Path | None) -> frozenset[str]:
     if text is None:
         return frozenset()
     tokens = frozenset(text.split())
+    for number, line in enumerate([] if file is None else text.splitlines(), 1):
+        if len(line.split()) > 1:  # a remark would admit whoever sends one of its words
+            raise RowcastError(f"line {number} of {file} has more than one word; a line is a token")
     if not tokens:
         where = f"${TOKEN_VARIABLE}" if file is None else file
         without = "unset it" if file is None else "leave it out"

@@ -17,7 +17,8 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 1.0  # for downloads that are under way; then as long until they are cut
-LOG_FORMAT: Final = "%a %r: %s, %b bytes in %Tf s"
+# Not aiohttp's %b: of a file, which the system sends by itself, it counts the headers alone.
+LOG_FORMAT: Final = "%a %r: %s of %{Content-Length}o bytes, after %Tf s"
 
 DETOKENIZER_PATH = "detokenizer"
 

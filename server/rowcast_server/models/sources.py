@@ -32,8 +32,8 @@ LAYOUTS: Final = {
     HUB_MINI: "as on the hub",
     ("flax_model.msgpack", "flax_model.msgpack", *MIN_DALLE[2:]): "dalle-mini's own",
 }
-NEEDED: Final = "\n".join(
-    f"  {'  '.join(dict.fromkeys(names))}  ({origin})" for names, origin in LAYOUTS.items()
+NEEDED: Final = "; or ".join(
+    f"{', '.join(dict.fromkeys(names))} ({origin})" for names, origin in LAYOUTS.items()
 )
 
 
@@ -67,7 +67,7 @@ def find(name_or_path: str, download: Download) -> ModelFiles:
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise ModelError(
-            f"unknown model {name_or_path!r}: neither {EMBEDDED}, mini or mega, nor a folder with\n"
+            f"unknown model {name_or_path!r}: neither {EMBEDDED}, mini or mega, nor a folder with "
             f"{NEEDED}"
         )
     return find_in(folder)
@@ -83,7 +83,7 @@ def find_in(folder: Path) -> ModelFiles:
             return find_in(inside[0])
         if inside:
             raise ModelError(f"{folder} holds two models; name {inside[0]} or {inside[1]}")
-        raise ModelError(f"the model folder {folder} has no weights; it needs one of\n{NEEDED}")
+        raise ModelError(f"the model folder {folder} has no weights; it needs {NEEDED}")
     if len(found) > 1:
         raise ModelError(
             f"{folder} holds more than one model ({' and '.join(names[0] for names in found)}); "

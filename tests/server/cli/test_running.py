@@ -110,7 +110,7 @@ class TestRunning:
     async def test_at_the_start_it_says_what_it_serves_where_on_what_and_to_whom(
         self, tiny_folder: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / "tokens").write_text("first second")
+        (tmp_path / "tokens").write_text("first\nsecond\n")
         options = "--device=cpu", "--cache=states", "--threads=1", "--slots=3", "--queue=5"
         for more, whom in (
             ([], "all who reach 127.0.0.1"),
@@ -150,7 +150,7 @@ class TestRunning:
             "picture 1 ended: complete, 4 rows, waited ",
             "drawn in ",
             "4400",
-            f"GET /detokenizer/{files[0][3].hex()}.onnx HTTP/1.1: 200",
+            f"GET /detokenizer/{files[0][3].hex()}.onnx HTTP/1.1: 200 of {files[0][2]} bytes, ",
             "left after ",
         ):
             assert said in err, said
