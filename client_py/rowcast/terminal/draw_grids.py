@@ -23,7 +23,7 @@ from ..errors import InvalidRequest, RowcastError
 from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
 from ..messages import MAX_SEED, DoneReason
 from ..requests import Request, check_request, check_whole, resolve_sampling
-from .exit_codes import failure
+from .exit_codes import failure, raising_terminated
 from .options import GridOptions
 from .painting import Lines
 from .servers import asking, client_arguments
@@ -42,7 +42,12 @@ def draw_grids(options: GridOptions) -> int:
     drawing = _Drawing(options)
     code, problem = 0, ""
     try:
-        with warnings_shown(console), asking(options.url), _bar(console) as show:
+        with (
+            raising_terminated(),
+            warnings_shown(console),
+            asking(options.url),
+            _bar(console) as show,
+        ):
             asyncio.run(drawing.run(show))
     except (KeyboardInterrupt, RowcastError) as error:
         if drawing.file is None:

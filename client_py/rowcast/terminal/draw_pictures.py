@@ -16,7 +16,7 @@ from ..picture import Picture
 from ..requests import Request, check_request
 from ..rows_file import load_rows
 from ..sync import SyncClient, connect
-from .exit_codes import failure
+from .exit_codes import failure, raising_terminated
 from .options import DrawOptions
 from .painting import painting, writing
 from .picture_files import NUMBERED, PictureFiles
@@ -49,6 +49,7 @@ def draw(options: DrawOptions) -> int:
     files = PictureFiles(options.out, options.formats, options.overwrite)
     files.prepare()
     with ExitStack() as opened:
+        opened.enter_context(raising_terminated())
         opened.enter_context(warnings_shown(console))
         with asking(options.url), Fetching(console) as fetching:
             client = opened.enter_context(

@@ -4,15 +4,20 @@
 DONE          0 all that was asked for is there
 FAILED        1 it is not; stderr says why
 USAGE         2 wrong words: an option that there is not, a value that no server accepts
+HUNG_UP     129 SIGHUP: the terminal was closed; what had arrived is saved
 INTERRUPTED 130 Ctrl-C, as a shell reports it; what had arrived is saved
 READER_GONE 141 nobody reads the output any more (``rowcast --help | true``)
-TERMINATED  143 SIGTERM, as a shell reports it
+TERMINATED  143 SIGTERM, as a shell reports it; what had arrived is saved
 =========== === =========================================================================
 """
 
 from __future__ import annotations
 
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from ..errors import InvalidRequest, RowcastError
@@ -20,6 +25,7 @@ from ..errors import InvalidRequest, RowcastError
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
 TERMINATED: Final = 143
@@ -33,6 +39,37 @@ AS_TYPED: Final = (
 )
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, or SIGHUP (the terminal was closed): it is answered as Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+@contextmanager
+def raising_terminated() -> Iterator[None]:
+    """Raise Terminated on SIGTERM and SIGHUP, unless they are ignored (nohup) or answered.
+
+    By default they end a program at once: what had arrived would be lost. Python answers signals
+    in its main thread alone, and Windows has no SIGHUP.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise Terminated(number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP") if is_main]
+    ours = [each for each in numbers if each and signal.getsignal(each) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def as_option(name: str) -> str:
     """The option of an argument: ``stop_row`` is ``--stop-row``."""
     return f"--{name.replace('_', '-')}"
@@ -44,6 +81,8 @@ def failure(error: BaseException) -> tuple[int, str]:
     Raises the error itself where it is none that a user could do anything about.
     """
     match error:
+        case Terminated():
+            return error.code, str(error)
         case KeyboardInterrupt():
             return INTERRUPTED, "stopped"
         case RowcastError():

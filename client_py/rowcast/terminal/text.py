@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 from unicodedata import category
 
 from .exit_codes import READER_GONE
@@ -51,7 +51,7 @@ class ReaderGone(SystemExit):
 def complain(text: str) -> None:
     """Print a line on stderr, if anybody reads it."""
     if sys.stderr is not None:  # else `print` would take stdout
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             print(plain(text), file=sys.stderr, flush=True)
 
 
@@ -74,14 +74,43 @@ def answer_json(report: object) -> None:
 
 
 def open_console(stderr: bool = True) -> Console:
-    """A rich console on stderr, or on stdout, that goes on where nobody reads it."""
+    """A rich console on stderr, or on stdout, that goes on where nobody reads it.
+
+    Where it cannot be written neither: the terminal was closed, or the disk behind it is full.
+    """
     from rich.console import Console
 
     class Patient(Console):
+        @property  # type: ignore[misc]  # read only: nobody sets it
+        def file(self) -> IO[str]:
+            return cast("IO[str]", _Unread(super().file))
+
         def on_broken_pipe(self) -> None:  # by default the program ends, pictures and all
             self.quiet = True
 
     return Patient(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+class _Unread:
+    """A stream on which whatever keeps a text from being written is a broken pipe."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise BrokenPipeError(*error.args) from error
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise BrokenPipeError(*error.args) from error
 
 
 def say(console: Console, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -15,6 +16,7 @@ from PIL import Image
 from rowcast.codes import DoneReason
 from rowcast.picture import Picture
 from rowcast.rows_file import load_rows
+from rowcast.terminal.exit_codes import raising_terminated
 from rowcast.terminal.picture_files import PictureFiles, save_webp
 from rowcast_server.server import RowcastServer
 
@@ -179,6 +181,41 @@ def test_ctrl_c_before_the_first_row_saves_nothing_and_says_so(
     answer = json.loads(captured.out)
     assert (answer["files"], answer["pictures"], answer["error"]) == ([], [], "stopped")
     assert names(out) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_had_arrived_is_saved_where_the_command_is_stopped(
+    model: rowcast.SyncClient, out: Path, capsys: Captured, number: signal.Signals
+) -> None:
+    announced = model.session.model()
+
+    async def script(peer: Peer) -> None:
+        await peer.receive()
+        await peer.send(welcome(announced))
+        await peer.receive()
+        await peer.send(accepted(0, revision=announced.revision), rows(0, 2))
+        await asyncio.sleep(0.5)  # the rows are taken
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        await peer.connection.wait_closed()
+
+    before = signal.getsignal(number)
+    with fake_server(script) as fake:
+        code = run("generate", fake.url, PROMPT, "--out", out, "--json", "--format", "rows")
+    assert code == 128 + number
+    assert signal.getsignal(number) is before
+    assert load_rows(out / "image-0.rows").rows_held == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["files"] == [f"{out}/image-0.rows"]
+    assert answer["error"] == f"stopped by {number.name}"
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with raising_terminated():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from rich.console import Console
 from rowcast.codes import ErrorCode
 from rowcast.messages import Error, encode
 from rowcast.rows_file import load_rows, save_rows
-from rowcast.terminal.text import open_console, plain, say, warnings_shown
+from rowcast.terminal.text import complain, open_console, plain, say, warnings_shown
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import Captured, run, told
@@ -105,26 +107,36 @@ def test_a_busy_server_is_said_to_be_asked_again(
     assert told(capsys).startswith("rowcast: all places are taken; trying again in 0.25 s\n")
 
 
-class GonePipe(io.StringIO):
-    """A stream whose reader has gone."""
+class GoneStream(io.StringIO):
+    """A stream whose reader has gone, or that cannot be written."""
 
     encoding = "utf-8"
 
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
     def write(self, text: str) -> int:
-        raise BrokenPipeError(32, "Broken pipe")
+        raise OSError(self._number, os.strerror(self._number))
 
 
-def test_what_is_said_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr", GonePipe())
+UNREAD = [errno.EPIPE, errno.EIO, errno.ENOSPC]  # EIO: of a terminal that was closed
+
+
+@pytest.mark.parametrize("number", UNREAD)
+def test_what_is_said_does_not_end_the_work(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", GoneStream(number))
+    complain("to nobody")
     console = open_console()
     say(console, "to nobody")
     say(console, "again")
     assert console.quiet
 
 
+@pytest.mark.parametrize("number", UNREAD)
 def test_pictures_are_saved_where_nobody_reads(
-    tiny_server: RowcastServer, out: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_server: RowcastServer, out: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stderr", GonePipe())
+    monkeypatch.setattr("sys.stderr", GoneStream(number))
     assert run("generate", tiny_server.ws_url, "a red boat", "--stop-row", 2, "--out", out) == 0
     assert load_rows(out / "image-0.rows").rows_held == 2
