@@ -109,7 +109,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
 
     async def _send(self, frames: list[bytes]) -> None:
         if self._socket is None:
-            raise ConnectionFailed("the client is closed")
+            raise ConnectionFailed("the client is closed; make another")
         try:
             for frame in frames:
                 await self._socket.send(frame)

@@ -46,8 +46,8 @@ class Request:
     def __init__(self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]) -> None:
         if unknown := sorted(options.keys() - {*OPTION_NAMES}):
             raise InvalidRequest(
-                f"there is no option {', '.join(unknown)}; "
-                f"a request has prompt, images, {', '.join(OPTION_NAMES)}"
+                f"options are prompt, images, {', '.join(OPTION_NAMES)}; "
+                f"there is no {', '.join(unknown)}"
             )
         self.prompt = plain_text(prompt)
         self.images = plain_number(images, int)

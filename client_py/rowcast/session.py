@@ -96,7 +96,7 @@ class ClientSession:
         if token is not None:
             encode_text("token", token)
             if len(token) > MAX_TOKEN_CHARACTERS:
-                raise InvalidRequest(f"a token has at most {MAX_TOKEN_CHARACTERS} characters")
+                raise InvalidRequest(f"token must have at most {MAX_TOKEN_CHARACTERS} characters")
         self._hello = Hello(plain_text(token), NAME)
         self._precisions = precisions
         self._waits = (wait_when_busy, reconnect)
@@ -148,7 +148,7 @@ class ClientSession:
         frame = encode(generation.start_message())
         limit = self.welcome.limits.client_frame_bytes
         if len(frame) > limit:
-            raise InvalidRequest(f"the request takes {len(frame)} bytes; the limit is {limit}")
+            raise InvalidRequest(f"prompt and prefix take {len(frame)} bytes, the most are {limit}")
         self._open(generation)
         return generation, [] if self._is_going_away else [frame]
 
@@ -330,7 +330,7 @@ class ClientSession:
         while not self._slots.keys().isdisjoint(range(first, first + count)):
             first += 1
         if first + count > MAX_STREAM + 1:
-            raise InvalidRequest("no free streams; end some pictures first")
+            raise InvalidRequest("images have no free streams; end some pictures first")
         return range(first, first + count)
 
 

@@ -138,7 +138,7 @@ class SyncClient(Client[Generator[Event]]):
 
     def _send(self, frames: list[bytes]) -> None:
         if self._socket is None:
-            raise ConnectionFailed("the client is closed")
+            raise ConnectionFailed("the client is closed; make another")
         try:
             for frame in frames:
                 self._socket.send(frame)

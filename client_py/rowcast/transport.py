@@ -50,10 +50,13 @@ def websocket_arguments(
     }
 
 
-def check_subprotocol(url: str, chosen: str | None) -> None:
+def check_subprotocol(shown: str, chosen: str | None) -> None:
     """Raise ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
     if chosen != SUBPROTOCOL:
-        raise ConnectionFailed(f"{url} speaks WebSocket, but not {SUBPROTOCOL}", CloseCode.VERSION)
+        raise ConnectionFailed(
+            f"{shown} speaks WebSocket, but not {SUBPROTOCOL}; is it a Rowcast server?",
+            CloseCode.VERSION,
+        )
 
 
 def closing_code(error: BaseException) -> int:
@@ -114,39 +117,41 @@ def _worth_retrying(error: BaseException) -> bool:
 
 
 @contextmanager
-def connection_errors(url: str) -> Iterator[None]:
+def connection_errors(shown: str) -> Iterator[None]:
     """Raise whatever keeps a connection from opening as ConnectionFailed.
 
-    ``url`` is the address as it may be shown.
+    ``shown`` is the address as it may be.
     """
     try:
         yield
     except ssl.SSLCertVerificationError as error:  # which is a ValueError too
-        raise ConnectionFailed(f"{url} cannot be trusted: {untrusted(error)}") from error
+        raise ConnectionFailed(f"{shown} cannot be trusted: {untrusted(error)}") from error
     except ProxyError as error:
-        raise ConnectionFailed(f"{url} cannot be reached through the proxy: {error}") from error
+        raise ConnectionFailed(
+            f"{shown} cannot be reached through the proxy ({error}); is its address right?"
+        ) from error
     except (InvalidURI, ValueError):  # whose text shows the whole address
-        raise ConnectionFailed(f"{url!r} is no WebSocket address; use ws://host:port") from None
+        raise ConnectionFailed(f"{shown!r} is no WebSocket address; use ws://host:port") from None
     except InvalidStatus as error:
         raise ConnectionFailed(
-            f"{url} is no Rowcast server: it answered with HTTP status "
+            f"{shown} is no Rowcast server: it answered with HTTP status "
             f"{error.response.status_code}; is this the http port?"
         ) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(
-            f"{url} is no Rowcast server, or is of another version: {error}"
+            f"{shown} is no Rowcast server, or is of another version ({error}); is the port right?"
         ) from error
     except ConnectionClosed as error:
         failure, _ = lost(error)
         if isinstance(failure, ConnectionLost):
-            raise ConnectionFailed(f"{url}: {failure}", failure.code) from error
+            raise ConnectionFailed(f"{shown}: {failure}", failure.code) from error
         raise failure from error
     except TimeoutError as error:
-        raise ConnectionFailed(f"{url} does not answer; is it a Rowcast server?") from error
+        raise ConnectionFailed(f"{shown} does not answer; is it a Rowcast server?") from error
     except (OSError, EOFError) as error:
-        tls = ", does it speak TLS" if url.startswith("wss:") else ""
+        tls = ", does it speak TLS" if shown.startswith("wss:") else ""
         raise ConnectionFailed(
-            f"{url} cannot be reached ({error or type(error).__name__}); "
+            f"{shown} cannot be reached ({error or 'the connection broke'}); "
             f"is the server running, is the port right{tls}?"
         ) from error
 

@@ -207,20 +207,21 @@ def _plain(value: object) -> str:
 
 
 def _fault_of(url: str) -> str:
-    """What is wrong with a public URL; empty if nothing is."""
+    """What is wrong with a public URL, which is not shown: it may hold a password. Empty if nothing
+    is."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - it is read here, and may be no number
-    except ValueError as error:
-        return str(error)
-    if parts.scheme not in ("http", "https"):
-        return f"{url!r} does not begin with http:// or https://"
-    if not parts.hostname:
-        return f"{url!r} names no host"
+    except ValueError:  # whose text may show a password
+        return "it is no address"
     if parts.username is not None or parts.password is not None:
         return "every client would be told its user name and password"
+    if parts.scheme not in ("http", "https"):
+        return f"its scheme is {parts.scheme!r}, not http or https"
+    if not parts.hostname:
+        return "it names no host"
     if parts.query or parts.fragment or not url.isprintable() or " " in url:
-        return f"file names are put behind {url!r}"
+        return "file names are put behind it, so it has no ?, no # and no space"
     return "" if len(url) <= MAX_PUBLIC_URL else f"it is longer than {MAX_PUBLIC_URL} characters"
 
 

@@ -97,7 +97,8 @@ def export(arguments: list[str]) -> int:
         raise ExportError(f"{error}, so nothing was written{advice}") from error
     except VerificationFailed as error:
         raise ExportError(
-            f"the exported file does not do what torch does, so nothing was written: {error}"
+            "the exported file does not do what torch does, so nothing was written: "
+            f"{error}; please report it"
         ) from error
     report(exported, assumptions)
     return 0
@@ -119,8 +120,8 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
     source = _find_postcard() if options.source == POSTCARD else Path(options.source)
     if not os.path.lexists(source):
         raise ExportError(
-            f"{options.source}: No such file or folder; SOURCE is a checkpoint on this machine, or "
-            f"the word {POSTCARD}"
+            f"{options.source}: No such file or folder; name a checkpoint on this machine, or the "
+            f"word {POSTCARD}"
         )
     default_name = POSTCARD if options.source == POSTCARD else name_of(source)
     checkpoint = formats.read_detokenizer(source)

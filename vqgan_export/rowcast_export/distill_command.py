@@ -133,7 +133,9 @@ def teach(
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
         reason = str(error).partition("\n")[0]
-        raise DistillError(f"--device {device} cannot be used: {reason}") from error
+        raise DistillError(
+            f"--device {device} cannot be used ({reason}); choose another"
+        ) from error
     module = build(checkpoint, settings)
     grids = read_grids(teaching.grids, module.shape.codebook_size)
     distillation = Distillation(module, grids, teaching.run, checkpoint.sha256, teaching.options)

@@ -61,7 +61,9 @@ def settle(
         try:
             stored = parse(notes[key])
         except ValueError as error:
-            raise SettingsError(f"the checkpoint's {key} makes no sense: {error}") from error
+            raise SettingsError(
+                f"the checkpoint's {key} makes no sense ({error}); correct it there"
+            ) from error
         if given is not None and given != stored:
             raise SettingsError(
                 f"the checkpoint says that its {key} is {notes[key]}, not {given}; leave out "

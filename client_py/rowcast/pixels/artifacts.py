@@ -207,8 +207,10 @@ def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> 
     try:
         url = urljoin(server._replace(scheme=schemes[0]).geturl(), file_url)
         parts = urlsplit(url)
-    except ValueError as error:
-        raise DetokenizerError(f"{redacted(file_url)!r} is no address: {error}") from error
+    except ValueError:  # whose text shows the whole address
+        raise DetokenizerError(
+            f"{redacted(file_url)!r} is no address; the server's --public-url should be one"
+        ) from None
     if parts.scheme not in schemes:
         raise DetokenizerError(
             f"{redacted(url)} is no {' or '.join(schemes)} address; the server's --public-url "

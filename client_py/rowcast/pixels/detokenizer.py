@@ -82,7 +82,10 @@ class Detokenizer:
             self.pixels_per_token = int(metadata["rowcast.pixels_per_token"])
             self._self_test(json.loads(metadata["rowcast.self_test"]))
         except DAMAGE as error:
-            raise DetokenizerError(f"{self.path} has damaged metadata: {error!r}") from error
+            what = f"no {error}" if isinstance(error, KeyError) else error
+            raise DetokenizerError(
+                f"{self.path} has damaged metadata ({what}); export it anew with `rowcast export`"
+            ) from error
 
     def decode(
         self, ids: NDArray[np.integer], memory_bytes: int = MEMORY_BUDGET_BYTES
@@ -96,7 +99,8 @@ class Detokenizer:
         grid = np.ascontiguousarray(ids, np.int64)
         if grid.size and not 0 <= int(grid.min()) <= int(grid.max()) < self.codebook_size:
             raise DetokenizerError(
-                f"the id {int(grid.max())} is outside the codebook of {self.codebook_size}"
+                f"the id {int(grid.max())} is outside the codebook of {self.codebook_size}; take "
+                "the detokenizer of the picture's own model"
             )
         pixels_each = grid[:1].size * self.pixels_per_token**2
         at_once = max(1, memory_bytes // max(1, pixels_each * BYTES_PER_PIXEL))
@@ -109,7 +113,10 @@ class Detokenizer:
         try:
             (pixels,) = self._session.run(["pixels"], {"ids": grid})
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise DetokenizerError(f"{self.path} cannot decode: {error}") from error
+            raise DetokenizerError(
+                f"{self.path} cannot decode on {self.provider} ({error}); try another of the "
+                "providers"
+            ) from error
         # Truncated, as min-dalle and the original do it.
         scaled: NDArray[np.float32] = pixels.transpose(0, 2, 3, 1) * np.float32(255)
         with np.errstate(invalid="ignore"):  # NaN from damaged weights: the self-test tells

@@ -85,7 +85,7 @@ class TierLoader:
             offered = ", ".join(f"{file.kind} {file.precision}" for file in model.files) or "none"
             raise DetokenizerError(
                 f"the server offers no {self._quality} detokenizer that this client knows for "
-                f"{model.name}: {offered}"
+                f"{model.name}: {offered}; choose another quality, or decode=False for ids alone"
             )
         self._model = model
         self.last_name = self._missing[-1].kind

@@ -36,7 +36,7 @@ class Mosaic:
 
     def __init__(self, images: int, columns: int | None = None) -> None:
         if images < 1:
-            raise InvalidRequest(f"a mosaic has at least one picture, not {images}")
+            raise InvalidRequest(f"images must be 1 or more, not {images}")
         if columns is None:
             columns = images // next(n for n in range(math.isqrt(images), 0, -1) if images % n == 0)
         if columns < 1 or images % columns:

@@ -62,7 +62,8 @@ def check_proxy(proxy: Proxy) -> None:
         if fault := _fault(proxy):
             raise InvalidRequest(f"the proxy cannot be used: {fault}")
     elif proxy is not None and proxy is not True:
-        raise InvalidRequest(f"proxy must be an address, True or None, not {proxy!r}")
+        kind = type(proxy).__name__
+        raise InvalidRequest(f"proxy must be an address, True or None, not of type {kind}")
 
 
 def _fault(address: str) -> str:
@@ -103,16 +104,18 @@ def certificates() -> ssl.SSLContext:
         context = ssl.create_default_context()
     except OSError as error:
         raise ConnectionFailed(
-            f"SSLKEYLOGFILE={os.environ.get('SSLKEYLOGFILE')!r} cannot be written: {error}"
+            f"SSLKEYLOGFILE={os.environ.get('SSLKEYLOGFILE')!r} cannot be written ({error}); name "
+            "another file, or unset it"
         ) from error
     folders = os.environ.get("SSL_CERT_DIR")
     if folders and not any(map(os.path.isdir, folders.split(os.pathsep))):
-        raise ConnectionFailed(f"SSL_CERT_DIR={folders!r} names no folder")
+        raise ConnectionFailed(f"SSL_CERT_DIR={folders!r} names no folder; name one, or unset it")
     if file := os.environ.get("SSL_CERT_FILE"):
         try:
             context.load_verify_locations(file)
         except OSError as error:  # of ssl as well
             raise ConnectionFailed(
-                f"SSL_CERT_FILE={file!r} holds no certificates that can be read: {error}"
+                f"SSL_CERT_FILE={file!r} holds no certificates that can be read ({error}); name a "
+                "file of them (PEM), or unset it"
             ) from error
     return context

@@ -43,11 +43,15 @@ def open_file(
             model, options, providers=[PROVIDERS[provider]], enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        raise DetokenizerError(f"{path} is no ONNX file, or is damaged: {error}") from error
+        raise DetokenizerError(
+            f"{path} is no ONNX file, or is damaged ({error}); fetch or export it anew"
+        ) from error
     try:
         return session, dict(session.get_modelmeta().custom_metadata_map)
     except UnicodeDecodeError as error:
-        raise DetokenizerError(f"{path} has damaged metadata: {error}") from error
+        raise DetokenizerError(
+            f"{path} has damaged metadata ({error}); fetch or export it anew"
+        ) from error
 
 
 def check_thumbnail(
@@ -66,5 +70,6 @@ def check_thumbnail(
     worst = float(np.abs(blocks.mean((1, 3)) - expected).max())
     if not worst <= float(str(test["tolerance"])):
         raise DetokenizerError(
-            f"{path} fails its self-test: colours differ by up to {worst:.1f} of 255"
+            f"{path} fails its self-test: colours differ by up to {worst:.1f} of 255; export it "
+            "anew, or try another of the providers"
         )

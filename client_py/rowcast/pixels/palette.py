@@ -57,7 +57,8 @@ class Palette:
             pixels = self.table.take(ids, axis=0)  # [batch, rows, cols, k, k, 3]
         except IndexError as error:
             raise DetokenizerError(
-                f"an id is outside the codebook of {self.codebook_size}: {int(ids.max())}"
+                f"the id {int(ids.max())} is outside the codebook of {self.codebook_size}; take "
+                "the palette of the picture's own model"
             ) from error
         side = self.table.shape[1]
         joined = pixels.swapaxes(2, 3).reshape(batch, rows * side, cols * side, 3)
@@ -92,7 +93,7 @@ def _read(content: bytes, name: str) -> NDArray[np.uint8]:
     end = first + int.from_bytes(content[len(START) : first], "little")
     header = HEADER.fullmatch(content[first:end])
     if not content.startswith(START) or header is None:
-        raise DetokenizerError(f"{name} is no palette, or is damaged: its header is another")
+        raise DetokenizerError(f"{name} is no palette, or is damaged; export it anew")
     codes, side, other = (int(number) for number in header.groups())
     if side != other or len(content) - end != codes * side * side * 3:
         raise DetokenizerError(

@@ -81,7 +81,9 @@ def local_server(model: str) -> Iterator[str]:
                     if line.startswith("ready "):
                         yield line.split()[1]
                         return
-                raise ConnectionFailed(f"the server did not start (exit code {process.wait()})")
+                raise ConnectionFailed(
+                    f"the server did not start (exit code {process.wait()}); try `rowcast serve`"
+                )
             finally:
                 process.terminate()
                 try:

@@ -51,10 +51,10 @@ def read_detokenizer(path: Path) -> Detokenizer:
         pixels_per_token = int(metadata["rowcast.pixels_per_token"])
     except KeyError as error:
         raise ModelError(
-            f"{path} does not say its {error.args[0]}: it was not made by `rowcast export`"
+            f"{path} does not say its {error.args[0]}: make it anew with `rowcast export`"
         ) from error
     except ValueError as error:
-        raise ModelError(f"{path} has damaged metadata: {error}") from error
+        raise ModelError(f"{path} has damaged metadata ({error}); export it anew") from error
     files = [_client_file(path, "full", metadata.get("rowcast.precision", "fp32"))]
     for other in sorted(path.parent.glob("*.onnx")):
         if other == path:
@@ -70,7 +70,9 @@ def read_detokenizer(path: Path) -> Detokenizer:
                 )
         kind, precision = notes.get("rowcast.kind", ""), notes.get("rowcast.precision", "")
         if not (0 < len(kind) <= 32 and 0 < len(precision) <= 16):
-            raise ModelError(f"{other} does not say its rowcast.kind or rowcast.precision")
+            raise ModelError(
+                f"{other} does not say its rowcast.kind or rowcast.precision; export it anew"
+            )
         files.append(_client_file(other, kind, precision))
     palette = path.with_name(PALETTE)
     if palette.is_file() and palette.stat().st_size <= MAX_PALETTE_BYTES:
@@ -95,5 +97,7 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError and whatever else onnx lets through
-        raise ModelError(f"{path} is no ONNX file, or is cut short: {error}") from error
+        raise ModelError(
+            f"{path} is no ONNX file, or is cut short ({error}); export it anew"
+        ) from error
     return {entry.key: entry.value for entry in model.metadata_props}

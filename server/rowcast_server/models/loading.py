@@ -69,12 +69,13 @@ def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
     if detokenizer.codebook_size < transformer.grid.codebook_size:
         raise ModelError(
             f"{detokenizer.files[0].path} paints {detokenizer.codebook_size} codes, but "
-            f"{transformer.decoder.path} draws {transformer.grid.codebook_size}"
+            f"{transformer.decoder.path} draws {transformer.grid.codebook_size}; take both from "
+            "one model"
         )
     if settings.pixels_per_token not in (None, detokenizer.pixels_per_token):
         raise ModelError(
             f"{files.settings}: `pixels_per_token` is {settings.pixels_per_token}, but "
-            f"{detokenizer.files[0].path} paints {detokenizer.pixels_per_token}"
+            f"{detokenizer.files[0].path} paints {detokenizer.pixels_per_token}; leave it out"
         )
     return LoadedModel(
         **vars(transformer),
@@ -139,11 +140,13 @@ def _tokenizer(files: ModelFiles, encoder: Tensors) -> TextTokenizer:
             raise ValueError("an id is no whole number, or is below 0")
         highest = max(numbers)
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{files.vocabulary} or {files.merges.name}: {error}") from error
+        raise ModelError(
+            f"{files.vocabulary} or {files.merges.name} cannot be used ({error}); fetch both anew"
+        ) from error
     rows = encoder.shape("embed_tokens.weight")[0]
     if highest >= rows:
         raise ModelError(
             f"{files.vocabulary} has ids up to {highest}, but {encoder.path}: "
-            f"embed_tokens.weight has {rows} rows: the vocabulary belongs to another model"
+            f"embed_tokens.weight has {rows} rows: take the vocabulary of this model"
         )
     return tokenizer

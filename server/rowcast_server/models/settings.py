@@ -77,7 +77,7 @@ def read_settings(
     file = _File() if path is None else _read(path)
     positions = decoder.shape("embed_positions.weight")[0]
     if (file.rows is None) != (file.cols is None):
-        raise ModelError(f"{path}: `rows` and `cols` are said together or not at all")
+        raise ModelError(f"{path}: say both `rows` and `cols`, or neither")
     rows, cols = file.rows, file.cols
     if rows is None or cols is None:
         rows = cols = math.isqrt(positions)
@@ -93,7 +93,9 @@ def read_settings(
     for text in file.examples:
         encoded = tokenizer.encode(text)
         if encoded.cut or encoded.lost or not encoded.is_read:
-            raise ModelError(f"{path}: `examples`: the model cannot read all of {text!r}")
+            raise ModelError(
+                f"{path}: `examples`: the model cannot read all of {text!r}; write others"
+            )
     return Settings(
         file.name or name,
         grid,
@@ -119,7 +121,7 @@ def _read(path: Path) -> _File:
         "examples": file.examples,
     }.items():
         if not all(text.isprintable() for text in texts):
-            raise ModelError(f"{path}: `{key}` holds a character that cannot be shown")
+            raise ModelError(f"{path}: `{key}` holds what cannot be shown; remove it")
     return file
 
 

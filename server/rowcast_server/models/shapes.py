@@ -30,8 +30,7 @@ def check_transformer(encoder: Tensors, decoder: Tensors) -> None:
     if widths[0] != widths[1]:
         raise ModelError(
             f"{encoder.path} is an encoder of width {widths[0]} and {decoder.path} a decoder of "
-            f"width {widths[1]}: they belong to different models (Mini's width is 1024, Mega's "
-            "2048)"
+            f"width {widths[1]}: take both from one model (Mini's width is 1024, Mega's 2048)"
         )
     if (positions := encoder.shape("embed_positions.weight")[0]) != TEXT_POSITIONS:
         raise ModelError(
@@ -45,7 +44,8 @@ def _check_half(half: str, tensors: Tensors) -> None:
         if name not in tensors:
             raise _missing(tensors, name, half)
         if len(tensors.shape(name)) != 2:
-            raise ModelError(f"{tensors.path}: {name} is of shape {tensors.shape(name)}")
+            shape = _spelled(tensors.shape(name))
+            raise ModelError(f"{tensors.path}: {name} is of shape {shape}, needs two axes")
     try:
         sizes = TransformerShape.of(tensors)
     except ValueError as error:
@@ -64,7 +64,7 @@ def _check_half(half: str, tensors: Tensors) -> None:
     unknown = sorted(set(tensors) - set(expected))
     for name in unknown:
         if name.startswith("layers."):  # it would change the numbers: do not guess
-            raise ModelError(f"{tensors.path}: {name} is not part of this architecture")
+            raise ModelError(f"{tensors.path}: {name} is not part of this architecture; remove it")
     if unknown:
         logger.warning("%s: ignored %s", tensors.path, ", ".join(unknown[:5]))
 
@@ -96,8 +96,8 @@ def _expected(half: str, sizes: TransformerShape) -> dict[str, tuple[int, ...]]:
 
 def _missing(tensors: Tensors, name: str, half: str) -> ModelError:
     return ModelError(
-        f"{tensors.path}: {name} is missing, so this is no whole {half}; it holds "
-        f"{len(tensors)} tensors"
+        f"{tensors.path}: {name} is missing, so this is no whole {half} (it holds {len(tensors)} "
+        "tensors); fetch or convert it anew"
     )
 
 

@@ -67,7 +67,7 @@ def find(name_or_path: str, download: Download) -> ModelFiles:
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise ModelError(
-            f"unknown model {name_or_path!r}: neither {EMBEDDED}, mini or mega, nor a folder with "
+            f"unknown model {name_or_path!r}; name {EMBEDDED}, mini or mega, or a folder with "
             f"{NEEDED}"
         )
     return find_in(folder)
@@ -91,7 +91,7 @@ def find_in(folder: Path) -> ModelFiles:
         )
     for name in found[0]:
         if not (folder / name).is_file():
-            raise ModelError(f"the model folder {folder} has no {name}")
+            raise ModelError(f"the model folder {folder} has no {name}; put it there")
     encoder, decoder, vocabulary, merges = (folder / name for name in found[0])
     settings = path if (path := folder / "model.json").is_file() else None
     detokenizers = (folder / name for name in DETOKENIZERS)

@@ -102,7 +102,7 @@ def test_columns_can_be_chosen(flat: RecordingDetokenizer) -> None:
         (2, 4, "do not fill whole rows of 4"),
         (4, 0, "do not fill whole rows of 0"),
         (4, -2, "do not fill whole rows of -2"),
-        (0, None, "at least one picture"),
+        (0, None, "images must be 1 or more, not 0"),
     ],
 )
 def test_counts_that_make_no_rectangle(images: int, columns: int | None, fault: str) -> None:

@@ -150,7 +150,10 @@ def test_streams_are_the_lowest_free_run() -> None:
         (Request(PROMPT, stop_row=17), "stop_row"),
         (Request(PROMPT, model="other"), "unknown model 'other'; the server has tiny"),
         (Request(PROMPT, revision=b"short"), "8 bytes"),
-        (Request(PROMPT, prefix=bytes(5_000)), "bytes; the limit is 4096"),
+        (
+            Request(PROMPT, prefix=bytes(5_000)),
+            "prompt and prefix take .* bytes, the most are 4096",
+        ),
     ],
 )
 def test_what_no_server_accepts_is_refused_here(request_: Request, fault: str) -> None:

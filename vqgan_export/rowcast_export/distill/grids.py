@@ -43,7 +43,9 @@ def read_grids(path: Path, codebook_size: int) -> Grids:
                 ids = stored["ids"]
                 told = _codebook_size(stored["about"].tobytes()) if "about" in stored else None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise GridsError(f"{path} is no file of grids, or is damaged: {error}") from error
+        raise GridsError(
+            f"{path} is no file of grids, or is damaged ({error}); draw some anew"
+        ) from error
     if ids.ndim != 3 or ids.dtype.kind not in "iu" or 0 in ids.shape[1:]:
         raise GridsError(
             f"{path}: grids are whole numbers [pictures, rows, cols], not {ids.dtype} "
@@ -56,13 +58,13 @@ def read_grids(path: Path, codebook_size: int) -> Grids:
     if told is not None and told != codebook_size:
         raise GridsError(
             f"{path} was drawn with a codebook of {told}, the decoder has {codebook_size} codes: "
-            "they are of two models"
+            "draw grids with its model"
         )
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= codebook_size:
         raise GridsError(
             f"{path} holds the id {low if low < 0 else high}, the decoder has {codebook_size} "
-            "codes: they are of two models"
+            "codes: draw grids with its model"
         )
     whole: Ids = np.ascontiguousarray(ids, dtype=np.int64)
     digest = hashlib.sha256(repr(whole.shape).encode() + whole.astype("<i8").tobytes())
