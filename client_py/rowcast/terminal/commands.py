@@ -28,10 +28,11 @@ def generate(words: list[str]) -> int:
     options: DrawOptions = parser.parse_anywhere(words, DrawOptions())
     settle_server(parser, options, _addresses_among_sources(options))
     kinds = (options.prompts, options.sources, options.prompts_file)
-    if sum(map(bool, kinds)) != 1:
+    if (given := sum(map(bool, kinds))) != 1:
+        more = ", one of them" if given else "; `rowcast models` says what a server draws"
         parser.error(
-            "give a prompt, or a saved picture with --from, or a file of prompts with --prompts; "
-            "`rowcast models` says what a server draws"
+            "give a prompt, or a saved picture with --from, or a file of prompts with --prompts"
+            + more
         )
     if options.row is not None and not options.sources:
         parser.error("--row goes with --from")

@@ -21,9 +21,14 @@ DEFAULT_OUT: Final = Path("rowcast-pictures")
 
 
 class RequestRecord(argparse.Namespace):
-    """Options of all commands that draw: ``images`` pictures of each prompt."""
+    """Options of all commands that draw: ``images`` pictures of each prompt.
+
+    ``address_again`` is what names the server in the next command line: nothing for the server that
+    is asked unnamed, a word to be replaced where the address has secrets or the server is gone.
+    """
 
     url: str
+    address_again: str = "URL "
     prompts: list[str]
     images: int
     model: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +17,6 @@ from .exit_codes import DONE, FAILED
 from .install_hints import command_name
 from .options import DrawOptions
 from .picture_files import PictureFiles
-from .servers import DEFAULT_URL
 from .text import answer_json, complain, say
 from .watch import Watch
 
@@ -81,9 +81,8 @@ class Report:
             say(console, f"saved {' and '.join(self.joined)}: the pictures joined")
         for stem, picture in self.files.pictures.items():
             if picture.reason == DoneReason.STOP_ROW and f"{stem}.rows" in self.files.files[stem]:
-                url = "" if self.options.url == DEFAULT_URL else "URL "
-                again = f"{command_name()} generate {url}--from {stem}.rows"
-                say(console, f"stopped early; go on with: {again}")
+                again = f"{self.options.address_again}--from {shlex.quote(f'{stem}.rows')}"
+                say(console, f"stopped early; go on with: {command_name()} generate {again}")
                 break
         if cut := max((picture.text_cut for picture in self._pictures), default=0):
             say(console, f"the prompt is too long: its last {cut} tokens were not used")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConnectionFailed, ConnectionLost, InvalidRequest
+from ..pixels.network import redacted
 from .install_hints import command_name
 from .parsers import CommandParser
 
@@ -24,6 +26,9 @@ TOKEN_VARIABLE: Final = "ROWCAST_TOKEN"
 ENVIRONMENT: Final = "environment"
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 HOST_AND_PORT: Final = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d{1,5}(/\S*)?", re.IGNORECASE)
+
+# No prompt, and no address either: `as_url` knows those.
+MEANT_AS_ADDRESS: Final = re.compile(r"wss?:.*|localhost|\d+(\.\d+){3}", re.IGNORECASE)
 
 
 def add_server_options(parser: CommandParser) -> None:
@@ -62,7 +67,7 @@ def add_prompt_options(parser: CommandParser) -> None:
 def settle_server(
     parser: CommandParser, options: argparse.Namespace, addresses: Sequence[str] = ()
 ) -> None:
-    """Fill in ``url`` and ``token``, and ``prompts`` with the words that are no address.
+    """Fill in ``url``, ``address_again`` and ``token``, and ``prompts`` with the other words.
 
     ``addresses`` stood elsewhere among the words. Raises WrongUsage.
     """
@@ -71,12 +76,22 @@ def settle_server(
     address = as_url(words[0]) if words else None
     if address is not None:
         words.pop(0)
-    options.url = address or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    unnamed = os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    options.url = address or unnamed
+    if options.url == unnamed:
+        options.address_again = ""
+    elif redacted(options.url) == options.url:
+        options.address_again = f"{shlex.quote(options.url)} "
     options.token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     if not hasattr(options, "prompt"):
         if words:
             parser.error(f"{words[0]!r} is no address of a server; use ws://host:port")
         return
+    for word in words:
+        if as_url(word) or MEANT_AS_ADDRESS.fullmatch(word):
+            parser.error(
+                f"{word!r} is no prompt; the server's address, ws://host:port, comes first"
+            )
     if len(words) > 1 and not any(" " in word for word in words):
         parser.error(f"put the prompt in quotes: '{' '.join(words)}'; or give --prompts FILE")
     if words and options.prompts_file is not None:

@@ -101,7 +101,7 @@ def test_a_picture_stopped_early_is_finished_later(
     url = tiny_server.ws_url
     assert run("generate", url, PROMPT, "--seed", 5, "--out", out / "whole") == 0
     assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 2, "--out", out) == 0
-    again = f"go on with: {command_name()} generate URL --from {out}/image-0.rows"
+    again = f"go on with: {command_name()} generate {url} --from {out}/image-0.rows"
     assert again in capsys.readouterr().err
     stopped = load_rows(out / "image-0.rows")
     assert (stopped.rows_held, stopped.reason) == (2, DoneReason.STOP_ROW)

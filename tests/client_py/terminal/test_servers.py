@@ -9,6 +9,7 @@ from rowcast.rows_file import load_rows
 from rowcast.terminal import servers
 from rowcast.terminal.commands import generate_parser
 from rowcast.terminal.options import DrawOptions
+from rowcast.terminal.parsers import WrongUsage
 from rowcast.terminal.servers import DEFAULT_URL, as_url, settle_server
 from rowcast_server.server import RowcastServer
 
@@ -62,6 +63,42 @@ def test_words_are_sorted_wherever_they_stand(
     words: list[str], url: str, prompts: list[str]
 ) -> None:
     assert settled(*words) == (url, prompts)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [PROMPT, "ws://h:1"],
+        [PROMPT, "h:1"],
+        ["h:1", PROMPT, "wss://h"],
+        ["ws:/127.0.0.1:8765", PROMPT],
+        ["127.0.0.1", PROMPT],
+        ["localhost", PROMPT],
+    ],
+)
+def test_an_address_in_a_prompts_place_is_not_drawn(words: list[str], capsys: Captured) -> None:
+    with pytest.raises(WrongUsage):
+        settled(*words)
+    assert "is no prompt; an address, as ws://host:port, comes first" in told(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        ([PROMPT], ""),
+        (["ws://h:1", PROMPT], ""),
+        (["ws://h:2", PROMPT], "ws://h:2 "),
+        (["ws://h:2/?token=secret", PROMPT], "URL "),
+    ],
+)
+def test_the_next_command_line_names_the_server_if_it_must(
+    words: list[str], again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROWCAST_URL", "ws://h:1")
+    parser = generate_parser()
+    options = parser.parse_anywhere(words, DrawOptions())
+    settle_server(parser, options)
+    assert options.address_again == again
 
 
 def test_the_environment_names_a_server_and_a_token(
