@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from .errors import ConnectionFailed, RowcastError
 from .generation import Generation
-from .picture import PRECISIONS, Picture
+from .picture import PRECISIONS, Picture, check_picture
 from .pixels.download import Progress
 from .pixels.loader import TierLoader
 from .pixels.network import Proxy, certificates, check_proxy, proxy_of, redacted
@@ -145,6 +145,7 @@ class Client(ABC, Generic[Events]):
         With the picture's own seed (None) the same picture is finished; another seed forks it.
         Raises as `generate`; RequestRefused where the server draws with another revision.
         """
+        check_picture(picture)
         return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
     def watch(self, view_key: bytes, images: int = 1, *, seamless: bool = False) -> Events:

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypedDict, cast, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ProtocolError
+from .errors import InvalidRequest, ProtocolError
 from .messages import (
     DetokenizerFile,
     Digest,
@@ -168,3 +168,12 @@ class Picture:
             raise ProtocolError(f"the id {values.max()} in a codebook of {self.codebook_size}")
         self.ids[first_row : first_row + count] = values.reshape(count, self.recipe.cols)
         self.rows_held += count
+
+
+def check_picture(value: Picture) -> None:
+    """Raise InvalidRequest unless ``value`` is a picture: an event is not, nor is a file's path."""
+    if not isinstance(value, Picture):
+        raise InvalidRequest(
+            f"picture must be a Picture, not {type(value).__name__}: an event's is event.picture, "
+            "a file's is load_rows(path)"
+        )

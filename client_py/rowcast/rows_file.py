@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import ProtocolError, ReplayError
 from .messages import Unsigned8, done_reason, without_trailing_defaults
-from .picture import SAMPLING, Picture, Recipe, Sampling
+from .picture import SAMPLING, Picture, Recipe, Sampling, check_picture
 from .whole_files import whole_file
 
 MAGIC: Final = b"ROWS"
@@ -93,15 +93,16 @@ def decode_picture(data: bytes) -> Picture:
     return picture
 
 
-def save_rows(picture: Picture, path: Path) -> None:
-    """Write a .rows file, whole or not at all. Raises OSError, naming it."""
-    with whole_file(path) as partial:
+def save_rows(picture: Picture, path: Path | str) -> None:
+    """Write a .rows file, whole or not at all. Raises OSError, naming it, or InvalidRequest."""
+    check_picture(picture)
+    with whole_file(Path(path)) as partial:
         partial.write_bytes(encode_picture(picture))
 
 
-def load_rows(path: Path) -> Picture:
+def load_rows(path: Path | str) -> Picture:
     """Read a .rows file. Raises ReplayError, OSError."""
-    with path.open("rb") as stream:
+    with Path(path).open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     try:
         return decode_picture(data)

@@ -7,7 +7,7 @@ import math
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from rowcast.errors import (
     RequestRefused,
 )
 from rowcast.messages import CloseCode
+from rowcast.picture import Picture
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.clients import PROMPT, draws_another, opens
@@ -99,6 +100,29 @@ def test_a_full_server_says_when_to_try_again(connect: Connect, tiny_folder: Pat
         gate.open()
         list(events)
         draws_another(client)
+
+
+def test_what_is_no_picture_is_told_at_once(
+    connect: Connect, tiny_server: RowcastServer, tmp_path: Path
+) -> None:
+    with connect(tiny_server.ws_url, decode=False) as client:
+        (done,) = client.pictures(PROMPT, stop_row=2)
+        for wrong, kind in ((done, "PictureDone"), ("a.rows", "str")):
+            with pytest.raises(InvalidRequest, match=f"picture must be a Picture, not {kind}"):
+                list(client.continue_picture(cast(Picture, wrong)))
+            with pytest.raises(InvalidRequest, match=r"an event's is event\.picture"):
+                rowcast.save_rows(cast(Picture, wrong), tmp_path / "b.rows")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rows_file_is_named_by_a_path_or_a_text(
+    connect: Connect, tiny_server: RowcastServer, tmp_path: Path
+) -> None:
+    name = f"{tmp_path}/a.rows"
+    with connect(tiny_server.ws_url, decode=False) as client:
+        (done,) = client.pictures(PROMPT, stop_row=2)
+    rowcast.save_rows(done.picture, name)
+    assert rowcast.load_rows(name).rows_held == rowcast.load_rows(Path(name)).rows_held == 2
 
 
 def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: RowcastServer) -> None:
