@@ -85,12 +85,12 @@ def settle_server(
     options.token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     if not hasattr(options, "prompt"):
         if words:
-            parser.error(f"{words[0]!r} is no address of a server; use ws://host:port")
+            parser.error(f"{redacted(words[0])!r} is no address of a server; use ws://host:port")
         return
     for word in words:
         if as_url(word) or MEANT_AS_ADDRESS.fullmatch(word):
             parser.error(
-                f"{word!r} is no prompt; the server's address, ws://host:port, comes first"
+                f"{redacted(word)!r} is no prompt; the server's address, ws://host:port, comes first"
             )
     if len(words) > 1 and not any(" " in word for word in words):
         parser.error(f"put the prompt in quotes: '{' '.join(words)}'; or give --prompts FILE")
