@@ -89,9 +89,8 @@ def settle_server(
         return
     for word in words:
         if as_url(word) or MEANT_AS_ADDRESS.fullmatch(word):
-            parser.error(
-                f"{redacted(word)!r} is no prompt; the server's address, ws://host:port, comes first"
-            )
+            shown = redacted(word)
+            parser.error(f"{shown!r} is no prompt; an address, as ws://host:port, comes first")
     if len(words) > 1 and not any(" " in word for word in words):
         parser.error(f"put the prompt in quotes: '{' '.join(words)}'; or give --prompts FILE")
     if words and options.prompts_file is not None:
