@@ -44,8 +44,8 @@ def _check_half(half: str, tensors: Tensors) -> None:
         if name not in tensors:
             raise _missing(tensors, name, half)
         if len(tensors.shape(name)) != 2:
-            shape = _spelled(tensors.shape(name))
-            raise ModelError(f"{tensors.path}: {name} is of shape {shape}, needs two axes")
+            found = _spelled(tensors.shape(name))
+            raise ModelError(f"{tensors.path}: {name} is of shape {found}, needs two axes")
     try:
         sizes = TransformerShape.of(tensors)
     except ValueError as error:
