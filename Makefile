@@ -30,10 +30,10 @@ parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 coverage: $(VENV)/installed-test  ## the share of lines and branches that tests run, with a floor per package
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=
-	$(BIN)/coverage report --include='client_py/*' --fail-under=90
-	$(BIN)/coverage report --include='server/*' --fail-under=90
-	$(BIN)/coverage report --include='vqgan_export/*' --fail-under=90
-	$(BIN)/coverage report --include='bench/*' --fail-under=70
+	$(BIN)/coverage report --include='client_py/*' --fail-under=97
+	$(BIN)/coverage report --include='server/*' --fail-under=95
+	$(BIN)/coverage report --include='vqgan_export/*' --fail-under=96
+	$(BIN)/coverage report --include='bench/*' --fail-under=80
 
 format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
