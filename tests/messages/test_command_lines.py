@@ -72,6 +72,8 @@ CASES = [
     Case("grids {open} PROMPT --seed -1 --out {here}/g.npz", USAGE, "--seed must be"),
     # Addresses
     Case("generate http://alice:s3cret@h PROMPT", FAILED, "'http://***@h' is no WebSocket address"),
+    Case("generate alice:s3cret@127.0.0.1:1 PROMPT", FAILED, "ws://***@127.0.0.1:1"),
+    Case("generate alice:s3cret@h PROMPT", USAGE, "'***@h' is no prompt"),
     Case("models alice:s3cret@h", USAGE, "'***@h' is no address"),
     Case("generate PROMPT ws://alice:s3cret@h", USAGE, "ws://host:port"),
     Case("generate {open} PROMPT ws://alice:s3cret@h", USAGE, "ws://host:port"),

@@ -13,10 +13,11 @@ from rowcast.picture import SAMPLING
 from rowcast.pixels.mosaic import Mosaic
 from rowcast.requests import OPTION_NAMES
 
-from tests.messages.collected import Text, is_a, parents, read, texts
+from tests.messages.collected import Text, is_a, parents, read, texts, trees
 
 SECRETS = {"token", "tokens", "password", "secret", "url", "proxy"}
 NO_SECRETS = {"start_token", "pixels_per_token", "READABLE"}
+LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 HARMLESS = ("redacted", "len", "type")  # what they make of a secret may be shown
 NAMES = re.compile(r"[A-Z][A-Za-z]*[A-Z_]\w*|Rowcast|Lightning|Linux")  # with a capital
 FAULT = re.compile(r"(error|failure|exception|cause)$")
@@ -166,6 +167,48 @@ def test_every_text_is_in_the_house_form(rule: str) -> None:
     broken = [text for text in texts() if RULES[rule](text)]
     told = [text for text in broken if not any(part in text.template for part in allowed)]
     assert not told, "\n".join(map(str, told))
+
+
+# Strings of every kind that may show what sounds like a secret: the file, the expression, and why.
+SHOWN = {
+    ("pixels/download.py", "self._url"): "redacted where it is made",
+    ("terminal/demo.py", "options.url"): "of the server that `demo` started itself",
+    ("terminal/servers.py", "shlex.quote(options.url)"): "only where redacting changes nothing",
+    ("terminal/show_models.py", "file.url"): "the server announces it to everybody",
+    ("rowcast/messages.py", "self.token and '***'"): "nothing of it",
+    ("rowcast/whole_files.py", "secrets.token_hex(4)"): "the name of a file",
+    ("rowcast_server/server.py", "tokens"): "their number",
+    ("rowcast_server/server.py", "self.ws_url"): "the server's own",
+    ("rowcast_server/server.py", "self.http_url"): "the server's own",
+    ("rowcast_server/server.py", "file.url"): "the server announces it to everybody",
+    ("rowcast_server/cli.py", "server.ws_url"): "the server's own",
+    ("rowcast_server/cli.py", "server.http_url"): "the server's own",
+    ("models/text.py", "token"): "of text",
+    ("models/text.py", "vocab.get(token)"): "of text",
+}
+
+
+def shown_secrets() -> set[tuple[str, str]]:
+    """Every secret in an f-string or a line of the log: its file and its expression."""
+    found = set()
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
+            values: list[ast.expr] = []
+            if isinstance(node, ast.FormattedValue):
+                values = [node.value]
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in LEVELS:
+                values = node.args[1:]
+            found |= {(file, ast.unparse(value)) for value in values if secret(value)}
+    return found
+
+
+def test_no_string_and_no_log_shows_a_secret() -> None:
+    found = shown_secrets()
+    known = {
+        each for each in found for end, value in SHOWN if each[0].endswith(end) and each[1] == value
+    }
+    assert found == known
+    assert len(SHOWN) == len(known), "one of SHOWN is no more"
 
 
 @pytest.mark.parametrize(("rule", "part"), [each[:2] for each in EXCEPTIONS])

@@ -25,10 +25,12 @@ URL_VARIABLE: Final = "ROWCAST_URL"
 TOKEN_VARIABLE: Final = "ROWCAST_TOKEN"
 ENVIRONMENT: Final = "environment"
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-HOST_AND_PORT: Final = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\]):\d{1,5}(/\S*)?", re.IGNORECASE)
+HOST_AND_PORT: Final = re.compile(
+    r"([^\s@]+@)?([\w.-]+|\[[0-9a-f:.]+\]):\d{1,5}(/\S*)?", re.IGNORECASE
+)
 
 # No prompt, and no address either: `as_url` knows those.
-MEANT_AS_ADDRESS: Final = re.compile(r"wss?:.*|localhost|\d+(\.\d+){3}", re.IGNORECASE)
+MEANT_AS_ADDRESS: Final = re.compile(r"wss?:.*|localhost|\d+(\.\d+){3}|\S+:\S*@\S+", re.IGNORECASE)
 
 
 def add_server_options(parser: CommandParser) -> None:
