@@ -15,6 +15,7 @@ from .agreements import Agreement, Imitation, PreviewAgreement
 from .manifest import Exported
 from .progress import Progress as Report
 
+SECONDS_TO_FIRST_LINE: Final = 2.0
 SECONDS_BETWEEN_LINES: Final = 60.0
 
 
@@ -22,7 +23,8 @@ SECONDS_BETWEEN_LINES: Final = 60.0
 def progress_bar() -> Iterator[Report]:
     """Progress bar on stderr if that is a terminal; it is gone when the work is done.
 
-    Elsewhere a line a minute, so that a log of a long training shows how it goes.
+    Elsewhere a line after two seconds, then one a minute: nobody waits without a word, and a log
+    of a long training shows how it goes.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -36,14 +38,15 @@ def progress_bar() -> Iterator[Report]:
     ) as bar:
         task = bar.add_task("starting", total=None)
 
-        told = time.monotonic()
+        due = time.monotonic() + SECONDS_TO_FIRST_LINE
 
         def show(what: str, done: int, total: int) -> None:
-            nonlocal told
+            nonlocal due
             bar.update(task, description=what, completed=done, total=total or None)
-            if not console.is_terminal and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
-                print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            if not console.is_terminal and time.monotonic() >= due:
+                due = time.monotonic() + SECONDS_BETWEEN_LINES
+                steps = f": {done} of {total}" if total else ""
+                print(f"{what}{steps}", file=sys.stderr, flush=True)
 
         yield show
 
