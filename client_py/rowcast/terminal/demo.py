@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConnectionFailed
 from .draw_pictures import draw
-from .exit_codes import DONE
+from .exit_codes import DONE, raising_terminated
 from .install_hints import command_name
 from .options import DrawOptions, add_picture_options, add_request_options
 from .parsers import CommandParser, command_parser
@@ -69,7 +69,7 @@ def local_server(model: str) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--http-port", "0", "--model", model, "--stop-at-eof", "--quiet"]
-    with _leaving_on("SIGTERM", "SIGHUP"), ExitStack() as starting:
+    with raising_terminated(), ExitStack() as starting:  # else the server would stay behind
         options = starting.enter_context(_without_ctrl_c())
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
@@ -103,22 +103,3 @@ def _without_ctrl_c() -> Iterator[dict[str, Any]]:
         yield {}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _leaving_on(*names: str) -> Iterator[None]:
-    """Leave by way of every `finally` on these signals: by default the server would stay behind.
-
-    Those that the platform does not have are left out: Windows has no SIGHUP.
-    """
-
-    def leave(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

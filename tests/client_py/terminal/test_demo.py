@@ -131,6 +131,7 @@ def test_kill_leaves_no_server_behind(large: Path, tmp_path: Path) -> None:
         process.terminate()
         _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == 128 + signal.SIGTERM
+        assert "stopped by SIGTERM" in said
         assert "Traceback" not in said
         assert group(process.pid) == []
 
