@@ -40,7 +40,7 @@ def generate(words: list[str]) -> int:
         parser.error("--seamless joins several pictures; --from draws one")
     for name in ("images", "stop_row", "model", *SAMPLING) if options.sources else ():
         if getattr(options, name) != parser.get_default(name):
-            parser.error(f"{as_option(name)} does not go with --from: the file says it")
+            parser.error(f"{as_option(name)} does not go with --from: it draws on as the file says")
     if options.prompts_file is not None:
         options.prompts = read_prompts(options.prompts_file)
     return draw(options)
