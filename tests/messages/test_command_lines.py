@@ -138,6 +138,7 @@ def test_a_command_that_fails_says_so_in_one_line(
         monkeypatch.delenv(name, raising=False)
     if case.missing:
         monkeypatch.setitem(sys.modules, case.missing, None)
+        monkeypatch.delitem(sys.modules, "rowcast_bench.wire", raising=False)  # it imports anew
     places = {
         "open": tiny_server.ws_url,
         "closed": closed_server.ws_url,
