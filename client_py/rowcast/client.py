@@ -163,8 +163,9 @@ class Client(ABC, Generic[Events]):
 
     @property
     def _shown_url(self) -> str:
-        """The server's address without its secrets, for messages."""
-        return redacted(self.url)
+        """The server's address, and the proxy's that was named, without secrets, for messages."""
+        by = f" by the proxy {redacted(self._proxy)}" if isinstance(self._proxy, str) else ""
+        return redacted(self.url) + by
 
     def _enter(self) -> None:
         """Begin to open. Raises ConnectionFailed unless it is the first time."""

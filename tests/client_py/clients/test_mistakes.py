@@ -102,6 +102,12 @@ def test_a_full_server_says_when_to_try_again(connect: Connect, tiny_folder: Pat
         draws_another(client)
 
 
+def test_a_proxy_that_is_not_there_is_named(connect: Connect, tiny_server: RowcastServer) -> None:
+    with pytest.raises(ConnectionFailed) as failure:
+        opens(connect, tiny_server.ws_url, proxy="http://user:secret@127.0.0.1:1")
+    assert f"{tiny_server.ws_url} by the proxy http://***@127.0.0.1:1 cannot" in str(failure.value)
+
+
 def test_what_is_no_picture_is_told_at_once(
     connect: Connect, tiny_server: RowcastServer, tmp_path: Path
 ) -> None:
