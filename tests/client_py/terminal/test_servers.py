@@ -107,7 +107,7 @@ def test_the_environment_names_a_server_and_a_token(
     with running_server(tiny_folder, tokens=frozenset({"open"})) as server:
         monkeypatch.setenv("ROWCAST_URL", server.ws_url)
         assert run("generate", PROMPT, "--out", out) == 1
-        assert "pass the right one with --token" in told(capsys)
+        assert "pass it with --token" in told(capsys)
         assert run("generate", PROMPT, "--out", out, "--token", "wrong") == 1
         monkeypatch.setenv("ROWCAST_TOKEN", "open")
         assert run("generate", PROMPT, "--out", out) == 0
