@@ -176,7 +176,7 @@ def lost(closed: ConnectionClosed) -> tuple[RowcastError, bool]:
 def closed_text(code: int | None, reason: str) -> str:
     """The meaning of a closed connection to a caller, by its close code (protocol.md section 7)."""
     known = {
-        CloseCode.BAD_TOKEN: "the server asks for a token, and for a valid one; pass it with token=",
+        CloseCode.BAD_TOKEN: "the server asks for a valid token; pass it with token=",
         CloseCode.VERSION: "the server speaks another version of the protocol",
         CloseCode.TOO_SLOW: "the server closed the connection: this client read too slowly",
         CloseCode.LIMIT: "a message was larger than the server takes",

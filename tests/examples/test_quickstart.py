@@ -94,7 +94,8 @@ def test_it_keeps_four_pictures_and_a_time_lapse(run: list[Cell], folder: Path) 
 
 
 def test_it_replays_one_and_joins_all(run: list[Cell], folder: Path) -> None:
-    assert "'a white house in the snow, three pine trees', seed 7, 16 rows" in printed(run, "load_rows")
+    told = "'a white house in the snow, three pine trees', seed 7, 16 rows"
+    assert told in printed(run, "load_rows")
     assert "image/png" in output_of(run, "final_image(saved")[-1]["data"]
     pictures = [load_rows(folder / f"rowcast-pictures/image-{n}.rows") for n in range(4)]
     sha256 = pictures[0].recipe.detokenizer_sha256
