@@ -257,14 +257,20 @@ async def _serve(server: RowcastServer, say: Say) -> int:
 def _signals_to(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
     """Have SIGINT and SIGTERM call ``stop`` in the loop; the old handlers return afterwards.
 
-    `loop.add_signal_handler` would do, but Windows has none.
+    By the loop's own handlers, which wake it also where another thread gets the signal; Windows has
+    none, and there any signal wakes the loop.
     """
     numbers = signal.SIGINT, signal.SIGTERM
     before = [signal.getsignal(number) for number in numbers]
     for number in numbers:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
             signal.signal(number, handler)
