@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from rowcast.errors import ReplayError
 from rowcast.messages import DoneReason
-from rowcast.picture import Picture, Recipe, Sampling
 from rowcast.rows_file import (
     MAX_BYTES,
     decode_picture,
@@ -24,28 +23,10 @@ from rowcast.rows_file import (
     save_rows,
 )
 
+from tests.support.client.recipes import picture_of
+
 VECTORS = Path(__file__).parents[1] / "vectors" / "rows_files.json"
 FILES: list[dict[str, Any]] = json.loads(VECTORS.read_text("utf-8"))["files"]
-
-
-def picture_of(rows_held: int, reason: DoneReason | None = None) -> Picture:
-    recipe = Recipe(
-        model="tiny",
-        revision=bytes.fromhex("1122334455667788"),
-        prompt="a réd bōat 🚤",
-        seed=2**32 - 1,
-        image=3,
-        sampling=Sampling(0.5, 32, 0.9, 4.0),
-        rows=4,
-        cols=4,
-        id_bytes=2,
-        detokenizer_sha256=bytes(32),
-    )
-    picture = Picture(recipe)
-    if rows_held:
-        picture.add_rows(0, np.arange(4 * rows_held).astype("<u2").tobytes())
-    picture.reason = reason
-    return picture
 
 
 def with_checksum(body: bytes) -> bytes:

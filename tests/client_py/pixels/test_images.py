@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from rowcast.errors import ReplayError
-from rowcast.messages import DoneReason
-from rowcast.picture import Picture, Recipe, Sampling
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast.pixels.images import (
     FRAME_MILLISECONDS,
@@ -22,6 +20,7 @@ from rowcast.pixels.palette import PAPER
 from rowcast.pixels.time_lapse import final_image, time_lapse
 from rowcast.rows_file import save_rows
 
+from tests.support.client.recipes import picture_of
 from tests.support.tiny_model import PIXELS_PER_TOKEN, tiny_detokenizer
 
 SIDE = PIXELS_PER_TOKEN
@@ -30,26 +29,6 @@ SIDE = PIXELS_PER_TOKEN
 @pytest.fixture(scope="module")
 def detokenizer(tmp_path_factory: pytest.TempPathFactory) -> Detokenizer:
     return Detokenizer(tiny_detokenizer(tmp_path_factory.mktemp("onnx") / "tiny.onnx", 96))
-
-
-def picture_of(rows_held: int, reason: DoneReason | None = None) -> Picture:
-    recipe = Recipe(
-        model="tiny",
-        revision=bytes.fromhex("1122334455667788"),
-        prompt="a réd bōat 🚤",
-        seed=2**32 - 1,
-        image=3,
-        sampling=Sampling(0.5, 32, 0.9, 4.0),
-        rows=4,
-        cols=4,
-        id_bytes=2,
-        detokenizer_sha256=bytes(32),
-    )
-    picture = Picture(recipe)
-    if rows_held:
-        picture.add_rows(0, np.arange(4 * rows_held).astype("<u2").tobytes())
-    picture.reason = reason
-    return picture
 
 
 def frames_of(path: Path) -> Iterator[tuple[Image.Image, int]]:
