@@ -23,7 +23,7 @@ WITHOUT_TORCH = (
     "tests/server/whole_server",
     "tests/server/test_exchanges.py",
     "tests/server/test_jobs.py",
-    "tests/server/test_web.py",
+    "tests/server/gateway/test_web.py",
     "tests/test_protocol_document.py",
     "tests/test_rows_format.py",
 )

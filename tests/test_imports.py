@@ -48,10 +48,10 @@ ONLY_IN = {
         "rowcast.aio",
         "rowcast.sync",
         "rowcast.transport",
-        "rowcast_server.gateway",
-        "rowcast_server.watchdog",
+        "rowcast_server.gateway.websocket",
+        "rowcast_server.gateway.watchdog",
     },
-    "aiohttp": {"rowcast_server.web"},
+    "aiohttp": {"rowcast_server.gateway.web"},
     "httpx": {"rowcast.pixels.download"},
     "onnxruntime": {"rowcast.pixels.runtime"},  # without its telemetry
     "huggingface_hub": {"rowcast_server.models.hub"},

@@ -41,7 +41,7 @@ LAYERS = {
         ("engine", "models"),
         ("placement", "auth"),
         ("config",),
-        ("memory", "web", "compressed", "watchdog", "admission"),
+        ("memory", "admission"),
         ("jobs", "bridge", "runners"),
         ("session", "fleet"),
         ("gateway",),

@@ -22,12 +22,13 @@ from rowcast.messages import (
 from .admission import ServedModel
 from .auth import token_check
 from .bridge import EngineBridge
-from .compressed import CompressedFiles
 from .config import ServerConfig
 from .engine.engine import Engine
 from .engine.runner import Runner
 from .fleet import Fleet
-from .gateway import FrameHook, Gateway
+from .gateway.compressed import CompressedFiles
+from .gateway.web import WebServer, file_name, make_app
+from .gateway.websocket import FrameHook, Gateway
 from .jobs import JobBook
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
@@ -35,7 +36,6 @@ from .network.facts import Sampling
 from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
-from .web import WebServer, file_name, make_app
 
 PREFIX_FRAME_SLACK = 4_096  # a start's prompt and options beside its prefix
 

@@ -31,7 +31,7 @@ from rowcast_server.engine.request import (
     RowDrawn,
 )
 from rowcast_server.errors import Refused
-from rowcast_server.gateway import Gateway
+from rowcast_server.gateway.websocket import Gateway
 from rowcast_server.jobs import JobBook, Picture
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import Sampling

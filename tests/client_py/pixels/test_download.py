@@ -17,7 +17,7 @@ import pytest
 from rowcast.errors import DetokenizerError
 from rowcast.pixels import download
 from rowcast.pixels.artifacts import cached_path, fetch, obtain
-from rowcast_server.web import WebServer, file_name, make_app
+from rowcast_server.gateway.web import WebServer, file_name, make_app
 
 from tests.support.site import CONTENT, SHA256, Handler, sends, sends_ranges, site
 

@@ -85,14 +85,14 @@ class TestCloses:
     async def test_no_hello_in_time_is_4408(
         self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rowcast_server.gateway.HELLO_TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr("rowcast_server.gateway.websocket.HELLO_TIMEOUT_SECONDS", 0.05)
         async with connected(place[1], greet=False) as client:
             assert await client.close_code() == 4408
 
     async def test_a_hello_in_time_lets_a_client_be_silent_for_ever(
         self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rowcast_server.gateway.HELLO_TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr("rowcast_server.gateway.websocket.HELLO_TIMEOUT_SECONDS", 0.1)
         async with connected(place[1]) as client:
             await asyncio.sleep(0.3)
             await client.send(PING, 1)

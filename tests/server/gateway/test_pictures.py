@@ -217,7 +217,7 @@ class TestTheEnd:
     async def test_who_does_not_read_is_cut_after_a_short_wait(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rowcast_server.gateway.CLOSE_SECONDS", 0.2)
+        monkeypatch.setattr("rowcast_server.gateway.websocket.CLOSE_SECONDS", 0.2)
         studio = Studio(loop=asyncio.get_running_loop())
         async with open_gateway(studio) as (gateway, url):
             deaf = await asyncio.to_thread(BareSocket, url)
@@ -233,7 +233,7 @@ class TestTheEnd:
     async def test_who_has_sent_no_request_yet_does_not_hold_up_the_end(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("rowcast_server.gateway.CLOSE_SECONDS", 0.2)
+        monkeypatch.setattr("rowcast_server.gateway.websocket.CLOSE_SECONDS", 0.2)
         studio = Studio(loop=asyncio.get_running_loop())
         async with open_gateway(studio) as (gateway, url):
             port = int(url.rpartition(":")[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rowcast_server.web import WebServer, file_name, make_app
+from rowcast_server.gateway.web import WebServer, file_name, make_app
 
 HOST = "127.0.0.1"
 CONTENT = bytes(range(256)) * 400

@@ -14,9 +14,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 
-from .config import ServerConfig
-from .errors import CloseConnection, ViewerTooSlow
-from .session import ServerSession
+from ..config import ServerConfig
+from ..errors import CloseConnection, ViewerTooSlow
+from ..session import ServerSession
 from .watchdog import WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)

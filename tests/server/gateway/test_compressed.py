@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rowcast_server.compressed import CompressedFiles, compress
-from rowcast_server.web import WebServer, make_app
+from rowcast_server.gateway.compressed import CompressedFiles, compress
+from rowcast_server.gateway.web import WebServer, make_app
 
 from tests.server.test_web import CONTENT, FILE, HOST, SHA256, assert_shared
 
@@ -118,7 +118,7 @@ async def test_without_a_cache_files_go_out_as_they_are(
         tried.set()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rowcast_server.compressed.cached_folder", fail)
+    monkeypatch.setattr("rowcast_server.gateway.compressed.cached_folder", fail)
     assert (await http.get(FILE)).content == CONTENT
     assert await asyncio.to_thread(tried.wait, 20)
     response = await http.get(FILE)

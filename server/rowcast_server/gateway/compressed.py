@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from .kept_folders import cached_folder
+from ..kept_folders import cached_folder
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection
 
-from .errors import ViewerTooSlow
+from ..errors import ViewerTooSlow
 
 SEND_BUFFER_BYTES = 65_536  # the kernel would hide megabytes of lag otherwise
 MAX_UNSENT_BYTES = 1_048_576  # a frame and the answers to one read are far less

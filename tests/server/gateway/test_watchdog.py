@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 from rowcast.messages import Limits, Welcome, view_key
-from rowcast_server.gateway import Gateway
-from rowcast_server.watchdog import MAX_UNSENT_BYTES
+from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES
+from rowcast_server.gateway.websocket import Gateway
 from websockets.asyncio.server import ServerConnection
 
 from tests.support.fakes import KEY, MODEL, Studio, open_gateway
@@ -149,7 +149,7 @@ async def test_a_viewer_whose_picture_vanishes_in_the_kernels_buffers_is_cut_by_
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small picture never fills a buffer: only the missing pong tells that nobody reads."""
-    monkeypatch.setattr("rowcast_server.gateway.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("rowcast_server.gateway.websocket.CLOSE_SECONDS", 0.1)
     async with open_gateway(studio, ping_interval=0.1) as (gateway, url), deaf(url) as client:
         await watch_all(studio, client)
         studio.drawer.draw(0, 1)
