@@ -56,7 +56,14 @@ clean:  ## remove everything made here
 docs: $(VENV)/installed-docs  ## the site, with the reference made from docstrings, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Made anew where a first try was cut short, or where it is of a Python that is too old.
+# Made anew where a first try was cut short (pip comes last), or where it is of a Python that is too old.
+WHOLE := import sys, pip; sys.exit(sys.version_info < (3, 11))
+ifneq ($(shell ! test -e $(BIN)/python || $(BIN)/python -c '$(WHOLE)' >/dev/null 2>&1 || echo broken),)
+$(VENV)/bin/python: broken
+.PHONY: broken
+broken:
+endif
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Rowcast needs Python 3.11 or newer; \
 $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }
