@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
 
 # Imported at first use: `import rowcast` costs nothing.
 _NAMES = {
-    "aio": "AsyncClient connect",
+    "aio": "AsyncClient",
     "errors": "RowcastError",
     "events": "Event PictureAccepted PictureDone PictureQueued PictureRepainted RowsArrived",
     "messages": "DoneReason view_key",
@@ -52,7 +52,44 @@ _NAMES = {
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*_HOMES]
+__all__ = [*_HOMES, "connect"]
+
+
+class _Opening:
+    """The asynchronous client of a server, for ``async with``; its arguments are `AsyncClient`'s.
+
+    It is loaded and made where it is entered, in a thread: the event loop goes on meanwhile.
+    """
+
+    _client: AsyncClient | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._arguments, self._options = arguments, options
+
+    async def __aenter__(self) -> AsyncClient:
+        from asyncio import to_thread
+
+        client = await to_thread(self._made)
+        return await client.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._made().__aexit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._made(), name)
+
+    def _made(self) -> AsyncClient:
+        if self._client is None:
+            from .aio import AsyncClient
+
+            self._client = AsyncClient(*self._arguments, **self._options)
+        return self._client
+
+
+if not TYPE_CHECKING:
+    connect = _Opening
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,20 @@ with rowcast.connect_sync(sys.argv[1]) as client:
 print(done.reason, done.image.size, done.picture.rows_held, *client.tiers, sep="|")
 """
 DRAWN = "complete|(16, 16)|4|full fp32 on cpu\n"
+IN_A_LOOP = """
+import asyncio, sys, threading, rowcast
+imported = set()
+def audit(event, arguments):
+    if event == "import" and threading.current_thread() is threading.main_thread():
+        imported.add(arguments[0].partition(".")[0])
+async def main():
+    sys.addaudithook(audit)
+    async with rowcast.connect(sys.argv[1]) as client:
+        [done] = await client.pictures("a red boat")
+        ours = isinstance(client, rowcast.AsyncClient)
+        print(done.reason, ours, imported - sys.stdlib_module_names)
+asyncio.run(main())
+"""
 # A user that nobody knows, as containers have them. Whoever may not become one is one to the user
 # database; the interpreter may be readable to its owner alone, so all is loaded before.
 NOBODY = """
@@ -128,3 +142,11 @@ def test_who_wants_the_telemetry_has_it(tiny_folder: Path, tmp_path: Path) -> No
         str(tiny_folder / "detokenizer.onnx"), code, HOME=str(tmp_path), ORT_DISABLE_TELEMETRY="0"
     )
     assert run.stdout == "0\n", run.stderr
+
+
+def test_a_loop_that_runs_loads_no_library_by_itself(
+    tiny_server: RowcastServer, tmp_path: Path
+) -> None:
+    """A thread does: loaded in the loop's own, they would hold it for a quarter of a second."""
+    run = draw(tiny_server.ws_url, IN_A_LOOP, HOME=str(tmp_path))
+    assert (run.stdout, run.stderr) == ("complete True set()\n", "")

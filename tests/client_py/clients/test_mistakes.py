@@ -158,7 +158,7 @@ def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: Rowcast
         ({"providers": "cpu"}, "providers must be some of"),
     ],
 )
-@pytest.mark.parametrize("open_client", [rowcast.connect, rowcast.connect_sync])
+@pytest.mark.parametrize("open_client", [rowcast.AsyncClient, rowcast.connect_sync])
 def test_an_argument_of_a_client_that_cannot_be_is_told_by_name(
     open_client: Any, arguments: dict[str, Any], fault: str
 ) -> None:

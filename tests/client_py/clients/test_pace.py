@@ -111,7 +111,7 @@ def parameters(function: Any) -> list[tuple[str, Any, Any, Any]]:
 
 
 def test_both_clients_have_the_same_signatures() -> None:
-    assert parameters(rowcast.connect) == parameters(rowcast.connect_sync)
+    assert parameters(rowcast.AsyncClient) == parameters(rowcast.connect_sync)
 
     def members(kind: type) -> dict[str, Any]:
         return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
