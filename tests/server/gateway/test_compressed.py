@@ -14,7 +14,7 @@ import pytest
 from rowcast_server.gateway.compressed import CompressedFiles, compress
 from rowcast_server.gateway.web import WebServer, make_app
 
-from tests.server.test_web import CONTENT, FILE, HOST, SHA256, assert_shared
+from tests.server.gateway.test_web import CONTENT, FILE, HOST, SHA256, assert_shared
 
 
 @pytest.fixture
