@@ -72,3 +72,4 @@ class ErrorCode:
     BUSY: Final = "busy"
     TOO_MANY_STREAMS: Final = "too_many_streams"
     INTERNAL: Final = "internal"
+    FORBIDDEN: Final = "forbidden"

@@ -12,11 +12,10 @@ from rowcast.messages import ErrorCode
 
 from .engine.engine import Engine
 from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
-from .errors import Refused
+from .errors import BUSY_RETRY_MS, Refused
 
 logger = logging.getLogger(__name__)
 
-BUSY_RETRY_MS = 2_000
 FAILURE = "the engine failed; the server's log says why"
 GIVE_WAY_SECONDS = 0.005  # at most, for what was drawn to be sent
 
@@ -27,14 +26,15 @@ Deliver = Callable[[list[EngineEvent]], None]
 class EngineBridge:
     """Owns the thread that owns the engine. All methods are for the event loop's thread.
 
-    ``capacity`` pictures may be drawn or wait at once; ``pictures`` are those that do. With
+    ``slots`` pictures are drawn and ``places`` more may wait; ``pictures`` are those that do. With
     ``gives_way``, for an engine that keeps every core busy, a step begins once the tasks that the
     one before woke have run: their bytes would else wait for a core.
     """
 
-    def __init__(self, engine: Engine, capacity: int, gives_way: bool = False) -> None:
+    def __init__(self, engine: Engine, slots: int, places: int, gives_way: bool = False) -> None:
         self._engine = engine
-        self._capacity = capacity
+        self._slots = slots
+        self._places = places
         self._gives_way = gives_way
         self._sent = threading.Event()
         self._commands: deque[Command] = deque()
@@ -42,6 +42,12 @@ class EngineBridge:
         self._closing = False
         self.pictures: set[int] = set()
         self._thread: threading.Thread | None = None
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Slots, and places in the queue, that are free."""
+        over = len(self.pictures) - self._slots
+        return max(0, -over), self._places - max(0, over)
 
     def start(self, deliver: Deliver) -> None:
         """Start the thread. ``deliver`` is called in the running loop with the engine's events,
@@ -53,8 +59,8 @@ class EngineBridge:
         self._thread.start()
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
-        """Queue a picture. Raises Refused (busy) at the bridge's capacity."""
-        if len(self.pictures) >= self._capacity:
+        """Queue a picture. Raises Refused (busy) where there is no room."""
+        if self.room == (0, 0):
             raise Refused(
                 ErrorCode.BUSY,
                 f"{len(self.pictures)} pictures are being drawn or wait",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .engine.runner import WINDOW
@@ -18,12 +19,15 @@ def usable_cores() -> int:
 
 
 MOST_SECONDS = 4_294_967  # `welcome` and `goaway` tell milliseconds of 32 bits
+MOST = 1_000_000  # of connections, pictures and requests: more than one process can serve
 
 
-def _option(default: Any, name: str, words: str, least: int = 0, most: int = 65_535) -> Any:
+def _option(
+    default: Any, name: str, words: str, least: int = 0, most: int = 65_535, kind: type = str
+) -> Any:
     """A setting that is an option of `rowcast serve` too: its default or the function that makes
-    it, the option with its help, and the range of a number."""
-    metadata = {"option": name, "help": words, "range": (least, most)}
+    it, the option with its help, the range of a number, and what it is where it is None."""
+    metadata = {"option": name, "help": words, "range": (least, most), "kind": kind}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -33,19 +37,72 @@ def _seconds(default: float, name: str, words: str, least: int = 0) -> Any:
     return _option(default, name, f"seconds that {words}", least, MOST_SECONDS)
 
 
+def _most(default: int, name: str, words: str) -> Any:
+    return _option(default, name, f"at most so many {words}", 1, MOST)
+
+
 @dataclass(frozen=True)
 class ServerConfig:
     """Settings of `rowcast serve`; times in seconds."""
 
-    host: str = _option("127.0.0.1", "--host", "address to listen at")
-    port: int = _option(8765, "--port", "WebSocket; 0 is any")
-    http_port: int = _option(8766, "--http-port", "0 is any")
+    # Where it listens
+    host: str = _option("127.0.0.1", "--host", "address to listen at; 0.0.0.0 is all of IPv4")
+    port: int = _option(8765, "--port", "of WebSocket and HTTP; 0 is any")
+    http_port: int | None = _option(
+        None, "--http-port", "HTTP on a port of its own; 0 is any (default: both on --port)", 0,
+        kind=int,
+    )  # fmt: skip
+    unix: Path | None = _option(
+        None, "--unix", "listen at a Unix socket of this path, not at a port", kind=Path
+    )
+    tls_cert: Path | None = _option(
+        None, "--tls-cert", "speak TLS, by this chain of certificates (PEM)", kind=Path
+    )
+    tls_key: Path | None = _option(
+        None, "--tls-key", "the certificate's key (default: in the same file)", kind=Path
+    )
     public_url: str | None = _option(
         None,
         "--public-url",
-        "where clients reach the HTTP side (default: the host they came by, and --http-port)",
+        "where clients reach the HTTP side (default: where the WebSocket is)",
     )
-    tokens: frozenset[str] = field(default=frozenset(), repr=False)  # empty: all are admitted
+    trusted_proxies: tuple[str, ...] = _option(
+        (),
+        "--trusted-proxy",
+        "believe what this address or network says in X-Forwarded-For; may be given again",
+    )
+    # Who may come in
+    tokens: frozenset[str] = field(default=frozenset(), repr=False)  # without a file
+    token_file: Path | None = _option(
+        None,
+        "--token-file",
+        "admit only clients with a token of this file, one a line (or $ROWCAST_TOKENS, separated "
+        "by spaces); read again when it changes",
+        kind=Path,
+    )
+    token_secret_file: Path | None = _option(
+        None,
+        "--token-secret-file",
+        "admit who has a token signed with a secret of this file: see `rowcast token`",
+        kind=Path,
+    )
+    open: bool = _option(False, "--open", "listen beyond this machine without asking for a token")
+    private_files: bool = _option(
+        False, "--private-files", "give detokenizer files only to whom a token admits"
+    )
+    allow_origins: tuple[str, ...] = _option(
+        (),
+        "--allow-origin",
+        "pages from there may draw, as https://app.example.org, null, or * for all; may be given "
+        "again (default: pages of this server)",
+    )
+    allow_hosts: tuple[str, ...] = _option(
+        (),
+        "--allow-host",
+        "a name that clients know this server by, or * for any; may be given again (default: "
+        "localhost, this machine's name, addresses)",
+    )
+    # What it draws on
     slots: int = _option(16, "--slots", "pictures at once, on each device", 1)
     queue_limit: int = _option(256, "--queue", "pictures that may wait, on each device")
     placements: tuple[Placement, ...] = (Placement(),)  # an engine on each; of one variant
@@ -59,9 +116,32 @@ class ServerConfig:
         most=WINDOW,
     )
     threads: int = _option(usable_cores, "--threads", "at most, and by default: all cores", 1)
-    prompt_bytes: int = 2_000
-    images: int = 64  # of one start
-    streams: int = 256  # open at once on one connection
+    # What one client may take
+    connections: int = _most(4_096, "--connections", "connections, a quarter of them HTTP")
+    address_connections: int = _most(
+        64, "--address-connections", "connections from one address (of IPv6: one /64)"
+    )
+    handshakes: int = _most(
+        1_024, "--handshakes", "connections whose request is not read yet; then the oldest goes"
+    )
+    prompt_bytes: int = _option(
+        2_000, "--prompt-bytes", "longest prompt, in bytes of UTF-8", 1, 1_048_576
+    )
+    images: int = _option(64, "--images", "at most so many pictures in one request", 1, 4_096)
+    streams: int = _option(
+        256, "--streams", "at most so many pictures open at once on one connection", 1, 65_536
+    )
+    client_pictures: int = _most(
+        256, "--client-pictures", "pictures of one client drawn or waiting at once"
+    )
+    starts_per_minute: int = _most(240, "--starts-per-minute", "requests of one client a minute")
+    messages_per_minute: int = _most(
+        6_000, "--messages-per-minute", "messages on one connection a minute"
+    )
+    failures_per_minute: int = _most(
+        60, "--failures-per-minute", "bad tokens and view keys from one address a minute"
+    )
+    # How long things take
     deadline: float = _seconds(
         600.0, "--deadline", "a picture may be drawn for, its wait in the queue not counted", 1
     )
@@ -72,5 +152,27 @@ class ServerConfig:
     drain: float = _seconds(
         10.0, "--drain", "pictures have to end in once the server is to stop; a second Ctrl-C: none"
     )
-    send_timeout: float = 20.0  # a viewer that does not read this long is cut
-    ping_interval: float = 20.0
+    open_timeout: float = _seconds(
+        5.0, "--open-timeout", "a connection has for its request, TLS included", 1
+    )
+    send_timeout: float = _seconds(
+        20.0, "--send-timeout", "a client has to take a frame or a piece of a file", 1
+    )
+    ping_interval: float = _seconds(
+        20.0, "--ping-interval", "pass between pings, and a ping may stay unanswered", 1
+    )
+    # What is told of it
+    metrics_port: int | None = _option(
+        None, "--metrics-port", "serve /metrics (Prometheus) there; 0 is any (default: nowhere)", 0,
+        kind=int,
+    )  # fmt: skip
+    metrics_host: str = _option("127.0.0.1", "--metrics-host", "address of --metrics-port")
+
+    @property
+    def is_local(self) -> bool:
+        """True if only programs of this machine can connect."""
+        return (
+            self.unix is not None
+            or self.host in ("localhost", "::1")
+            or self.host.startswith("127.")
+        )

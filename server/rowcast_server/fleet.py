@@ -22,6 +22,12 @@ class Fleet:
         for bridge in self.bridges:
             bridge.start(deliver)
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Slots, and places in the queue, that are free on all devices together."""
+        rooms = [bridge.room for bridge in self.bridges]
+        return sum(slots for slots, _ in rooms), sum(places for _, places in rooms)
+
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""
         emptiest = min(self.bridges, key=lambda bridge: len(bridge.pictures))

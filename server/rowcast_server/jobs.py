@@ -8,6 +8,7 @@ the clock it is given, so that tests can turn it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,7 +25,7 @@ from .engine.request import (
     PictureRequest,
     RowDrawn,
 )
-from .errors import Refused
+from .errors import BUSY_RETRY_MS, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class Drawer(Protocol):
 
     def cancel(self, picture: int) -> None: ...
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Slots, and places in the queue, that are free."""
+
 
 @dataclass(eq=False)
 class Picture:
@@ -60,6 +65,8 @@ class Picture:
     name: tuple[bytes, int]  # view key, image
     order: Order
     started: float
+    client: Hashable = None  # whose share of the queue it takes
+    owner: str | None = None  # the subject of who started it; None where no token is asked for
     ids: bytearray = field(default_factory=bytearray)
     place: int | None = None  # in the queue; 0: drawn, or ended; None until the engine tells
     reason: DoneReason | Refused | None = None  # of its end; Refused: it failed
@@ -109,12 +116,16 @@ class JobBook:
         grace: float,
         keep: float,
         deadline: float,
+        client_pictures: int,
     ) -> None:
         self._drawer = drawer
         self._clock = clock
         self._grace = grace
         self._keep = keep
         self._deadline = deadline
+        self._client_pictures = client_pictures
+        self._taken: Counter[Hashable] = Counter()  # pictures of each client, not ended
+        self._waiting: Counter[Hashable] = Counter()  # those of them that wait
         self._numbers = count()
         self._by_name: dict[tuple[bytes, int], Picture] = {}
         self._by_number: dict[int, Picture] = {}  # not ended
@@ -123,19 +134,29 @@ class JobBook:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def start(self, key: bytes, image: int, order: Order, client: Hashable) -> Picture:
-        """A new picture, or the known one of that name. Raises Refused: conflict or busy."""
+    def start(
+        self, key: bytes, image: int, order: Order, client: Hashable, owner: str | None = None
+    ) -> Picture:
+        """A new picture, or the known one of that name.
+
+        Raises Refused: conflict, busy, or forbidden where it is another owner's.
+        """
         name = (view_key(key), image)
         known = self._by_name.get(name)
         if known is not None:
+            if known.owner != owner:
+                raise Refused(ErrorCode.FORBIDDEN, "this key names a picture of somebody else")
             if not known.matches(order):
                 raise Refused(
                     ErrorCode.CONFLICT, "this key already names a picture of other settings"
                 )
             return known
-        picture = Picture(next(self._numbers), name, order, self._clock().time())
+        self._check_share(client)
+        picture = Picture(next(self._numbers), name, order, self._clock().time(), client, owner)
         picture.ids += order.prefix
         self._drawer.submit(picture.number, order.request(image), client)
+        self._taken[client] += 1
+        self._waiting[client] += 1  # until the engine places it
         self._by_name[name] = self._by_number[picture.number] = picture
         logger.info(
             "picture %d accepted: image %d of seed %d, %d of %d rows given",
@@ -146,6 +167,19 @@ class JobBook:
             order.stop_row,
         )
         return picture
+
+    def _check_share(self, client: Hashable) -> None:
+        """A free slot is for whoever comes. Of the queue one client has at most as much as it
+        leaves to others, so that there is a place for who has none. Raises Refused (busy)."""
+        slots, places = self._drawer.room
+        share = self._waiting[client] <= places or slots > 0
+        if self._taken[client] >= self._client_pictures or not share:
+            raise Refused(
+                ErrorCode.BUSY,
+                f"{self._taken[client]} of your pictures are being drawn or wait, "
+                "which is your share",
+                BUSY_RETRY_MS,
+            )
 
     def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
         """The picture to watch, if its first rows are those held. Raises Refused: gone."""
@@ -202,6 +236,7 @@ class JobBook:
     def _place(self, picture: Picture, place: int) -> None:
         picture.place = place
         if place == 0 and picture.drawn_since is None:
+            self._waiting[picture.client] -= 1
             picture.drawn_since = self._clock().time()
             picture.deadline = self._clock().call_later(
                 self._deadline, self.cancel, picture, DoneReason.DEADLINE
@@ -215,6 +250,10 @@ class JobBook:
     def _end(self, picture: Picture, reason: DoneReason | Refused) -> None:
         picture.reason = reason
         picture.place = 0
+        for counter, counts in ((self._taken, True), (self._waiting, picture.drawn_since is None)):
+            counter[picture.client] -= counts
+            if not counter[picture.client]:
+                del counter[picture.client]
         picture.ended_at = self._clock().time()
         del self._by_number[picture.number]
         logger.info("picture %d ended: %s", picture.number, _ending(picture))

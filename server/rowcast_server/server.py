@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import time
 from collections.abc import Callable
 from dataclasses import fields
 
 from msgspec.structs import replace
-from rowcast.errors import RowcastError
 from rowcast.messages import (
     DetokenizerFile,
     Limits,
@@ -19,16 +18,18 @@ from rowcast.messages import (
     id_bytes_for,
 )
 
+from .access import Access, configured_access
 from .admission import ServedModel
-from .auth import token_check
 from .bridge import EngineBridge
+from .clients import Clients, Visitor
 from .config import ServerConfig
 from .engine.engine import Engine
 from .engine.runner import Runner
 from .fleet import Fleet
-from .gateway.compressed import CompressedFiles
-from .gateway.web import WebServer, file_name, make_app
-from .gateway.websocket import FrameHook, Gateway
+from .gateway.files import file_name
+from .gateway.gateway import Gateway
+from .gateway.sockets import Sockets, bind, url_host
+from .gateway.websocket import FrameHook
 from .jobs import JobBook
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
@@ -46,10 +47,12 @@ class RowcastServer:
     """A server of one model, with an engine for each of ``config.placements``.
 
     Once made, it has its engines and their memory, which takes a while for a large model; `start`
-    returns once jobs are taken, and `close` ends everything. ``make_runner`` makes an engine's
-    runner, and ``on_frame_sent`` is called with each frame that was sent.
+    returns once jobs are taken, and `close` ends everything. ``sockets`` are bound already, or
+    bound by `start`; ``make_runner`` makes an engine's runner, and ``on_frame_sent`` is called with
+    each frame that was sent.
 
-    Raises RowcastError where a device has too little memory.
+    Raises RowcastError where a device has too little memory, or a file of tokens or certificates
+    does not serve.
     """
 
     def __init__(
@@ -58,38 +61,44 @@ class RowcastServer:
         config: ServerConfig,
         make_runner: RunnerFactory = make_runner,
         on_frame_sent: FrameHook = lambda frame: None,
+        sockets: Sockets | None = None,
     ) -> None:
         self.config = config
         self._announcement = announce(model, config.placements[0].variant)
         self._served = ServedModel(self._announcement, model.tokenizer)
         self._limits = _limits(config, self._announcement)
-        self._authorise = token_check(config.tokens)
-        self._gateway = Gateway(config, self._session, on_frame_sent)
-        files = {file.sha256: file.path for file in model.files}
-        self._web = WebServer(
-            make_app(files, lambda: self._ready, CompressedFiles().of),
-            config.host,
-            config.http_port,
-        )
-        self._ready = False
+        self._clients = Clients(config, access_for(config), time.monotonic)
+        self._sockets = sockets
         bridges = []
         for placement in config.placements:
             engine = Engine(make_runner(model, config, placement))
-            capacity = config.slots + config.queue_limit
-            bridges.append(EngineBridge(engine, capacity, gives_way=placement.device == "cpu"))
+            gives_way = placement.device == "cpu"
+            bridges.append(EngineBridge(engine, config.slots, config.queue_limit, gives_way))
         self._fleet = Fleet(bridges)
-        times = {"grace": config.grace, "keep": config.keep, "deadline": config.deadline}
-        self._book = JobBook(self._fleet, asyncio.get_running_loop, **times)
+        self._book = JobBook(
+            self._fleet,
+            asyncio.get_running_loop,
+            grace=config.grace,
+            keep=config.keep,
+            deadline=config.deadline,
+            client_pictures=config.client_pictures,
+        )
+        files = {file.sha256: file.path for file in model.files}
+        self._gateway = Gateway(
+            config, self._clients, self._session, files, self._book.find, on_frame_sent
+        )
 
     @property
     def ws_url(self) -> str:
-        """The address that clients connect to. Raises RuntimeError before `start`."""
-        return f"ws://{_bracketed(self.config.host)}:{self._gateway.port}"
+        """The address that clients of this machine connect to. Raises RuntimeError before
+        `start`."""
+        return self._url("ws", self._bound.port)
 
     @property
     def http_url(self) -> str:
-        """The address that clients fetch files from. Raises RuntimeError before `start`."""
-        return self._base_url(self.config.host)
+        """The address that clients of this machine fetch files from. Raises RuntimeError before
+        `start`."""
+        return self._url("http", self._bound.http_port)
 
     @property
     def summary(self) -> list[str]:
@@ -99,11 +108,12 @@ class RowcastServer:
         devices = ", ".join(placement.device for placement in config.placements)
         threads = f", threads: {config.threads}" if first.device == "cpu" else ""
         each = " on each device" if len(config.placements) > 1 else ""
-        tokens = len(config.tokens)
-        whom = f"who has one of {tokens} tokens" if tokens else f"all who reach {config.host}"
+        whom = str(self._clients.access) if self._clients.access.asks else "all who reach it"
+        apart = "" if config.http_port is None else f", files at {self.http_url}"
+        beyond = "" if config.is_local else f", and by the addresses of {config.host}"
         return [
             f"serves  {model.name}, revision {model.revision.hex()}",
-            f"at      {self.ws_url}, files at {self.http_url}",
+            f"at      {self.ws_url}{apart}{beyond}",
             f"on      {devices}, {first.dtype}, cache of {first.cache}{threads}",
             f"draws   {config.slots} pictures at once{each}; {config.queue_limit} more may wait",
             f"admits  {whom}",
@@ -117,65 +127,58 @@ class RowcastServer:
     async def start(self) -> None:
         """Listen and draw. Raises RowcastError, naming the option, where an address cannot be
         had."""
-        for setting, listener in (("http_port", self._web), ("port", self._gateway)):
-            try:
-                await listener.start()
-            except OSError as error:
-                await self.close()
-                raise cannot_listen(self.config, setting, error) from error
+        if self._sockets is None:
+            self._sockets = bind(self.config)
         self._fleet.start(self._book.deliver)
-        self._ready = True
+        await self._gateway.start(self._sockets)
 
     async def close(self, notice: float = 0.0) -> None:
         """Send goaway to the clients, give their pictures up to ``notice`` seconds to end, stop."""
-        self._ready = False
         await self._gateway.close(notice)
-        await self._web.close()
+        if self._sockets is not None:
+            self._sockets.close()
         await self._fleet.close()
 
     def hurry(self) -> None:
         """End the notice of a `close` that is under way."""
         self._gateway.hurry()
 
-    def _session(self, host: str | None, wake: Callable[[], None]) -> ServerSession:
-        return ServerSession(
-            self._book,
-            self._served,
-            Welcome(self._limits, [self._with_urls(host)]),
-            self._authorise,
-            client=object(),
-            wake=wake,
-        )
+    @property
+    def _bound(self) -> Sockets:
+        if self._sockets is None:
+            raise RuntimeError("the server has not been started")
+        return self._sockets
+
+    def _url(self, scheme: str, port: int | None) -> str:
+        if port is None:
+            return f"unix:{self._bound.unix or ''}"
+        secure = "" if self.config.tls_cert is None else "s"
+        return f"{scheme}{secure}://{url_host(self.config.host)}:{port}"
+
+    def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
+        welcome = Welcome(self._limits, [self._with_urls(visitor.host)])
+        return ServerSession(self._book, self._served, welcome, self._clients, visitor, wake)
 
     def _with_urls(self, host: str | None) -> Model:
-        """The announcement with absolute URLs, at the host by which this client came."""
-        base = self._base_url(host or self.config.host)
-        files = [replace(file, url=f"{base}/{file.url}") for file in self._announcement.files]
+        """The announcement with the URLs of files (R-52): beside the WebSocket's own, or at the
+        public URL, or on a port of their own at the host by which this client came."""
+        if self.config.public_url is not None:
+            base = self.config.public_url.rstrip("/") + "/"
+        elif self.config.http_port is not None:
+            secure = "" if self.config.tls_cert is None else "s"
+            name = url_host(host or self.config.host)
+            base = f"http{secure}://{name}:{self._bound.http_port}/"
+        else:
+            base = ""
+        files = [replace(file, url=base + file.url) for file in self._announcement.files]
         return replace(self._announcement, files=files)
 
-    def _base_url(self, host: str) -> str:
-        url = self.config.public_url or f"http://{_bracketed(host)}:{self._web.port}"
-        return url.rstrip("/")
 
-
-def _bracketed(host: str) -> str:
-    """A host as it stands in a URL: IPv6 addresses in brackets (RFC 3986 section 3.2.2)."""
-    return f"[{host}]" if ":" in host else host
-
-
-def cannot_listen(config: ServerConfig, setting: str, error: OSError) -> RowcastError:
-    """The error of a listener whose address cannot be had, with the option that chooses one."""
-    (option,) = (each.metadata["option"] for each in fields(config) if each.name == setting)
-    port = getattr(config, setting)
-    where = f"cannot listen on {config.host}, port {port}: {error.strerror or error}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            where += f"; is another server running? choose another port with {option}"
-        case errno.EACCES:
-            where += f"; choose a port above 1023 with {option}"
-        case _:
-            where += "; --host must name an address of this machine"
-    return RowcastError(where)
+def access_for(config: ServerConfig) -> Access:
+    """Who the settings admit. Raises RowcastError or OSError."""
+    if config.tokens:
+        return Access(config.tokens, config.token_secret_file)
+    return configured_access(config.token_file, config.token_secret_file)
 
 
 def announce(model: LoadedModel, variant: str = "float32") -> Model:

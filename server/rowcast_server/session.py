@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,13 +39,17 @@ from rowcast.messages import (
     ids_checksum,
 )
 
+from .access import Grant
 from .admission import ServedModel, admit
+from .clients import Clients, Visitor
 from .errors import CloseConnection, Refused
 from .jobs import JobBook, Picture
+from .limits import Bucket
 
 logger = logging.getLogger(__name__)
 
 MAX_PENDING_REPLIES: Final = 1_024
+MESSAGES_AT_ONCE: Final = 2_000  # whatever the rate: a client may cancel all that it has
 QUEUED_INTERVAL_SECONDS: Final = 1.0
 ROWS_HEADER_BYTES: Final = 16
 
@@ -68,26 +72,34 @@ class _Viewer:
 class ServerSession:
     """The protocol of one connection. ``wake`` is called when `outgoing` may have something new.
 
-    ``authorise`` returns True for an admitted token; ``client`` names the client for fairness.
+    ``clients`` has tokens and rates; ``visitor`` is who sent the request that opened it.
     """
 
     book: JobBook
     served: ServedModel
     welcome: Welcome
-    authorise: Callable[[str | None], bool]
-    client: Hashable
+    clients: Clients
+    visitor: Visitor
     wake: Callable[[], None]
-    _greeted: bool = False
+    grant: Grant | None = None  # from `hello` on
     _replies: deque[ServerMessage] = field(default_factory=deque)
     _notice: int | None = None  # milliseconds, as announced by `go_away`
     has_left: bool = False  # a `goaway` of 0 is out: the connection is to be closed
     _viewers: dict[int, _Viewer] = field(default_factory=dict)
+    _messages: Bucket = field(init=False)
+
+    def __post_init__(self) -> None:
+        per_minute, now = self.clients.messages_per_minute, self.clients.clock()
+        self._messages = Bucket(per_minute, max(per_minute, MESSAGES_AT_ONCE), now)
 
     def receive(self, frame: bytes | str) -> None:
         """Take one frame. Raises CloseConnection."""
         if isinstance(frame, str):
             raise CloseConnection(CloseCode.MALFORMED, "frames are binary")
-        limit = self.welcome.limits.client_frame_bytes if self._greeted else MAX_HELLO_BYTES
+        if self._messages.take(self.clients.clock()):
+            raise CloseConnection(CloseCode.RATE_LIMITED, "too many messages")
+        greeted = self.grant is not None
+        limit = self.welcome.limits.client_frame_bytes if greeted else MAX_HELLO_BYTES
         if len(frame) > limit:
             raise CloseConnection(
                 CloseCode.LIMIT, f"a frame of {len(frame)} bytes; at most {limit} are allowed"
@@ -96,7 +108,7 @@ class ServerSession:
             message = decode_client(frame, limit)
         except MalformedFrame as error:
             raise CloseConnection(CloseCode.MALFORMED, str(error)) from error
-        if not self._greeted and not isinstance(message, Hello):
+        if not greeted and not isinstance(message, Hello):
             raise CloseConnection(CloseCode.BEFORE_HELLO, "the first message must be hello")
         match message:
             case None | Pong():
@@ -122,7 +134,7 @@ class ServerSession:
         """Announce that the connection will be closed in ``milliseconds``; no picture is begun from
         now on. Once the last open stream has ended, the time announced is 0."""
         self._notice = milliseconds
-        if self._greeted:
+        if self.grant is not None:
             self._replies.append(GoAway(milliseconds))  # also where the replies are at their bound
         else:
             self.has_left = milliseconds == 0
@@ -161,11 +173,12 @@ class ServerSession:
         self._replies.append(message)
 
     def _hello(self, hello: Hello) -> None:
-        if self._greeted:
+        if self.grant is not None:
             raise CloseConnection(CloseCode.MALFORMED, "hello comes once")
-        if not self.authorise(hello.token):
-            raise CloseConnection(CloseCode.BAD_TOKEN, "this token is not admitted")
-        self._greeted = True
+        given = self.visitor.grant
+        if hello.token is not None or given is None:
+            given = self.clients.grant(hello.token, self.visitor.address)
+        self.grant = given
         logger.info("hello from %r", hello.client)
         self._reply(self.welcome)
 
@@ -175,7 +188,12 @@ class ServerSession:
             count = 1  # refused below, once (R-21)
         streams = range(start.stream, start.stream + count)
         self._must_be_free(streams)
+        assert self.grant is not None
+        client = self.visitor.client(self.grant)
         try:
+            if not self.grant.may_draw:
+                raise Refused(ErrorCode.FORBIDDEN, "this token may watch pictures, not draw")
+            self.clients.started(client)
             if self._notice is not None:
                 raise Refused(  # R-51
                     ErrorCode.BUSY,
@@ -195,7 +213,7 @@ class ServerSession:
         for index, stream in enumerate(streams):
             try:
                 image = start.options.first_image + index
-                picture = self.book.start(start.key, image, order, self.client)
+                picture = self.book.start(start.key, image, order, client, self.grant.subject)
             except Refused as refusal:
                 self._refuse(range(stream, stream + 1), refusal)
             else:
@@ -203,11 +221,16 @@ class ServerSession:
 
     def _watch(self, watch: Watch) -> None:
         self._must_be_free(range(watch.stream, watch.stream + 1))
+        assert self.grant is not None
         try:
             if len(self._viewers) >= self.welcome.limits.streams:
                 raise Refused(ErrorCode.TOO_MANY_STREAMS, "too many streams are open")
             picture = self.book.find(watch.view_key, watch.image, watch.rows_held, watch.crc32)
+            if not self.grant.may_watch and picture.owner != self.grant.subject:
+                raise Refused(ErrorCode.FORBIDDEN, "this token may watch its own pictures alone")
         except Refused as refusal:
+            if refusal.code == ErrorCode.GONE:
+                self.clients.missed(self.visitor.address)
             self._refuse(range(watch.stream, watch.stream + 1), refusal)
         else:
             self._attach(_Viewer(watch.stream, picture, is_owner=False, cursor=watch.rows_held))

@@ -1,33 +1,31 @@
-"""The HTTP side of a server: detokenizer files and health, over aiohttp.
-
-Files are named by their SHA-256 and never change, so they may be cached for ever. Ranges and
-conditional requests are aiohttp's. What is asked for whole may go out compressed (RFC 9110 section
-8.4.1); a range is always one of the file itself.
-"""
+"""The HTTP side of a server, over `aiohttp`: files, the state of pictures, and health."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from ..clients import Clients, RateLimited, Visitor
+from ..config import ServerConfig
+from .files import DETOKENIZER_PATH, DetokenizerFiles
+from .picture_states import PICTURES_PATH, PictureStates
+from .request_head import RequestHead, RequestRefused, joined
+from .visitors import UNKNOWN, Doorman
+from .watchdog import Left, prepare_socket
 
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 1.0  # for downloads that are under way; then as long until they are cut
-# Not aiohttp's %b: of a file, which the system sends by itself, it counts the headers alone.
-LOG_FORMAT: Final = "%a %r: %s of %{Content-Length}o bytes, after %Tf s"
+IDLE_SECONDS: Final = 15.0  # between two requests, the second one's head included
 
-DETOKENIZER_PATH = "detokenizer"
-
-FILE_HEADERS = {
-    "Cache-Control": "public, max-age=31536000, immutable",
-    "Content-Type": "application/octet-stream",
-    "Vary": "Accept-Encoding",
-}
-SHARED_HEADERS = {  # any page may load the files, also an isolated one (COEP: require-corp)
+METHODS: Final = "GET, HEAD, OPTIONS"
+SHARED_HEADERS: Final = {  # any page may load the files, also an isolated one (COEP: require-corp)
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
     "Content-Range, ETag",
@@ -35,69 +33,126 @@ SHARED_HEADERS = {  # any page may load the files, also an isolated one (COEP: r
     "Timing-Allow-Origin": "*",
     "X-Content-Type-Options": "nosniff",
 }
-METHODS: Final = "GET, HEAD, OPTIONS"
 # Of a preflight (the Fetch standard's CORS protocol). `*` is for headers of a page's own; those
-# before it are for browsers that do not know it.
-PREFLIGHT_HEADERS = {
+# before it are for browsers that do not know it, and Authorization is never meant by it.
+PREFLIGHT_HEADERS: Final = {
     "Allow": METHODS,
     "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": "If-Match, If-Modified-Since, If-None-Match, If-Range, Range, "
-    "*",
+    "Access-Control-Allow-Headers": "Authorization, If-Match, If-Modified-Since, If-None-Match, "
+    "If-Range, Range, *",
     "Access-Control-Max-Age": "86400",
 }
+VISITOR: Final = "visitor"  # of a request
 
-Compressed = Callable[[bytes, Path], Path | None]
-
-
-async def _share(_: web.Request, response: web.StreamResponse) -> None:
-    """Of every answer, errors included."""
-    response.headers.update(SHARED_HEADERS)
-    if response.headers.get("Content-Encoding"):
-        # Ranges are the file's own, so nobody may ask for one by this answer's validators.
-        for name in ("ETag", "Last-Modified"):
-            response.headers.pop(name, None)
-        response.headers["Accept-Ranges"] = "none"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def _preflight(_: web.Request) -> web.Response:
-    return web.Response(status=204, headers=PREFLIGHT_HEADERS)
+class HttpSide:
+    """Answers requests on connections that are given to it."""
+
+    def __init__(self, app: web.Application, send_timeout: float) -> None:
+        self._send_timeout = send_timeout
+        self._runner = web.AppRunner(
+            app,
+            access_log=logger,
+            access_log_class=_Log,
+            handle_signals=False,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=0.0,
+            shutdown_timeout=CLOSE_SECONDS,
+        )
+
+    async def start(self) -> None:
+        await self._runner.setup()
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+    def take(self, transport: asyncio.Transport, data: bytes, visitor: Visitor, left: Left) -> None:
+        """Have a connection that has sent ``data``, the first request."""
+        assert self._runner.server is not None
+        prepare_socket(transport, self._send_timeout)
+        counted = _Counted(self._runner.server(), left)
+        transport.set_protocol(counted)
+        counted.connection_made(transport)
+        counted.data_received(data)
 
 
-def takes_gzip(accept_encoding: str) -> bool:
-    """True if an Accept-Encoding header (RFC 9110 section 12.5.3) names gzip, not at weight 0."""
-    for coding in accept_encoding.lower().split(","):
-        name, _, weight = coding.replace(" ", "").partition(";q=")
-        if name in ("gzip", "x-gzip"):
-            return not weight or weight.strip("0.") != ""
-    return False
+class _Counted(asyncio.Protocol):
+    """aiohttp's protocol of a connection, and word of its end."""
+
+    def __init__(self, inner: asyncio.Protocol, left: Left) -> None:
+        self._inner = inner
+        self._left = left
+        self.connection_made = inner.connection_made  # type: ignore[method-assign]
+        self.data_received = inner.data_received  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+        self._left()
 
 
-def file_name(sha256: bytes, suffix: str = ".onnx") -> str:
-    """The path of a detokenizer file under the public URL."""
-    return f"{DETOKENIZER_PATH}/{sha256.hex()}{suffix}"
+class Rules:
+    """Who may ask for what: every request is checked, also those after a connection's first."""
+
+    def __init__(self, config: ServerConfig, doorman: Doorman, clients: Clients) -> None:
+        self._private_files = config.private_files and clients.access.asks
+        self._asks = clients.access.asks
+        self._doorman = doorman
+        self._clients = clients
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request that may not be with its status."""
+        try:
+            request[VISITOR] = self._doorman.visitor(_head(request), _peer(request))
+            return await handler(request)
+        except (RequestRefused, RateLimited) as refusal:
+            return _refused(refusal)
+
+    def private(self, handler: Handler) -> Handler:
+        """Only for whom a token admits, if files are private."""
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            self._check(request, self._private_files)
+            return await handler(request)
+
+        return checked
+
+    def viewers(self, handler: Handler) -> Handler:
+        """Only for who may watch; failures are counted."""
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            visitor = self._check(request, self._asks)
+            if visitor.grant is not None and not visitor.grant.may_watch:
+                raise RequestRefused(HTTPStatus.FORBIDDEN, "this token may not watch pictures")
+            try:
+                return await handler(request)
+            except web.HTTPNotFound:
+                self._clients.missed(visitor.address)
+                raise
+
+        return checked
+
+    def _check(self, request: web.Request, asks: bool) -> Visitor:
+        visitor: Visitor = request[VISITOR]
+        if asks and visitor.grant is None:
+            raise RequestRefused(
+                HTTPStatus.UNAUTHORIZED, "this asks for a token, as Authorization: Bearer TOKEN"
+            )
+        return visitor
 
 
 def make_app(
-    files: Mapping[bytes, Path],
+    files: DetokenizerFiles,
+    pictures: PictureStates,
     is_ready: Callable[[], bool],
-    compressed: Compressed = lambda sha256, path: None,
+    rules: Rules,
 ) -> web.Application:
-    """The application that serves ``files`` by SHA-256, /livez and /readyz.
-
-    ``compressed`` gives the gzip file of one of them, if there is one.
-    """
-    by_name = {file_name(sha256, path.suffix): (sha256, path) for sha256, path in files.items()}
-
-    async def detokenizer(request: web.Request) -> web.StreamResponse:
-        found = by_name.get(request.path.lstrip("/"))
-        if found is None:
-            raise web.HTTPNotFound(text="no such file; `welcome` lists those there are\n")
-        asked = request.headers
-        if "Range" not in asked and takes_gzip(asked.get("Accept-Encoding", "")):
-            packed = compressed(*found)
-            if packed is not None:
-                return web.FileResponse(packed, headers=FILE_HEADERS | {"Content-Encoding": "gzip"})
-        return web.FileResponse(found[1], headers=FILE_HEADERS)
+    """The application: detokenizer files, states of pictures, /livez and /readyz."""
 
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="live\n")
@@ -107,41 +162,68 @@ def make_app(
             return web.Response(status=503, text="starting or stopping\n")
         return web.Response(text="ready\n")
 
-    app = web.Application()
+    app = web.Application(middlewares=[rules.middleware])
     app.on_response_prepare.append(_share)
-    for path, handler in (
-        (f"/{DETOKENIZER_PATH}/{{name}}", detokenizer),
+    picture = f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}"
+    routes: list[tuple[str, Handler]] = [
+        (f"/{DETOKENIZER_PATH}/{{name}}", rules.private(files.answer)),
+        (f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}", rules.viewers(pictures.state)),
+        (
+            f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}.rows",
+            rules.viewers(pictures.rows),
+        ),
         ("/livez", live),
         ("/readyz", ready),
-    ):
+    ]
+    for path, handler in routes:
         app.router.add_get(path, handler)
         app.router.add_route("OPTIONS", path, _preflight)
     return app
 
 
-class WebServer:
-    """An HTTP server of an application."""
+class _Log(AbstractAccessLogger):
+    """Requests by what they ask for: a path may hold a view key."""
 
-    def __init__(self, app: web.Application, host: str, port: int) -> None:
-        self._runner = web.AppRunner(
-            app, access_log=logger, access_log_format=LOG_FORMAT, shutdown_timeout=CLOSE_SECONDS
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        route = request.match_info.route.resource if isinstance(request, web.Request) else None
+        self.logger.info(
+            "%s %s %s: %d, %s bytes, after %.2f s",
+            _peer(request),
+            request.method,
+            "an unknown path" if route is None else route.canonical,
+            response.status,
+            response.body_length,
+            time,
         )
-        self._host = host
-        self._port = port
 
-    @property
-    def port(self) -> int:
-        """The port that it listens on. Raises RuntimeError before `start`."""
-        if not self._runner.addresses:
-            raise RuntimeError("the HTTP server has not been started")
-        port: int = self._runner.addresses[0][1]
-        return port
 
-    async def start(self) -> int:
-        """Listen; returns the port. Raises OSError where the address cannot be had."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        return self.port
+async def _share(_: web.Request, response: web.StreamResponse) -> None:
+    """Of every answer, errors included."""
+    response.headers.update(SHARED_HEADERS)
 
-    async def close(self) -> None:
-        await self._runner.cleanup()
+
+async def _preflight(_: web.Request) -> web.Response:
+    return web.Response(status=204, headers=PREFLIGHT_HEADERS)
+
+
+def _refused(refusal: RequestRefused | RateLimited) -> web.Response:
+    if isinstance(refusal, RateLimited):
+        refusal = RequestRefused(HTTPStatus.TOO_MANY_REQUESTS, refusal.reason, refusal.retry_after)
+    response = web.Response(status=refusal.status, text=f"{refusal.text}\n", headers=refusal.fields)
+    response.force_close()
+    return response
+
+
+def _head(request: web.Request) -> RequestHead:
+    """The head of a request as ours. Raises RequestRefused for what `read_head` refuses."""
+    fields = joined(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
+    )
+    if not request.raw_path.startswith("/") or request.body_exists:
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "a request here has a path and no body")
+    return RequestHead(request.method, request.raw_path, fields)
+
+
+def _peer(request: web.BaseRequest) -> str:
+    peer = request.transport and request.transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else UNKNOWN

@@ -1,4 +1,4 @@
-"""The WebSocket side of a server: the only module that imports `websockets` for serving."""
+"""The WebSocket side of a server, over `websockets`: connections that are given to it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from typing import cast
 
 from rowcast.messages import HELLO_TIMEOUT_SECONDS, SUBPROTOCOL, CloseCode
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import MultipleValuesError
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
+from ..clients import Visitor
 from ..config import ServerConfig
-from ..errors import CloseConnection, ViewerTooSlow
+from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
 from ..session import ServerSession
-from .watchdog import WatchedConnection, in_time, prepare_socket
+from .watchdog import Left, WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ def _transport_log() -> logging.Logger:
     return log
 
 
-# Given the host name by which the client came, and what to call when frames wait to be sent.
-SessionFactory = Callable[[str | None, Callable[[], None]], ServerSession]
+# Given who connected, and what to call when frames wait to be sent.
+SessionFactory = Callable[[Visitor, Callable[[], None]], ServerSession]
 # Called with each frame once its bytes are with the operating system, or in a buffer before it.
 FrameHook = Callable[[bytes], None]
 
 
-class Gateway:
-    """Accepts connections and moves frames between sockets and sessions."""
+class WebSocketSide:
+    """Moves frames between connections and sessions."""
 
     def __init__(
         self,
@@ -54,51 +56,68 @@ class Gateway:
         self._make_session = make_session
         self._on_frame_sent = on_frame_sent
         self._sessions: set[ServerSession] = set()
+        self._connections: set[WatchedConnection] = set()
         self._empty = asyncio.Event()  # no session is left, or it is not to be waited for
         self._closing = False
-        self._server: Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on. Raises RuntimeError before `start`."""
-        if self._server is None:
-            raise RuntimeError("the gateway has not been started")
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        return port
+        self._log = _transport_log()
+        self.handler_tasks: set[asyncio.Task[None]] = set()  # of `websockets`
 
     @property
     def watched(self) -> bool:
         """True if a stream is open on any connection."""
         return any(session.is_watched for session in self._sessions)
 
-    async def start(self) -> None:
-        """Listen. Raises OSError where the address cannot be had."""
-        self._server = await serve(
-            self._handle,
-            self._config.host,
-            self._config.port,
+    def take(self, transport: asyncio.Transport, data: bytes, visitor: Visitor, left: Left) -> None:
+        """Have a connection that has sent ``data``, the request for a WebSocket."""
+        protocol = ServerProtocol(
             subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
-            compression=None,
             max_size=MAX_TRANSPORT_FRAME_BYTES,
-            write_limit=WRITE_LIMIT_BYTES,
+            logger=self._log,
+        )
+        connection = WatchedConnection(
+            protocol,
+            cast(Server, self),  # of which it uses `handler`, `handler_tasks` and `is_serving`
             ping_interval=self._config.ping_interval,
             ping_timeout=self._config.ping_interval,
             close_timeout=CLOSE_SECONDS,
-            server_header=None,
-            create_connection=WatchedConnection,
-            logger=_transport_log(),
+            write_limit=WRITE_LIMIT_BYTES,
         )
+        connection.visitor, connection.left = visitor, left
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(data)
+
+    async def handler(self, connection: ServerConnection) -> None:
+        """The life of a connection, from its handshake on: a task that `websockets` starts."""
+        assert isinstance(connection, WatchedConnection)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            async with asyncio.timeout(self._config.open_timeout):
+                await connection.handshake(server_header=None)
+            if connection.state is State.OPEN:
+                self._connections.add(connection)
+                connection.start_keepalive()
+                async with connection:
+                    await self._handle(connection)
+        except Exception as error:
+            logger.info("%s failed to connect: %s", connection.visitor.address, error)
+        finally:
+            connection.transport.abort()
+            self._connections.discard(connection)
+            self.handler_tasks.discard(task)
+
+    def is_serving(self) -> bool:
+        """False once it closes: a handshake is then refused (HTTP 503)."""
+        return not self._closing
 
     async def close(self, notice: float = 0.0) -> None:
-        """Take no more connections, say goaway, close every connection (1001).
+        """Say goaway, and close every connection (1001). No more connections are to be given to it.
 
         Those on which a stream is open have ``notice`` seconds, or until their last stream has
         ended; `hurry` ends that.
         """
-        if self._server is None:
-            return
         self._closing = True
-        self._server.close(close_connections=False)
         if notice and self.watched:
             for session in tuple(self._sessions):
                 session.go_away(round(notice * 1000) if session.is_watched else 0)
@@ -109,22 +128,21 @@ class Gateway:
             if not session.has_left:
                 session.go_away(0)
         for _ in range(2):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    return await self._server.wait_closed()
-            for connection in self._server.connections:
+            if self.handler_tasks:
+                await asyncio.wait(self.handler_tasks, timeout=CLOSE_SECONDS)
+            for connection in tuple(self._connections):
                 connection.transport.abort()
 
     def hurry(self) -> None:
         """End the notice of a `close` that is under way."""
         self._empty.set()
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        prepare_socket(connection, self._config.send_timeout)
-        begun = time.monotonic()
-        logger.info("%s connected", _named(connection))
+    async def _handle(self, connection: WatchedConnection) -> None:
+        prepare_socket(connection.transport, self._config.send_timeout)
+        begun, address = time.monotonic(), connection.visitor.address
+        logger.info("%s connected", address)
         news = asyncio.Event()
-        session = self._make_session(_host(connection), news.set)
+        session = self._make_session(connection.visitor, news.set)
         self._sessions.add(session)
         if self._closing:  # it came in with the last
             session.go_away(0)
@@ -132,7 +150,7 @@ class Gateway:
         try:
             await self._read(connection, session)
         except CloseConnection as close:
-            logger.info("closing %s: %d %s", _named(connection), close.code, close.reason)
+            logger.info("closing %s: %d %s", address, close.code, close.reason)
             await self._close(connection, close.code, close.reason)
         except ConnectionClosed:
             pass
@@ -147,19 +165,27 @@ class Gateway:
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
             seconds = time.monotonic() - begun
-            logger.info("%s left after %.1f s", _named(connection), seconds)
+            logger.info("%s left after %.1f s", address, seconds)
 
     async def _read(self, connection: ServerConnection, session: ServerSession) -> None:
         try:
-            async with asyncio.timeout(HELLO_TIMEOUT_SECONDS):
+            async with asyncio.timeout(HELLO_TIMEOUT_SECONDS) as limit:
                 session.receive(await connection.recv())
+                if session.grant is not None and session.grant.expires is not None:
+                    left = session.grant.expires - time.time()
+                    limit.reschedule(asyncio.get_running_loop().time() + left)
+                else:
+                    limit.reschedule(None)
+                async for frame in connection:
+                    session.receive(frame)
+                    await asyncio.sleep(0)  # others come between one frame and the next
         except TimeoutError:
-            raise CloseConnection(CloseCode.HELLO_TIMEOUT, "no hello in time") from None
-        async for frame in connection:
-            session.receive(frame)
+            if session.grant is None:
+                raise CloseConnection(CloseCode.HELLO_TIMEOUT, "no hello in time") from None
+            raise ExpiredToken("this token has expired") from None
 
     async def _write(
-        self, connection: ServerConnection, session: ServerSession, news: asyncio.Event
+        self, connection: WatchedConnection, session: ServerSession, news: asyncio.Event
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -173,7 +199,7 @@ class Gateway:
                     self._on_frame_sent(frame)
             await self._close(connection, CloseCode.GOING_AWAY, "this server stops")
         except (ViewerTooSlow, ConnectionClosed) as end:
-            logger.info("%s does not read any more: %s", _named(connection), end)
+            logger.info("%s does not read any more: %s", connection.visitor.address, end)
         except Exception:
             await self._fail(connection)
 
@@ -187,18 +213,3 @@ class Gateway:
         with contextlib.suppress(ViewerTooSlow):
             closing = connection.close(int(code), reason)
             await in_time(connection, closing, self._config.send_timeout)
-
-
-def _named(connection: ServerConnection) -> str:
-    """The address of a connection's other end, for the log."""
-    address = connection.remote_address  # (host, port), and two numbers more with IPv6
-    return f"{address[0]} port {address[1]}" if address else "a client"
-
-
-def _host(connection: ServerConnection) -> str | None:
-    """The host of the request's Host header (RFC 9112 section 3.2), without its port."""
-    request = connection.request
-    try:
-        return urlsplit(f"//{request.headers['Host']}").hostname if request is not None else None
-    except (KeyError, ValueError, MultipleValuesError):
-        return None

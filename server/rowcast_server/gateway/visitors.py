@@ -1,0 +1,138 @@
+"""Who comes: from which address, by which name of this server, from which page, with which token.
+
+Checked at every request, before it is a WebSocket or an answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..access import Grant
+from ..clients import Clients, RateLimited, Visitor
+from ..config import ServerConfig
+from ..errors import CloseConnection
+from .request_head import RequestHead, RequestRefused
+
+ANY: Final = "*"
+UNKNOWN: Final = "unknown"  # the address of who came by a Unix socket
+IPV6_PREFIX: Final = 64  # of one subscriber (RFC 6177): its addresses count as one
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Doorman:
+    """The rules of a server, and who is a proxy that may speak for others."""
+
+    def __init__(self, config: ServerConfig, clients: Clients) -> None:
+        self._clients = clients
+        self._proxies = [ipaddress.ip_network(each) for each in config.trusted_proxies]
+        self._hosts = {"localhost", config.host.lower(), socket.gethostname().lower()}
+        self._hosts |= {host.lower() for host in config.allow_hosts}
+        self._origins = {origin.lower() for origin in config.allow_origins}
+        if config.public_url is not None:
+            public = urlsplit(config.public_url)
+            self._hosts.add((public.hostname or "").lower())
+            self._origins.add(f"{public.scheme}://{public.netloc}".lower())
+
+    def is_proxy(self, address: str) -> bool:
+        """True if what this peer says of where a request comes from is believed."""
+        if address == UNKNOWN:
+            return True  # only a program of this machine can open a Unix socket
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._proxies)
+
+    def visitor(self, asked: RequestHead, peer: str) -> Visitor:
+        """Who sent this request. Raises RequestRefused for one who may not."""
+        name = asked.fields.get("host")
+        host = self._checked_host(name)
+        if asked.is_websocket:
+            self._check_origin(asked.fields.get("origin"), name)
+        address = subscriber(self._address(asked, peer))
+        return Visitor(address, host, self._granted(asked, address))
+
+    def _address(self, asked: RequestHead, peer: str) -> str:
+        """The nearest address that is no proxy's (X-Forwarded-For, from the right)."""
+        address = peer
+        for said in reversed(asked.fields.get("x-forwarded-for", "").split(",")):
+            if not self.is_proxy(address) or _parsed(said.strip()) is None:
+                break
+            address = said.strip()
+        return address
+
+    def _checked_host(self, field: str | None) -> str | None:
+        """Against DNS rebinding: a page's own name that was pointed at this machine."""
+        if field is None:
+            return None
+        try:
+            parts = urlsplit(f"//{field}")
+            host = (parts.hostname or "").lower()
+            parts.port  # noqa: B018 - it is read here, and may be no number
+        except ValueError:
+            host = ""
+        if not host or parts.path or parts.query or parts.fragment or parts.username is not None:
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "the Host field names no host")
+        if host not in self._hosts and ANY not in self._hosts and _parsed(host) is None:
+            raise RequestRefused(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this server does not go by the name {host!r}; its operator can add it by "
+                "--allow-host",
+            )
+        return host
+
+    def _check_origin(self, origin: str | None, name: str | None) -> None:
+        """Programs send none. A page may draw if it came from here, or is listed (R-118)."""
+        if origin is None or ANY in self._origins or origin.lower() in self._origins:
+            return
+        if _origin(origin) is None or _origin(origin) != _origin(
+            f"{urlsplit(origin).scheme}://{name}"
+        ):
+            raise RequestRefused(
+                HTTPStatus.FORBIDDEN,
+                f"pages of {origin!r} may not draw here; the operator can add it by --allow-origin",
+            )
+
+    def _granted(self, asked: RequestHead, address: str) -> Grant | None:
+        """What the Authorization field (RFC 6750 section 2.1) gives; None without one."""
+        scheme, _, token = asked.fields.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            return self._clients.grant(token.strip(), address)
+        except RateLimited as limited:
+            raise RequestRefused(
+                HTTPStatus.TOO_MANY_REQUESTS, limited.reason, limited.retry_after
+            ) from None
+        except CloseConnection as refusal:
+            raise RequestRefused(HTTPStatus.UNAUTHORIZED, refusal.reason) from None
+
+
+def subscriber(address: str) -> str:
+    """Those addresses as one that one subscriber has: of IPv6 a whole /64."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+    return address
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _origin(origin: str) -> tuple[str, int | None] | None:
+    """Host and port of an origin (RFC 6454 section 7), None if it is opaque or malformed."""
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if not parts.hostname or parts.path or parts.query or parts.fragment:
+        return None
+    return parts.hostname, port
