@@ -6,6 +6,8 @@
     ├── ModelError                  a model's files are missing, damaged or do not fit
     ├── Refused                     a client: an `error` frame on the stream, which ends
     ├── CloseConnection             a client: the connection is closed with a code and a reason
+    │   ├── BadToken                4403: the token is missing or not valid
+    │   └── ExpiredToken            4501: the token was valid, and is no longer
     └── ViewerTooSlow               nobody: the connection has been aborted
 """
 
@@ -36,6 +38,20 @@ class CloseConnection(RowcastError):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class BadToken(CloseConnection):
+    """The token is missing or not valid; ``reason`` shows nothing of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(CloseCode.BAD_TOKEN, reason)
+
+
+class ExpiredToken(CloseConnection):
+    """The token was valid, and is no longer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(CloseCode.TOKEN_EXPIRED, reason)
 
 
 class ViewerTooSlow(RowcastError):
