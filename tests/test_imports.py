@@ -55,6 +55,7 @@ ONLY_IN = {
     "httpx": {"rowcast.pixels.download"},
     "onnxruntime": {"rowcast.pixels.runtime"},  # without its telemetry
     "huggingface_hub": {"rowcast_server.models.hub"},
+    "jwt": {"rowcast_server.access"},
 }
 WITHOUT = {
     "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},
@@ -62,6 +63,7 @@ WITHOUT = {
     "rowcast_server.engine.runner": {"torch", "onnxruntime"},
     "rowcast_server.engine.scheduler": {"numpy", "torch", "onnxruntime"},
     "rowcast_server.engine.request": {"torch", "onnxruntime"},
+    "rowcast_server.access": {"asyncio", "websockets", "aiohttp"},
     "rowcast_server.session": {"asyncio", "websockets", "threading"},
     "rowcast_server.jobs": {"asyncio", "websockets", "threading"},
     "rowcast.session": {"asyncio", "websockets", "threading"},

@@ -163,6 +163,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.completion.whole_parser",
         "rowcast.terminal.demo.local_server",
         "rowcast_server.convert.find",
+        *(f"rowcast_server.token_command.{each}" for each in ("read_secrets", "write_secret")),
         "rowcast_server.models.loading.load",
         "rowcast_export.cli._run",
         "rowcast_bench.cli.describe",

@@ -4,6 +4,7 @@
 
     RowcastError
     ├── InvalidRequest        yours: an argument that no server could accept (also a ValueError)
+    │   └── BeyondLimits      this server takes no more; another may
     ├── RequestRefused        the server answered `error`: code, text, retry time
     │   └── PictureGone       the picture to resume or to watch is no longer known
     ├── ConnectionFailed      the server cannot be reached, or refused the handshake
@@ -44,6 +45,10 @@ def _restored(
 
 class InvalidRequest(RowcastError, ValueError):
     """An argument that no server could accept."""
+
+
+class BeyondLimits(InvalidRequest):
+    """An argument that is more than this server takes; another may take it."""
 
 
 class RequestRefused(RowcastError):

@@ -10,7 +10,7 @@ from typing import Any, Final, Unpack
 
 import numpy as np
 
-from .errors import InvalidRequest
+from .errors import BeyondLimits, InvalidRequest
 from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Options, Range
 from .picture import SAMPLING, Picture, Sampling, SamplingOptions, sampling_options
 
@@ -81,16 +81,17 @@ class Request:
 
 
 def check_request(request: Request, model: Model, limits: Limits) -> None:
-    """Raise InvalidRequest for what a server with these limits cannot accept."""
+    """Raise InvalidRequest for what a server with these limits cannot accept, its BeyondLimits
+    for what another might."""
     options = request.options
     size = len(encode_text("prompt", request.prompt))
     if not request.prompt.strip():
         raise InvalidRequest("the prompt is empty")
     if size > limits.prompt_bytes:
-        raise InvalidRequest(
+        raise BeyondLimits(
             f"the prompt has {size} bytes; the server takes at most {limits.prompt_bytes}"
         )
-    check_whole("images", request.images, 1, limits.images)
+    check_count("images", request.images, limits.images)
     check_whole("first_image", options.first_image, 0, MAX_STREAM - request.images + 1)
     if options.seed is not None:
         check_whole("seed", options.seed, 0, MAX_SEED)
@@ -137,6 +138,14 @@ def check_whole(name: str, value: int, low: int, high: int) -> int:
     value = plain_number(value, int)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    return value
+
+
+def check_count(name: str, value: int, limit: int) -> int:
+    """The number ``value``, from 1 on. Raises BeyondLimits for more than a server's ``limit``."""
+    value = check_whole(name, value, 1, MAX_STREAM + 1)
+    if value > limit:
+        raise BeyondLimits(f"{name} must be 1 to {limit}, not {value}: this server takes no more")
     return value
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from .errors import (
+    BeyondLimits,
     ConnectionFailed,
     ConnectionLost,
     InvalidRequest,
@@ -49,20 +50,13 @@ from .messages import (
     encode,
     id_bytes_for,
 )
-from .picture import (
-    PRECISIONS,
-    SAMPLING,
-    UNKNOWN_SAMPLING,
-    Picture,
-    Recipe,
-    detokenizer_file,
-)
+from .picture import PRECISIONS, SAMPLING, UNKNOWN_SAMPLING, Picture, Recipe, detokenizer_file
 from .requests import (
     MAX_TOP_K,
     Request,
     check_bytes,
+    check_count,
     check_request,
-    check_whole,
     encode_text,
     plain_text,
     resolve_sampling,
@@ -148,7 +142,8 @@ class ClientSession:
         frame = encode(generation.start_message())
         limit = self.welcome.limits.client_frame_bytes
         if len(frame) > limit:
-            raise InvalidRequest(f"prompt and prefix take {len(frame)} bytes, the most are {limit}")
+            size = f"{len(frame)} bytes; the server takes at most {limit}"
+            raise BeyondLimits(f"prompt and prefix take {size}")
         self._open(generation)
         return generation, [] if self._is_going_away else [frame]
 
@@ -160,7 +155,7 @@ class ClientSession:
         Raises InvalidRequest.
         """
         check_bytes("view_key", key, KEY_BYTES)
-        images = check_whole("images", images, 1, self.welcome.limits.streams)
+        images = check_count("images", images, self.welcome.limits.streams)
         request = Request("", images=images, first_image=first_image)
         generation = Generation(request, b"", self._free_streams(images), key)
         self._open(generation)

@@ -23,15 +23,12 @@ def token(arguments: list[str]) -> int:
     """Sign a token for somebody, or write the secret that signs."""
     parser = token_parser()
     options = parser.parse_args(arguments)
-    if options.new_secret is not None:
+    fresh: Path | None = options.new_secret
+    if fresh is not None:
         if options.secret_file is not None or options.subject is not None:
             parser.error("--new-secret stands alone: no token is signed by it yet")
-        write_secret(options.new_secret)
-        print(
-            f"wrote {options.new_secret}; keep it, and name it to --secret-file here and to the "
-            "server",
-            file=sys.stderr,
-        )
+        write_secret(fresh)
+        print(f"wrote {fresh}; name it to --secret-file here, and to the server", file=sys.stderr)
         return 0
     if options.secret_file is None or options.subject is None:
         parser.error("give --secret-file and --subject, or --new-secret for a secret")

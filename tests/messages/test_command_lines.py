@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rowcast.terminal.install_hints import extra_of
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import PROMPT, Captured, run
@@ -63,6 +64,13 @@ CASES = [
     Case("serve --public-url ftp://h/?token=s3cret", USAGE, "--public-url"),
     Case("serve --public-url https://h/?token=s3cret", USAGE, "--public-url"),
     Case("serve --public-url https://alice:s3cret@h\u2100", USAGE, "--public-url"),
+    Case("token --subject x", USAGE, "--secret-file"),
+    Case("token --secret-file f", USAGE, "--subject"),
+    Case("token --new-secret f --subject x", USAGE, "--new-secret"),
+    Case("token --subject token-0123456789ab", USAGE, "'token-0123456789ab'"),
+    Case("token --subject x --expires 1y", USAGE, "'1y'"),
+    Case("token --subject x --expires 366d", USAGE, "'366d'"),
+    Case("token --subject x --rights draw,fly", USAGE, "'draw,fly'"),
     # Values that the server does not take
     Case("generate {open} PROMPT --images 0", USAGE, "--images must be"),
     Case("generate {open} PROMPT --temperature 99", USAGE, "--temperature must be"),
@@ -101,12 +109,16 @@ CASES = [
     Case("serve --token-file {here}/none", FAILED, "none: No such file"),
     Case("serve --token-file {here}/empty", FAILED, "empty holds no token"),
     Case("serve --device tpu", FAILED, "--device tpu"),
+    Case("token --secret-file {here}/none --subject x", FAILED, "none: No such file"),
+    Case("token --secret-file {here}/empty --subject x", FAILED, "empty holds no secret"),
+    Case("token --new-secret {here}/empty", FAILED, "empty is there already"),
     Case("export {here}/none -o {here}/out", FAILED, "none: No such file"),
     Case("export {here}/bad.rows -o {here}/out", FAILED, "bad.rows"),
     Case("convert {here}/none -o {here}/out", FAILED, "none'; name"),
     # Extras that are not installed
     Case("completion bash", FAILED, "needs shtab: ", "shtab"),
     Case("bench wire", FAILED, "needs msgpack: ", "msgpack"),
+    Case("serve --device cuda:all", FAILED, "needs torch: ", "torch"),
 ]
 
 
@@ -159,6 +171,7 @@ def test_a_command_that_fails_says_so_in_one_line(
     line = err.removeprefix(usage).splitlines()[0] if err != usage else err.strip()
     assert not usage or usage.startswith("usage: rowcast") or command in ("paint", "bench")
     assert case.names in line
+    assert not case.missing or f"[{extra_of(case.missing)}]'" in line
     rest = err.removeprefix(usage).splitlines()[1:] if err != usage else []
     assert all(each.startswith("  ") for each in rest)
     for shown in (out, err):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from errno import EEXIST
 from pathlib import Path
 
 from ..errors import InvalidRequest, ReplayError
@@ -134,6 +135,7 @@ def replay_parser() -> CommandParser:
     )
     parser.add_argument("file", type=Path, help="a .rows file")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .png or .gif to write")
+    parser.add_argument("--overwrite", action="store_true", help="write FILE though it is there")
     parser.add_argument(
         "--rows", type=int, metavar="K", help="only the first K rows (default: all it holds)"
     )
@@ -144,6 +146,8 @@ def replay_parser() -> CommandParser:
 def replay(words: list[str]) -> int:
     """Paint a saved .rows file again: PNG, or a time-lapse GIF."""
     options = replay_parser().parse_anywhere(words)
+    if options.out is not None and options.out.exists() and not options.overwrite:
+        raise FileExistsError(EEXIST, "it is there already; --overwrite replaces it", options.out)
     picture = load_rows(options.file)
     if picture.rows_held == 0:
         raise ReplayError(f"{options.file}: no row has arrived, there is nothing to show")

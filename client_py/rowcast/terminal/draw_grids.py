@@ -122,7 +122,7 @@ class _Drawing:
                 if line == 1:  # most are of the options, which all have in common
                     raise
                 of = f"{options.prompts_file}, " if options.prompts_file else ""
-                raise InvalidRequest(f"{of}prompt {line}: {error}") from error
+                raise type(error)(f"{of}prompt {line}: {error}") from error
         origin = Origin(
             model=model.name,
             revision=model.revision.hex(),

@@ -105,7 +105,7 @@ def _check(jobs: list[Job], client: SyncClient) -> None:
         except InvalidRequest as error:
             if number == 1:  # most are of the options, which all have in common
                 raise
-            raise InvalidRequest(f"prompt {number}: {error}") from error
+            raise type(error)(f"prompt {number}: {error}") from error
 
 
 def _watch(console: Console, client: SyncClient, job: Job, watch: Watch, report: Report) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from ..errors import InvalidRequest, RowcastError
+from ..errors import BeyondLimits, InvalidRequest, RowcastError
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -89,7 +89,8 @@ def failure(error: BaseException) -> tuple[int, str]:
             text = str(error)
             for pattern, typed in AS_TYPED:
                 text = pattern.sub(typed, text)
-            return (USAGE if isinstance(error, InvalidRequest) else FAILED), text
+            is_wrong = isinstance(error, InvalidRequest) and not isinstance(error, BeyondLimits)
+            return (USAGE if is_wrong else FAILED), text
         case OSError():
             words = error.strerror or str(error) or type(error).__name__
             return FAILED, f"{error.filename}: {words}" if error.filename else str(error) or words

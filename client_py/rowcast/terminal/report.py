@@ -37,7 +37,6 @@ class Report:
         self.files = files
         self.joined: list[str] = []
         self._watches: list[Watch] = []
-        self._started = time.perf_counter()
         self._bytes_before = bytes_before
         self._bytes = 0
         self._seconds = 0.0
@@ -50,8 +49,9 @@ class Report:
             self._code, self._problem = code, watch.title + problem
 
     def add(self, watch: Watch) -> None:
-        """Add pictures that were watched to their end, or as far as they came."""
+        """Add pictures, and the time, as soon as they were watched as far as they came."""
         self._watches.append(watch)
+        self._seconds += time.perf_counter() - watch.started
 
     def check_ends(self, watch: Watch) -> None:
         """Fail where a picture ended before all that was asked for."""
@@ -63,9 +63,8 @@ class Report:
                 self.fail(FAILED, f"picture {index} ended after {held}: {why}", watch)
 
     def end(self, client: SyncClient) -> None:
-        """Note the sums of the run."""
+        """Note what the client tells of the run."""
         self._bytes = client.bytes_received - self._bytes_before
-        self._seconds = time.perf_counter() - self._started
         self._painted_by = client.tiers[-1] if client.tiers else None
 
     def tell(self, console: Console) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from rowcast.errors import (
+    BeyondLimits,
     ConnectionFailed,
     InvalidRequest,
     ProtocolError,
@@ -126,10 +127,9 @@ def test_streams_are_the_lowest_free_run() -> None:
     [
         (Request(""), "empty"),
         (Request(" \t\n"), "empty"),
-        (Request("x" * 10_000), "10000 bytes; the server takes at most 2000"),
         (Request("\ud800"), "no valid text"),
-        (Request(PROMPT, 0), "images must be a whole number from 1 to 64, not 0"),
-        (Request(PROMPT, 1_000), "images must be"),
+        (Request(PROMPT, 0), "images must be a whole number from 1 to 65536, not 0"),
+        (Request(PROMPT, 65_537), "images must be"),
         (Request(PROMPT, True), "images must be"),
         (Request(PROMPT, first_image=-1), "first_image"),
         (Request(PROMPT, 2, first_image=65_535), "first_image"),
@@ -150,22 +150,36 @@ def test_streams_are_the_lowest_free_run() -> None:
         (Request(PROMPT, stop_row=17), "stop_row"),
         (Request(PROMPT, model="other"), "unknown model 'other'; the server has tiny"),
         (Request(PROMPT, revision=b"short"), "8 bytes"),
-        (
-            Request(PROMPT, prefix=bytes(5_000)),
-            "prompt and prefix take .* bytes, the most are 4096",
-        ),
     ],
 )
 def test_what_no_server_accepts_is_refused_here(request_: Request, fault: str) -> None:
     session = greeted()
-    with pytest.raises(InvalidRequest, match=fault):
+    with pytest.raises(InvalidRequest, match=fault) as refused:
         session.start(request_)
+    assert not isinstance(refused.value, BeyondLimits)
     assert session.active == ()
     session.start(Request(PROMPT))  # and nothing is left behind
 
 
 @pytest.mark.parametrize(
-    ("key", "images"), [(b"short", 1), (bytes(17), 1), (bytes(16), 0), (bytes(16), 1_000)]
+    ("request_", "fault"),
+    [
+        (Request("x" * 10_000), "10000 bytes; the server takes at most 2000"),
+        (Request(PROMPT, 65), "images must be 1 to 64, not 65: this server takes no more"),
+        (Request(PROMPT, prefix=bytes(5_000)), "bytes; the server takes at most 4096"),
+    ],
+)
+def test_what_this_server_does_not_take_is_told_as_its_limit(request_: Request, fault: str) -> None:
+    session = greeted()
+    with pytest.raises(BeyondLimits, match=fault):
+        session.start(request_)
+    with pytest.raises(BeyondLimits, match="this server takes no more"):
+        session.watch(bytes(16), 1_000)
+    assert session.active == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "images"), [(b"short", 1), (bytes(17), 1), (bytes(16), 0), (bytes(16), 65_537)]
 )
 def test_a_watch_that_no_server_accepts_is_refused_here(key: bytes, images: int) -> None:
     with pytest.raises(InvalidRequest):

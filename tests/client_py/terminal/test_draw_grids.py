@@ -137,15 +137,15 @@ def test_a_busy_server_is_asked_again(
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "complaint"),
+    ("content", "more", "code", "complaint"),
     [
-        (b"\n \n", [], "holds no prompt; write one a line"),
-        (b"\xff\xfe", [], "is no text in UTF-8"),
-        (b"a boat\n" + b"x" * 10_000, [], "prompts.txt, prompt 2: the prompt has 10000 bytes"),
-        (b"a boat", ["--images", "0"], "images must be"),
-        (b"a boat", ["--images", "65537"], "images must be"),
-        (b"a boat", ["--temperature", "0"], "temperature must be"),
-        (b"a boat", ["--model", "other"], "unknown model 'other'"),
+        (b"\n \n", [], 2, "holds no prompt; write one a line"),
+        (b"\xff\xfe", [], 2, "is no text in UTF-8"),
+        (b"a boat\n" + b"x" * 10_000, [], 1, "prompts.txt, prompt 2: the prompt has 10000 bytes"),
+        (b"a boat", ["--images", "0"], 2, "images must be"),
+        (b"a boat", ["--images", "65537"], 2, "images must be"),
+        (b"a boat", ["--temperature", "0"], 2, "temperature must be"),
+        (b"a boat", ["--model", "other"], 2, "unknown model 'other'"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_and_nothing_written(
@@ -155,11 +155,12 @@ def test_what_cannot_be_drawn_is_said_and_nothing_written(
     capsys: Captured,
     content: bytes,
     more: list[str],
+    code: int,
     complaint: str,
 ) -> None:
     prompts.write_bytes(content)
     file = tmp_path / "grids.npz"
-    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file, *more) == 2
+    assert run(tiny_server.ws_url, "--prompts", prompts, "--out", file, *more) == code
     assert complaint in capsys.readouterr().err
     assert not file.exists()
 

@@ -24,7 +24,7 @@ def code_of(*words: object) -> int:
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [
-        ([PROMPT, "--images", "0"], 2, "--images must be a whole number from 1 to 64, not 0"),
+        ([PROMPT, "--images", "0"], 2, "--images must be a whole number from 1 to 65536, not 0"),
         ([PROMPT, "--images", "two"], 2, "argument --images: invalid int value: 'two'"),
         ([PROMPT, "--stop-row", "9"], 2, "--stop-row must be a whole number from 1 to 4, not 9"),
         ([PROMPT, "--top-k", "-1"], 2, "--top-k must be"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,18 @@ def test_a_picture_is_drawn_saved_and_reported(
     assert picture.reason is DoneReason.COMPLETE
     with Image.open(out / "image-0.png") as image:
         assert (image.size, image.info["seed"]) == ((16, 16), "5")
+
+
+def test_the_time_of_pictures_is_that_of_drawing_not_of_saving_them(
+    tiny_server: RowcastServer, out: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object) -> None:
+        monkeypatch.setattr(time, "perf_counter", lambda: clock() + 3600)
+
+    clock = time.perf_counter
+    monkeypatch.setattr(PictureFiles, "save", save)
+    assert run("generate", tiny_server.ws_url, PROMPT, "--out", out, "--json") == 0
+    assert 0 < report(capsys)["total_s"] < 3600
 
 
 def test_several_pictures_have_files_of_their_own(

@@ -32,10 +32,8 @@ from tests.support.servers import running_server
     ("options", "fault"),
     [
         ([""], "the prompt is empty"),
-        (["x" * 10_000], "10000 bytes"),
         (["a \udcff boat"], "no valid text"),
         ([PROMPT, "--images", "0"], "--images must be"),
-        ([PROMPT, "--images", "1000"], "--images must be"),
         ([PROMPT, "--temperature", "0"], "--temperature must be from 0.01 to 10, not 0.0"),
         ([PROMPT, "--temperature", "nan"], "--temperature must be"),
         ([PROMPT, "--temperature", "inf"], "--temperature must be"),
@@ -53,6 +51,21 @@ def test_a_request_that_cannot_be(
     (line,) = told(capsys).splitlines()
     assert line.startswith("rowcast generate: ")
     assert fault in line
+    assert names(out) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["x" * 10_000], "the prompt has 10000 bytes; the server takes at most 2000"),
+        ([PROMPT, "--images", "65"], "--images must be 1 to 64, not 65: this server takes no more"),
+    ],
+)
+def test_what_another_server_might_take_is_no_wrong_usage(
+    tiny_server: RowcastServer, out: Path, capsys: Captured, options: list[str], fault: str
+) -> None:
+    assert run("generate", tiny_server.ws_url, *options, "--out", out) == 1
+    assert told(capsys) == f"rowcast generate: {fault}"
     assert names(out) == []
 
 

@@ -30,6 +30,20 @@ def test_a_replay_is_the_same_picture(drawn: Path, tmp_path: Path) -> None:
         assert again.read_bytes() == first.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["png", "gif"])
+def test_a_file_that_is_there_is_replaced_only_on_demand(
+    drawn: Path, tmp_path: Path, capsys: Captured, kind: str
+) -> None:
+    there = tmp_path / f"holiday.{kind}"
+    there.write_bytes(b"mine")
+    assert run("replay", drawn, "-o", there) == 1
+    assert told(capsys) == f"rowcast replay: {there}: it is there already; --overwrite replaces it"
+    assert there.read_bytes() == b"mine"
+    assert run("replay", drawn, "-o", there, "--overwrite") == 0
+    with Image.open(there) as image:
+        assert image.size == (16, 16)
+
+
 def test_a_replay_of_the_first_rows(drawn: Path, tmp_path: Path) -> None:
     assert run("replay", drawn, "--rows", 2, "-o", tmp_path / "part.gif") == 0
     with Image.open(tmp_path / "part.gif") as gif:

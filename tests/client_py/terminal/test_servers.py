@@ -175,7 +175,7 @@ def test_a_prompt_that_cannot_be_is_told_before_any_is_drawn(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
     prompts = [PROMPT, "long " * 1_000]
-    assert run("generate", tiny_server.ws_url, *prompts, "--out", out) == 2
+    assert run("generate", tiny_server.ws_url, *prompts, "--out", out) == 1
     assert "rowcast generate: prompt 2: the prompt has 5000 bytes" in told(capsys)
     assert names(out) == []
 
