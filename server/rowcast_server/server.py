@@ -48,7 +48,7 @@ class RowcastServer:
 
     Once made, it has its engines and their memory, which takes a while for a large model; `start`
     returns once jobs are taken, and `close` ends everything. ``sockets`` are bound already, or
-    bound by `start`; ``make_runner`` makes an engine's runner, and ``on_frame_sent`` is called with
+    bound by `start`, ``access`` is that of `access_for`; ``make_runner`` makes an engine's runner, and ``on_frame_sent`` is called with
     each frame that was sent.
 
     Raises RowcastError where a device has too little memory, or a file of tokens or certificates
@@ -62,12 +62,13 @@ class RowcastServer:
         make_runner: RunnerFactory = make_runner,
         on_frame_sent: FrameHook = lambda frame: None,
         sockets: Sockets | None = None,
+        access: Access | None = None,
     ) -> None:
         self.config = config
         self._announcement = announce(model, config.placements[0].variant)
         self._served = ServedModel(self._announcement, model.tokenizer)
         self._limits = _limits(config, self._announcement)
-        self._clients = Clients(config, access_for(config), time.monotonic)
+        self._clients = Clients(config, access or access_for(config), time.monotonic)
         self._sockets = sockets
         bridges = []
         for placement in config.placements:
@@ -175,10 +176,17 @@ class RowcastServer:
 
 
 def access_for(config: ServerConfig) -> Access:
-    """Who the settings admit. Raises RowcastError or OSError."""
+    """Who the settings admit. Raises RowcastError, also where that is everybody, from everywhere,
+    and nobody said so; OSError where a file cannot be read."""
     if config.tokens:
         return Access(config.tokens, config.token_secret_file)
-    return configured_access(config.token_file, config.token_secret_file)
+    access = configured_access(config.token_file, config.token_secret_file)
+    if not (access.asks or config.is_local or config.open):
+        raise RowcastError(
+            f"--host {config.host} lets everybody draw who reaches this machine; ask for a token "
+            "by --token-file, or say --open"
+        )
+    return access
 
 
 def announce(model: LoadedModel, variant: str = "float32") -> Model:

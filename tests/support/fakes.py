@@ -6,9 +6,11 @@ Pictures are of 4x4 ids: `id_at` says which, so that a test knows every frame be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from rowcast.messages import (
     SamplingRanges,
     Welcome,
 )
+from rowcast_server.access import Access
 from rowcast_server.admission import Order, ServedModel
+from rowcast_server.clients import Clients, Visitor
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.request import (
     Ending,
@@ -31,7 +35,8 @@ from rowcast_server.engine.request import (
     RowDrawn,
 )
 from rowcast_server.errors import Refused
-from rowcast_server.gateway.websocket import Gateway
+from rowcast_server.gateway.gateway import Gateway
+from rowcast_server.gateway.sockets import bind
 from rowcast_server.jobs import JobBook, Picture
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import Sampling
@@ -138,6 +143,10 @@ class FakeDrawer:
         self._deliver = deliver
         self._rows: dict[int, int] = {}
 
+    @property
+    def room(self) -> tuple[int, int]:
+        return max(0, self.capacity - len(self.requests)), 0
+
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
         if len(self.requests) >= self.capacity:
             raise Refused(ErrorCode.BUSY, "full", 2_000)
@@ -182,6 +191,7 @@ class Studio:
         keep: float = 300.0,
         deadline: float = 600.0,
         capacity: int = 10_000,
+        client_pictures: int = 10_000,
         welcome: Welcome | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -192,7 +202,15 @@ class Studio:
         self.served = ServedModel(model, TOKENIZER)
         self.drawer = FakeDrawer(lambda events: self.book.deliver(events), model, capacity)
         clock = loop or self.clock
-        self.book = JobBook(self.drawer, lambda: clock, grace=grace, keep=keep, deadline=deadline)
+        self.book = JobBook(
+            self.drawer,
+            lambda: clock,
+            grace=grace,
+            keep=keep,
+            deadline=deadline,
+            client_pictures=client_pictures,
+        )
+        self.clients = self.clients_of(ServerConfig())
 
     def start(self, key: bytes = KEY, image: int = 0, **changes: Any) -> Picture:
         """A picture that somebody watches."""
@@ -202,33 +220,47 @@ class Studio:
         self.book.attach(picture, lambda: None)
         return picture
 
+    def clients_of(self, config: ServerConfig) -> Clients:
+        """The rates of a server of these settings, and its tokens."""
+        return Clients(config, Access(config.tokens), self.clock.time)
+
     def session(
-        self, wake: Callable[[], None], tokens: frozenset[str], client: Hashable
+        self,
+        wake: Callable[[], None],
+        visitor: Visitor | None = None,
+        clients: Clients | None = None,
     ) -> ServerSession:
         return ServerSession(
             self.book,
             self.served,
             self.welcome,
-            lambda token: not tokens or token in tokens,
-            client,
+            clients or self.clients,
+            visitor or Visitor("192.0.2.1"),
             wake,
         )
 
 
 @asynccontextmanager
 async def open_gateway(
-    studio: Studio, tokens: frozenset[str] = frozenset(), **settings: Any
+    studio: Studio, files: Mapping[bytes, Path] = MappingProxyType({}), **settings: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
-    """A studio behind a real WebSocket, and its URL; ``settings`` are ServerConfig's."""
+    """A studio behind a real port, and its URL; ``settings`` are ServerConfig's."""
+    config = ServerConfig(port=0, **settings)
+    clients = studio.clients_of(config)
     gateway = Gateway(
-        ServerConfig(port=0, **settings),
-        lambda host, wake: studio.session(wake, tokens, object()),
+        config,
+        clients,
+        lambda visitor, wake: studio.session(wake, visitor, clients),
+        files,
+        studio.book.find,
     )
-    await gateway.start()
+    sockets = bind(config)
+    await gateway.start(sockets)
     try:
-        yield gateway, f"ws://127.0.0.1:{gateway.port}"
+        yield gateway, f"ws://127.0.0.1:{sockets.port}"
     finally:
         await gateway.close()
+        sockets.close()
 
 
 async def start_through(studio: Studio, client: Client, stream: int = 0, **options: Any) -> int:

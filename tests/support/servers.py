@@ -15,7 +15,7 @@ from rowcast_server.models.loading import load
 from rowcast_server.runners import make_runner
 from rowcast_server.server import RowcastServer, RunnerFactory
 
-TEST_CONFIG = ServerConfig(port=0, http_port=0, slots=4, threads=1, queue_limit=64)
+TEST_CONFIG = ServerConfig(port=0, slots=4, threads=1, queue_limit=64)
 
 
 @contextmanager

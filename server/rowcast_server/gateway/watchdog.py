@@ -60,6 +60,8 @@ class WatchedConnection(ServerConnection):
 
     def _read_on(self) -> None:
         """Feed a piece; the loop's other work comes between this and the next."""
+        if not self._unread:
+            return  # the connection was lost meanwhile
         piece, self._unread = self._unread[:READ_BYTES], self._unread[READ_BYTES:]
         self._feed(piece)
         if self._unread:

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from rowcast.messages import Limits, Welcome, view_key
 from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES
-from rowcast_server.gateway.websocket import Gateway
+from rowcast_server.gateway.gateway import Gateway
 from websockets.asyncio.server import ServerConnection
 
 from tests.support.fakes import KEY, MODEL, Studio, open_gateway
