@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from msgspec.structs import replace
+from rowcast.errors import RowcastError
 from rowcast.messages import (
     DetokenizerFile,
     Limits,
@@ -47,9 +48,9 @@ class RowcastServer:
     """A server of one model, with an engine for each of ``config.placements``.
 
     Once made, it has its engines and their memory, which takes a while for a large model; `start`
-    returns once jobs are taken, and `close` ends everything. ``sockets`` are bound already, or
-    bound by `start`, ``access`` is that of `access_for`; ``make_runner`` makes an engine's runner, and ``on_frame_sent`` is called with
-    each frame that was sent.
+    returns once jobs are taken, and `close` ends everything. ``make_runner`` makes an engine's
+    runner, and ``on_frame_sent`` is called with each frame that was sent. ``sockets`` are bound by
+    `start` if they are not yet, and ``access`` is that of `access_for`.
 
     Raises RowcastError where a device has too little memory, or a file of tokens or certificates
     does not serve.

@@ -30,6 +30,7 @@ SHARED_HEADERS: Final = {  # any page may load the files, also an isolated one (
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
     "Content-Range, ETag",
     "Cross-Origin-Resource-Policy": "cross-origin",
+    "Server": "rowcast",
     "Timing-Allow-Origin": "*",
     "X-Content-Type-Options": "nosniff",
 }
@@ -167,11 +168,8 @@ def make_app(
     picture = f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}"
     routes: list[tuple[str, Handler]] = [
         (f"/{DETOKENIZER_PATH}/{{name}}", rules.private(files.answer)),
-        (f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}", rules.viewers(pictures.state)),
-        (
-            f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}.rows",
-            rules.viewers(pictures.rows),
-        ),
+        (picture, rules.viewers(pictures.state)),
+        (f"{picture}.rows", rules.viewers(pictures.rows)),
         ("/livez", live),
         ("/readyz", ready),
     ]
