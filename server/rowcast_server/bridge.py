@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
@@ -13,6 +14,7 @@ from rowcast.messages import ErrorCode
 from .engine.engine import Engine
 from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
 from .errors import BUSY_RETRY_MS, Refused
+from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,16 @@ class EngineBridge:
     one before woke have run: their bytes would else wait for a core.
     """
 
-    def __init__(self, engine: Engine, slots: int, places: int, gives_way: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        slots: int,
+        places: int,
+        gives_way: bool = False,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._engine = engine
+        self._metrics = metrics or Metrics()
         self._slots = slots
         self._places = places
         self._gives_way = gives_way
@@ -108,7 +118,9 @@ class EngineBridge:
             for command in commands:
                 events += self._guarded(command)
             if not self._engine.idle:
+                begun = time.perf_counter()
                 events += self._guarded(self._engine.step)
+                self._metrics.stepped(time.perf_counter() - begun)
             if events:
                 self._sent.clear()
                 try:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .logs import set_up_logs
 from .serve_options import parse, plain
 
 if TYPE_CHECKING:
     from .server import RowcastServer
+
+from pythonjsonlogger.json import JsonFormatter
 
 Say = Callable[[str], None]
 
@@ -44,6 +45,20 @@ def serve(arguments: list[str]) -> int:
     # Made here, so that Ctrl-C ends what may take minutes.
     server = RowcastServer(model, config, sockets=sockets, access=access)
     return asyncio.run(_serve(server, say))
+
+
+def set_up_logs(level: int, form: str) -> None:
+    """Log to stderr from ``level`` on: `text` for people, or `json`, an object a line."""
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if form == "json":
+        formatter = JsonFormatter(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger"},
+            timestamp="time",
+        )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _stop_at_eof() -> None:

@@ -26,6 +26,7 @@ from .engine.request import (
     RowDrawn,
 )
 from .errors import BUSY_RETRY_MS, Refused
+from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Picture:
     timer: Timer | None = None  # grace while it forms, expiry once it has ended
     drawn_since: float | None = None  # None while it waits
     deadline: Timer | None = None
+    row_times: list[float] = field(default_factory=list)  # when each row was drawn, or given
 
     @property
     def rows(self) -> int:
@@ -117,6 +119,7 @@ class JobBook:
         keep: float,
         deadline: float,
         client_pictures: int,
+        metrics: Metrics | None = None,
     ) -> None:
         self._drawer = drawer
         self._clock = clock
@@ -124,6 +127,7 @@ class JobBook:
         self._keep = keep
         self._deadline = deadline
         self._client_pictures = client_pictures
+        self._metrics = metrics or Metrics()
         self._taken: Counter[Hashable] = Counter()  # pictures of each client, not ended
         self._waiting: Counter[Hashable] = Counter()  # those of them that wait
         self._numbers = count()
@@ -154,6 +158,7 @@ class JobBook:
         self._check_share(client)
         picture = Picture(next(self._numbers), name, order, self._clock().time(), client, owner)
         picture.ids += order.prefix
+        picture.row_times += [picture.started] * picture.rows
         self._drawer.submit(picture.number, order.request(image), client)
         self._taken[client] += 1
         self._waiting[client] += 1  # until the engine places it
@@ -223,6 +228,7 @@ class JobBook:
                     assert event.row == picture.rows, "the engine sends rows in order"
                     width = picture.order.model.id_bytes
                     picture.ids += event.ids.astype(f"<u{width}").tobytes()
+                    self._time_row(picture)
                 case PictureEnded(ending=Ending.DRAWN):
                     whole = picture.rows == picture.order.model.rows
                     self._end(picture, DoneReason.COMPLETE if whole else DoneReason.STOP_ROW)
@@ -232,6 +238,16 @@ class JobBook:
                     self._end(picture, Refused(ErrorCode.INTERNAL, text))
                     continue
             self._tell(picture)
+
+    def _time_row(self, picture: Picture) -> None:
+        now = self._clock().time()
+        is_first = (
+            picture.rows * picture.order.row_bytes
+            == len(picture.order.prefix) + picture.order.row_bytes
+        )
+        before = picture.started if is_first else picture.row_times[-1]
+        picture.row_times.append(now)
+        self._metrics.row_drawn(now - before, is_first)
 
     def _place(self, picture: Picture, place: int) -> None:
         picture.place = place

@@ -32,6 +32,7 @@ from .gateway.gateway import Gateway
 from .gateway.sockets import Sockets, bind, url_host
 from .gateway.websocket import FrameHook
 from .jobs import JobBook
+from .metrics import Metrics, PrometheusMetrics, watch_loop
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
 from .network.facts import Sampling
@@ -71,11 +72,18 @@ class RowcastServer:
         self._limits = _limits(config, self._announcement)
         self._clients = Clients(config, access or access_for(config), time.monotonic)
         self._sockets = sockets
+        self._metrics = Metrics()
+        if config.metrics_port is not None:
+            self._metrics = PrometheusMetrics(self._load)
+        self._watching: asyncio.Task[None] | None = None  # over the event loop's lag
+        self._end_metrics: Callable[[], None] | None = None
         bridges = []
         for placement in config.placements:
             engine = Engine(make_runner(model, config, placement))
             gives_way = placement.device == "cpu"
-            bridges.append(EngineBridge(engine, config.slots, config.queue_limit, gives_way))
+            bridges.append(
+                EngineBridge(engine, config.slots, config.queue_limit, gives_way, self._metrics)
+            )
         self._fleet = Fleet(bridges)
         self._book = JobBook(
             self._fleet,
@@ -84,10 +92,17 @@ class RowcastServer:
             keep=config.keep,
             deadline=config.deadline,
             client_pictures=config.client_pictures,
+            metrics=self._metrics,
         )
         files = {file.sha256: file.path for file in model.files}
         self._gateway = Gateway(
-            config, self._clients, self._session, files, self._book.find, on_frame_sent
+            config,
+            self._clients,
+            self._session,
+            files,
+            self._book.find,
+            self._metrics,
+            on_frame_sent,
         )
 
     @property
@@ -132,11 +147,20 @@ class RowcastServer:
         if self._sockets is None:
             self._sockets = bind(self.config)
         self._fleet.start(self._book.deliver)
+        if isinstance(self._metrics, PrometheusMetrics) and self.config.metrics_port is not None:
+            host = self.config.metrics_host
+            port, self._end_metrics = self._metrics.serve(host, self.config.metrics_port)
+            self.metrics_url = f"http://{url_host(host)}:{port}/metrics"
+            self._watching = asyncio.create_task(watch_loop(self._metrics))
         await self._gateway.start(self._sockets)
 
     async def close(self, notice: float = 0.0) -> None:
         """Send goaway to the clients, give their pictures up to ``notice`` seconds to end, stop."""
         await self._gateway.close(notice)
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._end_metrics is not None:
+            await asyncio.to_thread(self._end_metrics)
         if self._sockets is not None:
             self._sockets.close()
         await self._fleet.close()
@@ -159,7 +183,20 @@ class RowcastServer:
 
     def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
         welcome = Welcome(self._limits, [self._with_urls(visitor.host)])
-        return ServerSession(self._book, self._served, welcome, self._clients, visitor, wake)
+        return ServerSession(
+            self._book, self._served, welcome, self._clients, visitor, wake, self._metrics
+        )
+
+    def _load(self) -> dict[str, float]:
+        """What there is at the moment, for `/metrics`."""
+        free, places = self._fleet.room
+        devices = len(self.config.placements)
+        return {
+            "pictures_drawn": self.config.slots * devices - free,
+            "pictures_waiting": self.config.queue_limit * devices - places,
+            "pictures_kept": len(self._book),
+            **self._gateway.load,
+        }
 
     def _with_urls(self, host: str | None) -> Model:
         """The announcement with the URLs of files (R-52): beside the WebSocket's own, or at the

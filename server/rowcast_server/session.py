@@ -45,6 +45,7 @@ from .clients import Clients, Visitor
 from .errors import CloseConnection, Refused
 from .jobs import JobBook, Picture
 from .limits import Bucket
+from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class ServerSession:
     clients: Clients
     visitor: Visitor
     wake: Callable[[], None]
+    metrics: Metrics = field(default_factory=Metrics)
     grant: Grant | None = None  # from `hello` on
     _replies: deque[ServerMessage] = field(default_factory=deque)
     _notice: int | None = None  # milliseconds, as announced by `go_away`
@@ -250,6 +252,7 @@ class ServerSession:
                 raise CloseConnection(CloseCode.DUPLICATE_STREAM, f"stream {stream} is open")
 
     def _refuse(self, streams: range, refusal: Refused) -> None:
+        self.metrics.refused(refusal.code)
         for stream in streams:
             self._reply(_error(stream, refusal))
 
@@ -290,6 +293,7 @@ class ServerSession:
             row_bytes = picture.order.row_bytes
             most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // row_bytes
             first, last = viewer.cursor, min(picture.rows, viewer.cursor + most)
+            self.metrics.rows_sent(last - first, max(0.0, now - picture.row_times[first]))
             viewer.cursor = last
             ids = bytes(picture.ids[first * row_bytes : last * row_bytes])
             return Rows(viewer.stream, first, ids)

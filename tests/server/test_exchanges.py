@@ -10,6 +10,7 @@ from collections import deque
 import pytest
 from msgspec.structs import replace
 from rowcast.messages import Error, Welcome, decode_server
+from rowcast_server.config import ServerConfig
 from rowcast_server.errors import CloseConnection
 
 from tests import document
@@ -44,7 +45,8 @@ class Play:
         self.connect()
 
     def connect(self, tokens: frozenset[str] = frozenset()) -> None:
-        self.session = Line(self.studio, tokens=tokens).session
+        clients = self.studio.clients_of(ServerConfig(tokens=tokens))
+        self.session = Line(self.studio, clients=clients).session
         self._sent: deque[bytes] = deque()
 
     def greet(self) -> None:

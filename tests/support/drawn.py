@@ -33,7 +33,7 @@ def assert_whole(picture: Received) -> None:
 
 async def assert_nobody_is_left(server: RowcastServer) -> None:
     """No session, no viewer, no picture still being drawn or counted as such."""
-    await until(lambda: not server._gateway._sessions)
+    await until(lambda: not server._gateway._websocket._sessions)
     book, (bridge,) = server._book, server._fleet.bridges
     for picture in list(book._by_number.values()):  # what was left alone would be drawn for nobody
         assert picture.viewers == set()

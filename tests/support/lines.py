@@ -21,6 +21,7 @@ from rowcast.messages import (
     ids_checksum,
     view_key,
 )
+from rowcast_server.clients import Clients, Visitor
 from rowcast_server.errors import CloseConnection
 
 from tests.support.fakes import KEY, MODEL, Studio, ids_of
@@ -33,11 +34,11 @@ class Line:
     """A connection to a studio, without a socket: messages in, messages out."""
 
     def __init__(
-        self, studio: Studio, client: str = "a client", tokens: frozenset[str] = frozenset()
+        self, studio: Studio, visitor: Visitor | None = None, clients: Clients | None = None
     ) -> None:
         self.woken = 0
         self._clock = studio.clock
-        self.session = studio.session(self._wake, tokens, client)
+        self.session = studio.session(self._wake, visitor, clients)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -53,10 +54,15 @@ class Line:
         return [message for frame in frames if (message := decode_server(frame))]
 
 
-def greeted(studio: Studio, client: str = "a client") -> Line:
+def greeted(
+    studio: Studio,
+    visitor: Visitor | None = None,
+    clients: Clients | None = None,
+    token: str | None = None,
+) -> Line:
     """A line that has had its welcome."""
-    line = Line(studio, client)
-    line.send(HELLO)
+    line = Line(studio, visitor, clients)
+    line.send(Hello(token, "a test"))
     assert line.read() == [studio.welcome]
     return line
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..clients import Clients
 from ..config import ServerConfig
+from ..metrics import Metrics
 from .compressed import CompressedFiles
 from .files import DetokenizerFiles
 from .listener import Listener
@@ -32,14 +33,16 @@ class Gateway:
         make_session: SessionFactory,
         files: Mapping[bytes, Path],
         find: Find,
+        metrics: Metrics | None = None,
         on_frame_sent: FrameHook = lambda frame: None,
     ) -> None:
+        metrics = metrics or Metrics()
         self._ready = False
         certificates = None
         if config.tls_cert is not None:
             certificates = Certificates(config.tls_cert, config.tls_key)
         doorman = Doorman(config, clients)
-        self._websocket = WebSocketSide(config, make_session, on_frame_sent)
+        self._websocket = WebSocketSide(config, make_session, metrics, on_frame_sent)
         self._http = HttpSide(
             make_app(
                 DetokenizerFiles(files, CompressedFiles().of, config.send_timeout),
@@ -49,12 +52,19 @@ class Gateway:
             ),
             config.send_timeout,
         )
-        self._listener = Listener(config, doorman, self._websocket, self._http, certificates)
+        self._listener = Listener(
+            config, doorman, self._websocket, self._http, certificates, metrics
+        )
 
     @property
     def watched(self) -> bool:
         """True if a stream is open on any connection."""
         return self._websocket.watched
+
+    @property
+    def load(self) -> dict[str, float]:
+        """How many connections there are, by kind."""
+        return self._listener.load
 
     async def start(self, sockets: Sockets) -> None:
         """Take connections from these bound sockets."""

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from ..clients import Visitor
 from ..config import ServerConfig
+from ..metrics import Metrics
 from .request_head import END, MAX_HEAD_BYTES, RequestHead, RequestRefused, read_head
 from .sockets import BACKLOG
 from .tls import Certificates
@@ -49,10 +50,12 @@ class Listener:
         websocket: Side,
         http: Side,
         certificates: Certificates | None,
+        metrics: Metrics,
     ) -> None:
         self.config = config
         self.doorman = doorman
         self.certificates = certificates
+        self.metrics = metrics
         self._websocket = websocket
         self._http = http
         self._servers: list[asyncio.Server] = []
@@ -69,6 +72,15 @@ class Listener:
             make = loop.create_unix_server if _is_unix(bound) else loop.create_server
             server = await make(lambda: Arrival(self, websocket, http), sock=bound, backlog=BACKLOG)
             self._servers.append(server)
+
+    @property
+    def load(self) -> dict[str, float]:
+        """Connections by what they are."""
+        return {
+            "websocket_connections": self._connections - self._http_connections,
+            "http_connections": self._http_connections,
+            "handshakes": len(self._arrivals),
+        }
 
     def close(self) -> None:
         """Listen no more, and let go of those whose request is not read."""
@@ -178,6 +190,7 @@ class Arrival(asyncio.Protocol):
             self._listener.hand_over(self, self._transport, asked, bytes(self._head))
         except RequestRefused as refusal:
             logger.info("refused %s: %d %s", self.peer, refusal.status, refusal)
+            self._listener.metrics.refused(f"http_{refusal.status}")
             self._transport.write(refusal.response())
             self._transport.close()
             self._loop.call_later(CLOSE_SECONDS, self._transport.abort)  # if nobody reads it

@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from ..clients import Visitor
 from ..config import ServerConfig
 from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
+from ..metrics import Metrics
 from ..session import ServerSession
 from .watchdog import Left, WatchedConnection, in_time, prepare_socket
 
@@ -50,9 +51,11 @@ class WebSocketSide:
         self,
         config: ServerConfig,
         make_session: SessionFactory,
+        metrics: Metrics,
         on_frame_sent: FrameHook = lambda frame: None,
     ) -> None:
         self._config = config
+        self._metrics = metrics
         self._make_session = make_session
         self._on_frame_sent = on_frame_sent
         self._sessions: set[ServerSession] = set()
@@ -164,6 +167,7 @@ class WebSocketSide:
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
+            self._metrics.closed(connection.close_code)
             seconds = time.monotonic() - begun
             logger.info("%s left after %.1f s", address, seconds)
 
@@ -196,6 +200,7 @@ class WebSocketSide:
                 news.clear()
                 for frame in session.outgoing(loop.time()):
                     await in_time(connection, connection.send(frame), self._config.send_timeout)
+                    self._metrics.frame_sent(len(frame))
                     self._on_frame_sent(frame)
             await self._close(connection, CloseCode.GOING_AWAY, "this server stops")
         except (ViewerTooSlow, ConnectionClosed) as end:

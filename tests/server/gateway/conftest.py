@@ -19,5 +19,5 @@ async def place() -> AsyncIterator[tuple[Studio, str]]:
     studio = Studio(loop=asyncio.get_running_loop(), grace=0.05)
     async with open_gateway(studio) as (gateway, url):
         yield studio, url
-        await until(lambda: not gateway._sessions)
+        await until(lambda: not gateway._websocket._sessions)
         assert not any(picture.viewers for picture in studio.book._by_name.values())

@@ -224,7 +224,7 @@ class TestTheEnd:
             with deaf:
                 deaf.send(HELLO, None, "deaf")
                 await asyncio.to_thread(deaf.receive)
-                (session,) = gateway._sessions
+                (session,) = gateway._websocket._sessions
                 for number in range(1_024):  # as many replies as may wait
                     session.receive(msgpack.packb([PING, number]))
                 async with asyncio.timeout(5):

@@ -74,7 +74,7 @@ async def test_a_viewer_that_stops_reading_is_cut_in_time_and_holds_little(studi
         for number in range(PICTURES):
             studio.drawer.draw(number, 64)
         began, most = time.monotonic(), 0
-        while gateway._sessions:
+        while gateway._websocket._sessions:
             most = max(most, connection.transport.get_write_buffer_size())
             assert time.monotonic() - began < TIMEOUT + 5
             await asyncio.sleep(0.005)
@@ -97,7 +97,7 @@ async def test_a_viewer_that_does_not_read_delays_nobody(studio: Studio) -> None
         studio.drawer.draw(PICTURES, 64)
         picture = await other.picture(0)
         assert len(picture.ids) == PICTURE_BYTES
-        assert len(gateway._sessions) == 2, "the deaf one is still there, with its buffers full"
+        assert len(gateway._websocket._sessions) == 2, "the deaf one is still there, with its buffers full"
 
 
 async def test_a_viewer_that_was_cut_can_watch_again(studio: Studio) -> None:
@@ -106,7 +106,7 @@ async def test_a_viewer_that_was_cut_can_watch_again(studio: Studio) -> None:  #
             await watch_all(studio, client)
             for number in range(PICTURES):
                 studio.drawer.draw(number, 32)
-            await until(lambda: not gateway._sessions)
+            await until(lambda: not gateway._websocket._sessions)
         studio.drawer.draw(0, 32)
         async with connected(url) as again:
             await again.watch(0, view_key(bytes(16)))
@@ -153,7 +153,7 @@ async def test_a_viewer_whose_picture_vanishes_in_the_kernels_buffers_is_cut_by_
     async with open_gateway(studio, ping_interval=0.1) as (gateway, url), deaf(url) as client:
         await watch_all(studio, client)
         studio.drawer.draw(0, 1)
-        await until(lambda: not gateway._sessions)
+        await until(lambda: not gateway._websocket._sessions)
 
 
 async def test_pings_that_are_answered_to_nobody_are_bounded(studio: Studio) -> None:
@@ -162,7 +162,7 @@ async def test_pings_that_are_answered_to_nobody_are_bounded(studio: Studio) -> 
         connection = connection_of(gateway)
         most = await flood(gateway, connection, client, masked(b"\x92\x09\x01") * 10_000)
         assert most <= BUFFER_BYTES
-        await until(lambda: not gateway._sessions)
+        await until(lambda: not gateway._websocket._sessions)
 
 
 async def test_pings_of_the_websocket_that_are_answered_to_nobody_are_bounded(
@@ -173,7 +173,7 @@ async def test_pings_of_the_websocket_that_are_answered_to_nobody_are_bounded(
         connection = connection_of(gateway)
         most = await flood(gateway, connection, client, masked(bytes(125), opcode=9) * 1_000)
         assert most <= MAX_UNSENT_BYTES + 2 * 262_144  # what one read of asyncio may bring
-        await until(lambda: not gateway._sessions)
+        await until(lambda: not gateway._websocket._sessions)
 
 
 async def test_a_close_that_cannot_be_sent_ends_in_time(studio: Studio) -> None:
@@ -184,7 +184,7 @@ async def test_a_close_that_cannot_be_sent_ends_in_time(studio: Studio) -> None:
         while connection.transport.get_write_buffer_size() < 100_000:
             await asyncio.to_thread(client.socket.sendall, pings)
         client.socket.sendall(masked(b"text", opcode=1))
-        await until(lambda: not gateway._sessions, TIMEOUT + 5)
+        await until(lambda: not gateway._websocket._sessions, TIMEOUT + 5)
 
 
 async def flood(
@@ -195,7 +195,7 @@ async def flood(
     loop, most = asyncio.get_running_loop(), 0
     async with asyncio.timeout(20):
         with contextlib.suppress(OSError):
-            while gateway._sessions:
+            while gateway._websocket._sessions:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await loop.sock_sendall(client.socket, chunk)
