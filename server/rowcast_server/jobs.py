@@ -241,10 +241,7 @@ class JobBook:
 
     def _time_row(self, picture: Picture) -> None:
         now = self._clock().time()
-        is_first = (
-            picture.rows * picture.order.row_bytes
-            == len(picture.order.prefix) + picture.order.row_bytes
-        )
+        is_first = len(picture.ids) == len(picture.order.prefix) + picture.order.row_bytes
         before = picture.started if is_first else picture.row_times[-1]
         picture.row_times.append(now)
         self._metrics.row_drawn(now - before, is_first)

@@ -7,20 +7,19 @@ what `/metrics` tells. Names and units are those of Prometheus' own conventions:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from rowcast.errors import RowcastError
 
 ROW_SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LAG_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
 
 
-class Load(Protocol):
-    """What a server has at the moment, as numbers by name."""
-
-    def __call__(self) -> dict[str, float]: ...
+Load = Callable[[], dict[str, float]]  # what a server has at the moment, as numbers by name
 
 
 class Metrics:
@@ -65,9 +64,7 @@ class PrometheusMetrics(Metrics):
         self._lag = self._histogram("send_lag_seconds", "From a row to its frame", LAG_SECONDS)
         self._loop = self._histogram("event_loop_lag_seconds", "Of the event loop", LAG_SECONDS)
         self._step = self._histogram("step_seconds", "Of an engine's step", ROW_SECONDS)
-        for name in load():
-            gauge = Gauge(f"rowcast_{name}", name.replace("_", " "), registry=self.registry)
-            gauge.set_function(_reading(load, name))
+        self.registry.register(_LoadCollector(load))
 
     def row_drawn(self, seconds: float, is_first: bool) -> None:
         self._rows.inc()
@@ -122,8 +119,15 @@ class PrometheusMetrics(Metrics):
         return Histogram(f"rowcast_{name}", words, registry=self.registry, buckets=buckets)
 
 
-def _reading(load: Load, name: str) -> Callable[[], float]:
-    return lambda: load()[name]
+class _LoadCollector(Collector):
+    """A server's load as gauges, asked for when somebody reads them."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def collect(self) -> Iterator[Metric]:
+        for name, value in self._load().items():
+            yield GaugeMetricFamily(f"rowcast_{name}", name.replace("_", " "), value)
 
 
 async def watch_loop(metrics: Metrics, interval: float = 0.5) -> None:

@@ -75,15 +75,15 @@ class RowcastServer:
         self._metrics = Metrics()
         if config.metrics_port is not None:
             self._metrics = PrometheusMetrics(self._load)
+        self._metrics_url = ""
         self._watching: asyncio.Task[None] | None = None  # over the event loop's lag
         self._end_metrics: Callable[[], None] | None = None
         bridges = []
         for placement in config.placements:
             engine = Engine(make_runner(model, config, placement))
             gives_way = placement.device == "cpu"
-            bridges.append(
-                EngineBridge(engine, config.slots, config.queue_limit, gives_way, self._metrics)
-            )
+            rooms = config.slots, config.queue_limit
+            bridges.append(EngineBridge(engine, *rooms, gives_way, self._metrics))
         self._fleet = Fleet(bridges)
         self._book = JobBook(
             self._fleet,
@@ -134,6 +134,7 @@ class RowcastServer:
             f"on      {devices}, {first.dtype}, cache of {first.cache}{threads}",
             f"draws   {config.slots} pictures at once{each}; {config.queue_limit} more may wait",
             f"admits  {whom}",
+            *([f"metrics {self._metrics_url}"] if self._metrics_url else []),
         ]
 
     @property
@@ -150,7 +151,7 @@ class RowcastServer:
         if isinstance(self._metrics, PrometheusMetrics) and self.config.metrics_port is not None:
             host = self.config.metrics_host
             port, self._end_metrics = self._metrics.serve(host, self.config.metrics_port)
-            self.metrics_url = f"http://{url_host(host)}:{port}/metrics"
+            self._metrics_url = f"http://{url_host(host)}:{port}/metrics"
             self._watching = asyncio.create_task(watch_loop(self._metrics))
         await self._gateway.start(self._sockets)
 

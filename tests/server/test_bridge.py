@@ -89,7 +89,7 @@ class Bench:
         self.events: list[EngineEvent] = []
         self.delivered_in: set[int] = set()
         self._news = asyncio.Event()
-        self.bridge = EngineBridge(cast(Engine, self.engine), capacity=3)
+        self.bridge = EngineBridge(cast(Engine, self.engine), slots=3, places=0)
 
     def deliver(self, events: list[EngineEvent]) -> None:
         self.delivered_in.add(threading.get_ident())
@@ -277,7 +277,7 @@ async def test_an_engine_that_gives_way_steps_on_when_what_it_drew_was_sent(
         if any(isinstance(event, PictureEnded) for event in events):
             ended.set()
 
-    owner = EngineBridge(cast(Engine, engine), capacity=3, gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), slots=3, places=0, gives_way=True)
     writing = asyncio.create_task(writer())
     engine.may_step.release(4)
     owner.start(deliver)
@@ -303,7 +303,7 @@ async def test_a_loop_that_is_busy_does_not_hold_up_an_engine_that_gives_way(
             return events
 
     engine = Watched()
-    owner = EngineBridge(cast(Engine, engine), capacity=3, gives_way=True)
+    owner = EngineBridge(cast(Engine, engine), slots=3, places=0, gives_way=True)
     engine.may_step.release(4)
     owner.start(lambda events: None)
     owner.submit(0, REQUEST, "client")

@@ -15,7 +15,16 @@ from rowcast_server.models.loading import load
 from rowcast_server.runners import make_runner
 from rowcast_server.server import RowcastServer, RunnerFactory
 
-TEST_CONFIG = ServerConfig(port=0, slots=4, threads=1, queue_limit=64)
+MANY = 100_000
+TEST_CONFIG = ServerConfig(  # all tests are one client, and quicker than people
+    port=0,
+    slots=4,
+    threads=1,
+    queue_limit=64,
+    address_connections=MANY,
+    starts_per_minute=MANY,
+    failures_per_minute=MANY,
+)
 
 
 @contextmanager

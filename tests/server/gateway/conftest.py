@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
+from rowcast_server.gateway.gateway import Gateway
 
 from tests.support.fakes import Studio, open_gateway
 from tests.support.raw_client import (
     until,
 )
+from tests.support.web import CONTENT, SHA256
 
 
 @pytest.fixture
@@ -21,3 +25,24 @@ async def place() -> AsyncIterator[tuple[Studio, str]]:
         yield studio, url
         await until(lambda: not gateway._websocket._sessions)
         assert not any(picture.viewers for picture in studio.book._by_name.values())
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway with one file, secrets beside it, and its URL for HTTP."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "model.onnx").write_bytes(CONTENT)
+    (tmp_path / "secret.txt").write_text("TOP SECRET")
+    (served / "neighbour.onnx").write_text("TOP SECRET")
+    files = {SHA256: served / "model.onnx"}
+    async with open_gateway(Studio(loop=asyncio.get_running_loop()), files) as (gateway, url):
+        yield gateway, url.replace("ws", "http")
+
+
+@pytest.fixture
+async def http(site: tuple[Gateway, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `site`, which takes no compressed files."""
+    headers = {"Accept-Encoding": "identity"}
+    async with httpx.AsyncClient(base_url=site[1], headers=headers, trust_env=False) as client:
+        yield client

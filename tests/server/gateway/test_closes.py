@@ -154,7 +154,7 @@ class TestCloses:
 
     async def test_a_bad_token_is_4403_and_nothing_is_sent(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())
-        async with open_gateway(studio, frozenset({"secret"})) as (_, url):
+        async with open_gateway(studio, tokens=frozenset({"secret"})) as (_, url):
             for token in (None, "", "Secret", "secret\x00"):
                 async with connected(url, greet=False) as client:
                     await client.send(HELLO, token, "x")

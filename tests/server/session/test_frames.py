@@ -20,6 +20,7 @@ from rowcast.messages import (
     Welcome,
     encode,
 )
+from rowcast_server.config import ServerConfig
 from rowcast_server.errors import CloseConnection
 from rowcast_server.session import MAX_PENDING_REPLIES
 
@@ -64,13 +65,13 @@ class TestHello:
     def test_a_token_that_is_not_known_gets_nothing(
         self, studio: Studio, token: str | None
     ) -> None:
-        line = Line(studio, tokens=frozenset({"letmein"}))
+        line = Line(studio, clients=studio.clients_of(ServerConfig(tokens=frozenset({"letmein"}))))
         assert closed_by(line, encode(Hello(token, ""))) == 4403
         assert line.read() == []
         assert closed_by(line, encode(start())) == 4401
 
     def test_a_token_that_is_known_is_admitted(self, studio: Studio) -> None:
-        line = Line(studio, tokens=frozenset({"letmein"}))
+        line = Line(studio, clients=studio.clients_of(ServerConfig(tokens=frozenset({"letmein"}))))
         line.send(Hello("letmein", ""))
         assert line.read() == [studio.welcome]
 
