@@ -63,6 +63,7 @@ def serve_parser() -> argparse.ArgumentParser:
     """The options of `rowcast serve`."""
     parser = argparse.ArgumentParser(
         prog="rowcast serve",
+        allow_abbrev=False,
         description="Serve a model over a WebSocket, and its detokenizer over HTTP. Prints one "
         "line `ready ws://… http://…` once it takes jobs; Ctrl-C stops it.",
         epilog="examples:\n"
