@@ -48,6 +48,13 @@ THEIR_COMMANDS = [span for span in code(0) if span.startswith("python ")]
 OUR_PYTHON = [span for span in code(1) if re.match(r"(rowcast\.|client\.|\[|for )", span)]
 
 
+def test_the_one_exception_to_equal_numbers_is_told() -> None:
+    """It is shown by `tests/server/network/test_min_dalle.py`."""
+    text = " ".join(SECTION.split())
+    assert "One exception: of a prompt over 64 tokens" in text
+    assert "Its empty text is `<s> </s>` here" in text
+
+
 def test_every_call_that_min_dalle_has_is_in_the_table() -> None:
     assert len(ROWS) == SECTION.count("\n| ") - 1  # all but the header
     assert THEIR_COMMANDS

@@ -99,3 +99,10 @@ def test_an_environment_that_is_whole_is_left_alone(project: Path) -> None:
     assert code == 0
     assert "installing" not in shown
     assert (project / ".venv/mine").exists()
+
+
+def test_the_readme_says_where_the_command_is_then() -> None:
+    assert (
+        "after it the command is\n`.venv/bin/rowcast`"
+        in (MAKEFILE.parent / "README.md").read_text()
+    )

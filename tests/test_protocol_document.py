@@ -165,6 +165,30 @@ def test_rules_that_the_codec_cites_say_what_it_means() -> None:
         assert words in text, f"R-{number}"
 
 
+ANSWERS = {  # to what those asked who wrote a front end from the document alone
+    91: ["An ignored element (R-4)", "need only be well-formed MessagePack"],
+    92: ["those of `top_k` as well", "`top_k` is an int: 7.0 is malformed"],
+    97: ['"At once" in', "It does not mean before `welcome`"],
+    100: ["at most three attempts"],
+    102: ["leaves the prompt empty and writes 0 for each sampling parameter"],
+    103: [
+        "fewer rows than the grid",
+        "any number of grids at once",
+        "Channels are red, green, blue",
+    ],
+    107: ["the picture is what the first there is", "names the one that its writer chose"],
+    109: ["HTTP 400 or 403, no subprotocol chosen", "1006 counts as"],
+    110: ["A page cannot follow redirects"],
+    112: ["`Content-Security-Policy` names both addresses"],
+    118: ["A browser sends `Origin`"],
+}
+
+
+@pytest.mark.parametrize("number", ANSWERS)
+def test_what_strangers_asked_is_answered_by_a_rule(number: int) -> None:
+    assert [answer for answer in ANSWERS[number] if answer not in rule(number)] == []
+
+
 def test_sections_that_the_code_cites_by_number() -> None:
     assert re.search(r"^## 6\. Errors$", document.TEXT, re.M)  # errors.py: RequestRefused
 

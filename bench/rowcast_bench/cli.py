@@ -130,12 +130,15 @@ def bench_parser() -> argparse.ArgumentParser:
     """The options of `rowcast bench` and of each benchmark."""
     parser = argparse.ArgumentParser(
         prog="rowcast bench",
+        allow_abbrev=False,
         description="Run a benchmark. It states its conditions; the last line of its output is one "
         "line of JSON.",
     )
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, each in benchmarks().items():
-        one = names.add_parser(name, help=each.help, description=each.description)
+        one = names.add_parser(
+            name, help=each.help, description=each.description, allow_abbrev=False
+        )
         for flag, settings in each.options.items():
             one.add_argument(flag, **settings)
     return parser

@@ -94,9 +94,12 @@ if not TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # here: it takes longer than all else
+        from importlib import metadata  # here: it takes longer than all else
 
-        return version(__name__)
+        try:
+            return metadata.version(__name__)
+        except metadata.PackageNotFoundError:  # run from its sources
+            return "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -21,7 +21,14 @@ from .pixels.download import Progress
 from .pixels.loader import TierLoader
 from .pixels.network import Proxy, certificates, check_proxy, proxy_of, redacted
 from .pixels.tiers import Decoder
-from .requests import Request, RequestOptions, check_seconds, check_whole, encode_text
+from .requests import (
+    Request,
+    RequestOptions,
+    check_flag,
+    check_seconds,
+    check_whole,
+    encode_text,
+)
 from .session import ClientSession
 from .transport import Patience, frame_bytes, websocket_arguments
 
@@ -83,7 +90,7 @@ class Client(ABC, Generic[Events]):
         open_timeout = check_seconds("open_timeout", open_timeout)
         reconnect = check_seconds("reconnect", reconnect)
         self._loader = None
-        if decode:
+        if check_flag("decode", decode):
             self._loader = TierLoader(
                 url, cache, allowed_hosts, progress, threads, quality, providers, proxy
             )
@@ -134,7 +141,8 @@ class Client(ABC, Generic[Events]):
         what was received in ``pictures``.
         """
         return self._follow(
-            lambda: self.session.start(Request(prompt, images, **options)), seamless
+            lambda: self.session.start(Request(prompt, images, **options)),
+            check_flag("seamless", seamless),
         )
 
     def continue_picture(
@@ -153,7 +161,9 @@ class Client(ABC, Generic[Events]):
 
         ``seamless`` joins them, as in `generate`.
         """
-        return self._follow(lambda: self.session.watch(view_key, images), seamless)
+        return self._follow(
+            lambda: self.session.watch(view_key, images), check_flag("seamless", seamless)
+        )
 
     @abstractmethod
     def _follow(

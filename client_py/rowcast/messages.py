@@ -23,7 +23,7 @@ from .codes import DoneReason as DoneReason
 from .codes import ErrorCode as ErrorCode
 from .codes import done_reason as done_reason
 from .codes import may_reconnect as may_reconnect
-from .errors import MalformedFrame
+from .errors import InvalidRequest, MalformedFrame
 
 SUBPROTOCOL: Final = "rowcast.v1"
 
@@ -331,7 +331,12 @@ def _is_unknown_optional(frame: bytes) -> bool:
 
 
 def view_key(key: bytes) -> bytes:
-    """The key that only watches: the first 16 bytes of SHA-256("rowcast view" ‖ key) (R-31)."""
+    """The key that only watches: the first 16 bytes of SHA-256("rowcast view" ‖ key) (R-31).
+
+    Raises InvalidRequest unless ``key`` is KEY_BYTES bytes.
+    """
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise InvalidRequest(f"key must be {KEY_BYTES} bytes; bytes.fromhex makes them of a text")
     return hashlib.sha256(b"rowcast view" + key).digest()[:KEY_BYTES]
 
 

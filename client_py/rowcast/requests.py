@@ -46,7 +46,7 @@ class Request:
     def __init__(self, prompt: str, images: int = 1, **options: Unpack[RequestOptions]) -> None:
         if unknown := sorted(options.keys() - {*OPTION_NAMES}):
             raise InvalidRequest(
-                f"options are prompt, images, {', '.join(OPTION_NAMES)}; "
+                f"options are prompt, images, seamless, {', '.join(OPTION_NAMES)}; "
                 f"there is no {', '.join(unknown)}"
             )
         self.prompt = plain_text(prompt)
@@ -147,6 +147,13 @@ def check_count(name: str, value: int, limit: int) -> int:
     if value > limit:
         raise BeyondLimits(f"{name} must be 1 to {limit}, not {value}: this server takes no more")
     return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """True or False. Raises InvalidRequest for anything else."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidRequest(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def check_seconds(name: str, value: float) -> float:

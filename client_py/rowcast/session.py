@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from . import __version__
 from .errors import (
     BeyondLimits,
     ConnectionFailed,
@@ -64,7 +65,7 @@ from .requests import (
 
 logger = logging.getLogger(__name__)
 
-NAME: Final = "rowcast-python"  # of this client, for a server's log
+NAME: Final = f"rowcast-python {__version__}"  # of this client, for a server's log
 
 
 class ClientSession:

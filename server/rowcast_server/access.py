@@ -92,8 +92,6 @@ class Access:
         kinds += [] if self._secrets is None else ["a signed one" if count else "a signed token"]
         return f"who has {', or '.join(kinds)}" if kinds else "everybody"
 
-    __repr__ = __str__
-
     def grant(self, token: str | None) -> Grant:
         """What the bearer of this token may do. Raises BadToken or ExpiredToken."""
         if not self.asks:

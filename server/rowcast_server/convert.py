@@ -47,6 +47,7 @@ def convert_parser() -> argparse.ArgumentParser:
     """The options of `rowcast convert`."""
     parser = argparse.ArgumentParser(
         prog="rowcast convert",
+        allow_abbrev=False,
         description="Write a model as a folder of safetensors, so that pickles are read once and "
         "torch is not needed to serve it. The folder appears whole or not at all.",
         epilog="examples:\n"

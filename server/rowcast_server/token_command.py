@@ -41,6 +41,7 @@ def token_parser() -> argparse.ArgumentParser:
     """The options of `rowcast token`."""
     parser = argparse.ArgumentParser(
         prog="rowcast token",
+        allow_abbrev=False,
         description="Sign a token that admits one bearer for some time, and print it alone on "
         "stdout. A server that has the same file of secrets admits its bearer; it keeps no list, "
         "so a token ends when its time does, or when its secret is taken out of that file.",

@@ -137,6 +137,8 @@ def test_onnx_runtime_leaves_nothing_behind(
 
 
 def test_who_wants_the_telemetry_has_it(tiny_folder: Path, tmp_path: Path) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    assert "telemetry is off (`ORT_DISABLE_TELEMETRY=1`)" in readme.read_text("utf-8")
     code = TELEMETRY + "import os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     run = draw(
         str(tiny_folder / "detokenizer.onnx"), code, HOME=str(tmp_path), ORT_DISABLE_TELEMETRY="0"

@@ -62,7 +62,7 @@ def made(kind: type[RowcastError]) -> RowcastError:
     """An error of this kind, by its own constructor, with a picture."""
     arguments: list[object] = ["words"]
     if inspect.isfunction(kind.__init__):  # of its own
-        values = {"int": 7, "int | None": 7, "CloseCode": 4400}
+        values = {"int": 7, "int | None": 7, "float": 7.0, "CloseCode": 4400}
         named = list(inspect.signature(kind.__init__).parameters.values())[1:]
         arguments = [values.get(str(each.annotation), "words") for each in named]
     error = kind(*arguments)
@@ -144,6 +144,7 @@ def test_an_event_prints_as_a_line_without_its_grid() -> None:
         "first_row=0)",
         "PictureDone(prompt='a house', seed=1, rows_held='2/4', index=2, reason=deadline)",
     ]
+    assert [repr(event) for event in events] == [str(event) for event in events]
     assert len(repr(drawn)) < 400
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 from rowcast import messages
-from rowcast.errors import MalformedFrame
+from rowcast.errors import InvalidRequest, MalformedFrame
 from rowcast.messages import decode_client, decode_server, encode
 
 from tests import document
@@ -303,6 +303,9 @@ def test_view_key_is_not_the_key() -> None:
     key = bytes(range(16))
     assert messages.view_key(key).hex() == "28a8bd2fe1371aeda1f74be771dd0b93"
     assert messages.view_key(messages.view_key(key)) != messages.view_key(key)
+    for other in ("text", b"short", None):
+        with pytest.raises(InvalidRequest, match="key must be 16 bytes"):
+            messages.view_key(other)  # type: ignore[arg-type]
 
 
 def test_checksum_is_zlibs_and_nought_for_nothing() -> None:

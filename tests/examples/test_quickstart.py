@@ -103,10 +103,9 @@ def test_it_replays_one_and_joins_all(run: list[Cell], folder: Path) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ROWCAST_CACHE", str(folder / "cache"))
         detokenizer = rowcast.Detokenizer(cached_path(sha256))
-    grids = [picture.grid for picture in pictures]
-    whole = np.block([grids[:2], grids[2:]])
+    whole = rowcast.Mosaic.of(pictures, columns=2).paint(detokenizer)
     with Image.open(folder / "rowcast-pictures/mosaic.png") as mosaic:
-        assert np.array_equal(np.asarray(mosaic), detokenizer.decode(whole[None])[0])
+        assert np.array_equal(np.asarray(mosaic), np.asarray(whole))
 
 
 def test_it_stops_its_server(run: list[Cell]) -> None:

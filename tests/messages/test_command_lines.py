@@ -43,6 +43,7 @@ CASES = [
     Case("generate {open} PROMPT --format bmp", USAGE, "no format 'bmp'"),
     Case("generate {open} PROMPT --quality best", USAGE, "--quality: invalid choice: 'best'"),
     Case("generate {open} PROMPT --colour", USAGE, "--colour"),
+    Case("generate {open} PROMPT --prompt x", USAGE, "unrecognized arguments: --prompt x"),
     Case("generate {open} a red boat", USAGE, "'a red boat'"),
     Case("generate {open}", USAGE, "give a prompt"),
     Case("generate {open} PROMPT --row 2", USAGE, "--row goes with --from"),

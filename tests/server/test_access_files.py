@@ -152,7 +152,7 @@ def test_a_faulty_file_is_refused_at_the_start_and_not_shown(
     assert caught.value.__context__ is None, "which may hold what the file does"
 
 
-def test_a_pipe_is_read_once(path: Path) -> None:
+def test_a_pipe_is_read_once(caplog: pytest.LogCaptureFixture) -> None:
     """`--token-file <(…)`: to read it again would wait for ever."""
     reading, writing = os.pipe()
     try:
@@ -162,6 +162,7 @@ def test_a_pipe_is_read_once(path: Path) -> None:
         access = Access(Path(f"/dev/fd/{reading}"), clock=clock)
         clock.now += 60
         assert admits(access, SECRET)
+        assert caplog.messages == []
     finally:
         os.close(reading)
 

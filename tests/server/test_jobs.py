@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from rowcast.messages import DoneReason, ids_checksum, view_key
+from rowcast_server.engine.request import RowDrawn
 from rowcast_server.errors import Refused
 from rowcast_server.network.facts import Sampling
 
@@ -28,6 +30,27 @@ def test_rows_are_logged_in_order_little_endian() -> None:
     studio.drawer.draw(picture.number, 3)
     assert picture.rows == 3
     assert picture.ids == ids_of(0, 0, 3)
+
+
+class Row(np.ndarray[Any, Any]):
+    """Ids of which none can be had alone."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("ids are converted one by one")
+
+    def __getitem__(self, place: Any) -> Any:
+        iter(self)
+
+    def tolist(self) -> Any:
+        iter(self)
+
+
+def test_a_row_becomes_bytes_at_once() -> None:
+    studio = Studio()
+    picture = studio.start()
+    ids = np.frombuffer(ids_of(0, 0, 1), "<u2").astype(np.int64).view(Row)
+    studio.book.deliver([RowDrawn(picture.number, 0, ids)])
+    assert picture.ids == ids_of(0, 0, 1)
 
 
 def test_a_whole_picture_is_complete_and_a_part_ends_at_its_stop_row() -> None:

@@ -33,7 +33,7 @@ TINY = DecoderShape(
     ),
 )
 
-WIDTHS = (64, 32)  # channels of the levels, the lowest resolution first
+WIDTHS = (64, 32)  # channels of the levels, the lowest resolution first, but for Janus
 BLOCKS = 1  # residual blocks a level
 LATENT = 32
 CODES = 40
@@ -55,6 +55,7 @@ class Naming:
     black: float = -1.0
     unit_codes: bool = False
     flax: bool = False
+    widths: tuple[int, int] = WIDTHS
 
     @property
     def weight(self) -> str:
@@ -85,6 +86,7 @@ JANUS = Naming(  # as transformers writes it: taming's names, in the other order
     lambda level: f"decoder.up.{level}.upsample.conv",
     code_channels=8,
     unit_codes=True,
+    widths=(64, 64),  # channel_multiplier=[1, 1]: no shape tells the order
 )
 LLAMAGEN = Naming(
     "llamagen",
@@ -141,12 +143,12 @@ def make_state(naming: Naming, seed: int = 0) -> State:
     conv("post_quant_conv", naming.code_channels, LATENT, 1)
     conv("quant_conv", LATENT, naming.code_channels, 1)
     conv("encoder.conv_in", 3, 32)
-    conv("decoder.conv_in", LATENT, WIDTHS[0])
-    block(naming.middle[0], WIDTHS[0], WIDTHS[0])
-    attention(naming.middle[1], WIDTHS[0])
-    block(naming.middle[2], WIDTHS[0], WIDTHS[0])
-    inputs = WIDTHS[0]
-    for level, width in enumerate(WIDTHS):
+    inputs = naming.widths[0]
+    conv("decoder.conv_in", LATENT, inputs)
+    block(naming.middle[0], inputs, inputs)
+    attention(naming.middle[1], inputs)
+    block(naming.middle[2], inputs, inputs)
+    for level, width in enumerate(naming.widths):
         for j in range(BLOCKS):
             block(naming.block(level, j), inputs, width)
             if level == 0:
@@ -154,8 +156,8 @@ def make_state(naming: Naming, seed: int = 0) -> State:
             inputs = width
         if level < LAST:
             conv(naming.upsample(level), width, width)
-    norm("decoder.norm_out", WIDTHS[-1])
-    conv("decoder.conv_out", WIDTHS[-1], 3)
+    norm("decoder.norm_out", inputs)
+    conv("decoder.conv_out", inputs, 3)
     return state
 
 

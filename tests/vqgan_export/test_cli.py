@@ -165,7 +165,7 @@ def test_a_contradiction_is_named(
     assert "group_norm_epsilon is 1e-06" in _fails(arguments, capsys, tmp_path / "out")
 
 
-@pytest.mark.parametrize("words", [["--value-range", "-1..1"], ["--value", "-.5..1"]])
+@pytest.mark.parametrize("words", [["--value-range", "-1..1"], ["--value-range", "-.5..1"]])
 def test_black_may_be_negative(
     words: list[str], checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,9 @@ import hashlib
 import json
 import os
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +186,30 @@ def test_ctrl_c_leaves_nothing_behind(checkpoint: Checkpoint, tmp_path: Path) ->
     assert any(len(names) == 2 for names in seen)  # the temporary file lay beside the target
     assert os.listdir(tmp_path) == ["detokenizer.onnx"]
     assert (tmp_path / "detokenizer.onnx").read_text() == "old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rowcast.whole_files import whole_files
+with whole_files([Path(each) for each in sys.argv[1:]]) as partials:
+    for partial in partials:
+        partial.write_bytes(bytes(1_000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.usefixtures("_known")
+def test_what_killed_exports_left_goes_with_the_next(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    targets = [tmp_path / name for name in FILES]
+    for _ in range(4):
+        killed = subprocess.run([sys.executable, "-c", KILLED, *targets], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) >= len(FILES)
+    export_detokenizer(checkpoint, tmp_path, SETTINGS, threads=1)
+    assert sorted(os.listdir(tmp_path)) == FILES
 
 
 @pytest.mark.usefixtures("_known")

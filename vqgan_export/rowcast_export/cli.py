@@ -155,7 +155,7 @@ def _with_negative_ranges(words: Sequence[str]) -> list[str]:
     """Join ``--value-range -1..1`` to one word: argparse takes the second for an option."""
     joined: list[str] = []
     for word in words:
-        if re.match(r"-[\d.]", word) and joined and re.fullmatch(r"--v[a-z-]*", joined[-1]):
+        if re.match(r"-[\d.]", word) and joined and joined[-1] == "--value-range":
             joined[-1] += f"={word}"
         else:
             joined.append(word)
@@ -201,6 +201,7 @@ def export_parser() -> argparse.ArgumentParser:
     """The options of `rowcast export`."""
     parser = argparse.ArgumentParser(
         prog="rowcast export",
+        allow_abbrev=False,
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

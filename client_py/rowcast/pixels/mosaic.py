@@ -1,7 +1,8 @@
-"""Several pictures as one, without seams: their ids are decoded as a single large grid.
+"""Several pictures as one, without seams: decoded by windows of one picture's size, and blended.
 
-A detokenizer sees past the edge of a token, so pictures decoded side by side in one grid run into
-each other where pictures pasted side by side show an edge (min-dalle's ``is_seamless``).
+A detokenizer sees past the edge of a token, so a window that lies half in one picture and half in
+the next shows none where pictures pasted side by side have an edge. Its norms and attention span
+all that it decodes, so a window is no larger than the pictures that it was taught on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,7 +23,8 @@ from .palette import PAPER
 from .tiers import Decoder
 from .time_lapse import revealed
 
-NOT_DRAWN: Final = 0  # fills the grid where no id is held; it is never decoded
+# A window across a seam is seen so far from it, in pictures; beyond is each picture's own decode.
+REACH: Final = 1 / 4
 
 
 class Mosaic:
@@ -46,7 +49,7 @@ class Mosaic:
             )
         self.images, self.columns, self.rows = images, columns, images // columns
         self._pictures: list[Picture | None] = [None] * images
-        self._decoded: dict[_Rectangle, NDArray[np.uint8]] = {}  # of the last painting alone
+        self._decoded: dict[_Window, NDArray[np.uint8]] = {}  # of the last painting alone
         self._decoder: Decoder | None = None  # of the last painting
         self._painted: Image.Image | None = None
 
@@ -78,8 +81,9 @@ class Mosaic:
     def paint(self, detokenizer: Decoder) -> Image.Image | None:
         """All rows that arrived until now, paper elsewhere; None before the first row of any.
 
-        What was decoded for the last painting is not decoded again. When every picture is complete,
-        this is one decode of the whole grid [rows of pictures * rows, columns * cols].
+        The middle half of each picture, and its sides without a neighbour, are as it is painted
+        alone. What was decoded for the last painting is not decoded again. When every picture is
+        complete, these are (2 * rows - 1) * (2 * columns - 1) decodes of one picture's size.
 
         Raises DetokenizerError.
         """
@@ -87,39 +91,42 @@ class Mosaic:
         if first is None:
             return None
         high, wide, side = first.recipe.rows, first.recipe.cols, detokenizer.pixels_per_token
-        ids = np.full((self.rows * high, self.columns * wide), NOT_DRAWN, np.uint32)
-        held = np.zeros((self.rows, self.columns), int)
+        ids = np.zeros((self.rows * high, self.columns * wide), np.uint32)
+        held = np.zeros(ids.shape, bool)
         for index, picture in enumerate(self._pictures):
             if picture is not None:
                 grid = picture.grid  # a copy: the picture may grow meanwhile
-                row, column = divmod(index, self.columns)
-                place = ids[row * high :, column * wide : (column + 1) * wide]
-                place[: len(grid)] = grid
-                held[row, column] = len(grid)
-        if not held.any():
+                top, left = index // self.columns * high, index % self.columns * wide
+                known = slice(top, top + len(grid)), slice(left, left + wide)
+                ids[known], held[known] = grid, True
+        windows = list(_windows(held, high, wide))
+        if not windows:
             return None
         if detokenizer is not self._decoder:
             self._decoder, self._decoded = detokenizer, {}
-        rectangles = list(_rectangles(held, high))
-        if self._painted is not None and self._decoded.keys() == set(rectangles):
+        if self._painted is not None and self._decoded.keys() == set(windows):
             return self._painted
         canvas = np.full((ids.shape[0] * side, ids.shape[1] * side, 3), PAPER, np.uint8)
+        down, across = _weights(high, side)[:, None, None], _weights(wide, side)[:, None]
         decoded = {}
-        for each in rectangles:
-            tokens = ids[each.top : each.bottom, each.left * wide : each.right * wide]
-            pixels = self._decoded.get(each)
-            if pixels is None:
-                pixels = detokenizer.paint(tokens, each.end - each.top)
-            decoded[each] = pixels
-            seen = slice(each.seen_from * side, each.bottom * side)
-            across = slice(each.left * wide * side, each.right * wide * side)
-            rows = slice((each.seen_from - each.top) * side, (each.bottom - each.top) * side)
-            canvas[seen, across] = pixels[rows]
+        for top, in_band in groupby(windows, attrgetter("top")):
+            area = canvas[top * side : (top + high) * side]
+            band = area.copy()  # seen where it has no window
+            for each in in_band:
+                columns = slice(each.left, each.left + wide)
+                pixels = self._decoded.get(each)
+                if pixels is None:
+                    pixels = detokenizer.paint(ids[top : top + each.rows, columns], high)
+                decoded[each] = pixels
+                lines = each.rows * side
+                place = band[:lines, columns.start * side : columns.stop * side]
+                _blend(place, pixels[:lines], across if each.left % wide else None)
+            _blend(area, band, down if top % high else None)
         self._decoded, self._painted = decoded, Image.fromarray(canvas)
         return self._painted
 
     def time_lapse(self, detokenizer: Decoder) -> Iterator[Image.Image]:
-        """The mosaic with one, two, … rows of every picture; one decode."""
+        """The mosaic with one, two, … rows of every picture, of one painting."""
         whole = self.paint(detokenizer)
         if whole is None:
             return iter(())
@@ -127,45 +134,50 @@ class Mosaic:
         return revealed(whole, held, detokenizer.pixels_per_token, high)
 
 
-class _Rectangle(NamedTuple):
-    """Ids that are decoded together: rows of ids, columns of pictures.
+class _Window(NamedTuple):
+    """Ids of one picture's size that are decoded together: the first row, the first column.
 
-    Its first rows, above ``seen_from``, are only decoded for what stands below them: a wider
-    rectangle shows them. From ``bottom`` to ``end``, the last row of its pictures, ids are missing.
+    ``rows`` counts its first rows that are held in all columns; below them ids are missing.
     """
 
     top: int
-    bottom: int
-    end: int
     left: int
-    right: int
-    seen_from: int
+    rows: int
 
 
-def _rectangles(held: NDArray[np.int_], high: int) -> Iterator[_Rectangle]:
-    """Rectangles of a mosaic to decode, each as one, so that every row held is seen once.
+def _windows(held: NDArray[np.bool_], high: int, wide: int) -> Iterator[_Window]:
+    """The windows of a mosaic that have something to show, each above those before it.
 
-    ``held`` [rows, columns] counts the rows of ids, of ``high``, that each picture has. A row of
-    pictures that are all complete joins the one below it.
+    ``held`` [rows, columns] tells which ids are there. Band by band: the pictures themselves and
+    the windows across the seams between them, then all those that lie half a picture lower.
     """
-    top = 0
-    for row, counts in enumerate(held):
-        if row == len(held) - 1 or (counts < high).any():
-            heights, end = [row * high + int(count) for count in counts], (row + 1) * high
-            yield from _steps(heights, top, end, top, 0, len(heights))
-            top = end
+
+    def tops(of: int, length: int) -> list[int]:
+        return [*range(0, length, of), *range(of // 2, length - of, of)]
+
+    for top in tops(high, len(held)):
+        for left in tops(wide, held.shape[1]):
+            whole = held[top : top + high, left : left + wide].all(1)
+            rows = high if whole.all() else int(whole.argmin())
+            if rows > -top % high:  # else nothing below the seam that it lies across
+                yield _Window(top, left, rows)
 
 
-def _steps(
-    heights: list[int], top: int, end: int, seen_from: int, left: int, right: int
-) -> Iterator[_Rectangle]:
-    """The rows that all columns have as one rectangle, then each run of columns with more."""
-    bottom = min(heights[left:right])
-    if bottom > seen_from:
-        yield _Rectangle(top, bottom, end, left, right, seen_from)
-    column = left
-    for is_higher, run in groupby(heights[left:right], lambda height: height > bottom):
-        after = column + len(list(run))
-        if is_higher:
-            yield from _steps(heights, top, end, bottom, column, after)
-        column = after
+def _weights(tokens: int, side: int) -> NDArray[np.float32]:
+    """How much is seen of a window across a seam, for each pixel of ``tokens`` that cross it.
+
+    A raised cosine: 1 at the seam, 0 from REACH on.
+    """
+    seam = tokens - tokens // 2
+    distance = np.abs((np.arange(tokens * side) + 0.5) / side - seam) / (tokens * REACH)
+    return (0.5 + 0.5 * np.cos(np.pi * distance.clip(max=1))).astype(np.float32)
+
+
+def _blend(
+    below: NDArray[np.uint8], pixels: NDArray[np.uint8], weights: NDArray[np.float32] | None
+) -> None:
+    """Put ``pixels`` on what is there, by their weights 0..1; None: they replace it."""
+    if weights is None:
+        below[...] = pixels
+    else:
+        below[...] = np.rint(below + weights * (pixels.astype(np.float32) - below))

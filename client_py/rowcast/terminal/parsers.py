@@ -53,10 +53,10 @@ def command_parser(command: str, description: str, *examples: str) -> CommandPar
             ["examples:", *(f"{command} {each}".strip() for each in examples)]
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """True if a line of JSON is asked for; `argparse` takes the beginning of an option for it."""
-    options = words[: words.index("--")] if "--" in words else words
-    return any(JSON.startswith(word) and len(word) > 2 for word in options)
+    """True if a line of JSON is asked for."""
+    return JSON in (words[: words.index("--")] if "--" in words else words)

@@ -54,6 +54,8 @@ pytestmark = pytest.mark.timeout(40)  # a client that waits for ever must fail, 
         ({"seed": 2**32}, "seed must be"),
         ({"stop_row": 0}, "stop_row must be"),
         ({"stop_row": 17}, "stop_row must be"),
+        ({"seamless": "yes"}, "seamless must be True or False, not 'yes'"),
+        ({"colour": 1}, "options are prompt, images, seamless, .*; there is no colour"),
     ],
 )
 def test_a_request_that_cannot_be_is_told_at_once(
@@ -155,6 +157,7 @@ def test_a_client_is_used_in_a_with_block(connect: Connect, tiny_server: Rowcast
         ({"wait_when_busy": True}, "wait_when_busy must be a number of seconds"),
         ({"allowed_hosts": "files.test"}, r"allowed_hosts are several: \['files.test'\]"),
         ({"quality": None}, "quality must be one of"),
+        ({"decode": "no"}, "decode must be True or False, not 'no'"),
         ({"providers": "cpu"}, "providers must be some of"),
     ],
 )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rowcast
-from numpy.typing import NDArray
+from PIL import Image
 from rowcast.events import Event, PictureAccepted, PictureDone, RowsArrived
 from rowcast.messages import view_key
 from rowcast.pixels.detokenizer import PAPER
 from rowcast.pixels.mosaic import Mosaic
+from rowcast.pixels.tiers import Decoder
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.mosaics import joined, pixels
@@ -90,10 +91,10 @@ def test_without_decoding_a_seamless_request_brings_ids_alone(
     assert isinstance(events[-1], PictureDone)
 
 
-def test_a_slow_consumer_gets_the_newest_mosaic_by_one_decode(
+def test_a_slow_consumer_gets_the_newest_mosaic_by_one_painting(
     connect: Connect, tiny_server: RowcastServer
 ) -> None:
-    """What arrived while nobody looked is decoded once, for whichever pictures it came."""
+    """What arrived while nobody looked is painted once, for whichever pictures it came."""
     go_on, sent = threading.Event(), threading.Event()
     with connect(tiny_server.ws_url) as client:
         model = client.session.model()
@@ -130,24 +131,22 @@ def test_a_slow_consumer_gets_the_newest_mosaic_by_one_decode(
     assert np.array_equal(pixels(rest[-1].image), whole)
 
 
-async def test_one_mosaic_is_decoded_at_a_time_while_frames_are_read(
-    tiny_server: RowcastServer,
+async def test_one_mosaic_is_painted_at_a_time_while_frames_are_read(
+    tiny_server: RowcastServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    painting, held, paint = threading.Lock(), [], Mosaic.paint
+
+    def slowly(mosaic: Mosaic, detokenizer: Decoder) -> Image.Image | None:
+        assert painting.acquire(blocking=False)
+        time.sleep(0.2)
+        image = paint(mosaic, detokenizer)
+        held.append(int((pixels(image) != PAPER).any(2).sum()))
+        painting.release()
+        return image
+
+    monkeypatch.setattr(Mosaic, "paint", slowly)
     async with rowcast.connect(tiny_server.ws_url) as client:
-        detokenizer = client.detokenizer
-        assert detokenizer is not None
-        decoding, sizes = threading.Lock(), []
-        decode: Callable[[NDArray[np.integer]], NDArray[np.uint8]] = detokenizer.decode
-
-        def slowly(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
-            assert decoding.acquire(blocking=False)
-            time.sleep(0.2)
-            sizes.append(ids.size)
-            decoding.release()
-            return decode(ids)
-
-        detokenizer.decode = slowly  # type: ignore[method-assign]
         events = [event async for event in client.generate(PROMPT, 4, seed=5, seamless=True)]
     assert isinstance(events[-1], PictureDone)
-    assert sizes[-1] == 8 * 8
-    assert len(sizes) <= 8  # of 16 rows: some states, a few ragged and so in parts, then the newest
+    assert held[-1] == (8 * SIDE) ** 2
+    assert len(held) <= 8  # of 16 rows: some states, then the newest

@@ -78,6 +78,11 @@ def grids(count: int, side: int = 4, codes: int = CODES, seed: int = 0) -> NDArr
     return np.random.default_rng(seed).integers(1, codes, (count, side, side))
 
 
+def drawn(count: int, postcard: Detokenizer) -> NDArray[np.integer]:
+    """Random grids [count, 16, 16] of postcard's codes."""
+    return grids(count, 16, postcard.codebook_size, seed=3)
+
+
 # Layout
 
 
@@ -118,23 +123,37 @@ def test_pictures_of_other_sizes_are_not_joined() -> None:
 # The whole mosaic
 
 
-@pytest.mark.parametrize("images", [1, 2, 3, 4, 6, 9])
-def test_the_finished_mosaic_is_one_decode(flat: RecordingDetokenizer, images: int) -> None:
+@pytest.mark.parametrize(
+    ("images", "decodes"), [(1, 1), (2, 3), (3, 5), (4, 9), (6, 15), (9, 25), (36, 121)]
+)
+def test_a_mosaic_is_decoded_by_windows_of_one_picture(
+    flat: RecordingDetokenizer, images: int, decodes: int
+) -> None:
+    """So memory for a decode does not grow with the mosaic."""
     each = grids(images)
     mosaic = Mosaic.of([picture(ids) for ids in each])
     painted = pixels(mosaic.paint(flat))
-    assert flat.shapes == [(mosaic.rows * 4, mosaic.columns * 4)]
-    assert [ids.shape for ids in flat.decoded] == [(mosaic.rows * 4, mosaic.columns * 4)]
+    assert [ids.shape for ids in flat.decoded] == [(4, 4)] * decodes
     assert np.array_equal(painted, flat.decode(joined(each, mosaic.columns)[None])[0])
 
 
-@pytest.mark.parametrize("images", [4, 6])
-def test_postcards_mosaic_equals_a_decode_of_the_whole_grid(
-    postcard: Detokenizer, images: int
+@pytest.mark.parametrize(("rows", "cols"), [(5, 3), (3, 5), (1, 4), (4, 1), (1, 1), (2, 2)])
+def test_grids_of_odd_sides_and_of_one_row(
+    flat: RecordingDetokenizer, rows: int, cols: int
 ) -> None:
-    """Also when it was painted while it formed, ragged, from other rectangles."""
-    each = grids(images, 16, postcard.codebook_size, seed=3)
-    mosaic = Mosaic(images)
+    each = np.random.default_rng(1).integers(1, CODES, (6, rows, cols))
+    painted = Mosaic.of([picture(ids, rows) for ids in each]).paint(flat)
+    assert np.array_equal(pixels(painted), flat.decode(joined(each, 3)[None])[0])
+    assert {ids.shape for ids in flat.decoded[:-1]} == {(rows, cols)}
+
+
+@pytest.mark.parametrize(("images", "columns"), [(4, 2), (6, 2), (6, 3)])
+def test_the_middle_and_the_outer_sides_of_postcards_pictures_are_as_alone(
+    postcard: Detokenizer, images: int, columns: int
+) -> None:
+    """Also when it was painted while it formed, ragged."""
+    each = drawn(images, postcard)
+    mosaic = Mosaic(images, columns)
     pictures = [picture(ids[:0], rows=16) for ids in each]
     for index, made in enumerate(pictures):
         mosaic.place(index, made)
@@ -142,21 +161,54 @@ def test_postcards_mosaic_equals_a_decode_of_the_whole_grid(
         for made, ids, row in zip(pictures, each, stop, strict=True):
             grow(made, ids[made.rows_held : row])
         painted = mosaic.paint(postcard)
-    whole = joined(each, mosaic.columns)
-    assert whole.shape == (32, 16 * images // 2)
-    assert np.array_equal(pixels(painted), postcard.decode(whole[None])[0])
+    whole = pixels(painted)
+    assert np.array_equal(
+        whole, pixels(Mosaic.of([picture(ids, 16) for ids in each], columns).paint(postcard))
+    )
+    side = 16 * postcard.pixels_per_token
+    quarter = side // 4
+    for index, alone in enumerate(postcard.decode(each)):
+        row, column = divmod(index, columns)
+        above, below = (row > 0) * quarter, side - (row < mosaic.rows - 1) * quarter
+        left, right = (column > 0) * quarter, side - (column < columns - 1) * quarter
+        here = whole[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        assert np.array_equal(here[above:below, left:right], alone[above:below, left:right])
+        assert not np.array_equal(here, alone)
+
+
+def test_at_a_seam_postcards_mosaic_is_the_window_across_it(postcard: Detokenizer) -> None:
+    left, right = drawn(2, postcard)
+    painted = pixels(Mosaic.of([picture(ids, 16) for ids in (left, right)]).paint(postcard))
+    across = postcard.decode(np.concatenate([left[:, 8:], right[:, :8]], axis=1)[None])[0]
+    alone = postcard.decode(np.stack([left, right]))
+    middle = 8 * postcard.pixels_per_token
+    seam = 2 * middle
+    there = slice(seam - 1, seam + 1), slice(middle - 1, middle + 1)
+    apart = np.abs(painted[:, there[0]].astype(int) - across[:, there[1]])
+    assert apart.max() <= 1
+    between = painted[:, seam + middle // 4].astype(
+        int
+    )  # half of each, an eighth of the picture on
+    both = (across[:, middle + middle // 4], alone[1][:, middle // 4])
+    assert (np.minimum(*both) - 1 <= between).all()
+    assert (between <= np.maximum(*both) + 1).all()
+    assert np.abs(between - (both[0].astype(int) + both[1]) / 2).max() <= 4
 
 
 def test_postcards_pictures_join_where_pasted_ones_show_an_edge(postcard: Detokenizer) -> None:
-    each = grids(4, 16, postcard.codebook_size, seed=4)
+    each = drawn(4, postcard)
     whole = pixels(Mosaic.of([picture(ids, rows=16) for ids in each]).paint(postcard))
     middle = 16 * postcard.pixels_per_token
 
     def step(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> float:
         return float(np.abs(left[:, -1].astype(int) - right[:, 0]).mean())
 
-    first, second = postcard.decode(each[:2])
-    assert step(whole[:middle, :middle], whole[:middle, middle:]) < step(first, second) / 2
+    alone = postcard.decode(each)
+    beside = step(whole[:middle, :middle], whole[:middle, middle:])
+    assert beside < step(alone[0], alone[1]) / 2
+    below = step(whole[:middle].swapaxes(0, 1), whole[middle:].swapaxes(0, 1))
+    pasted = np.concatenate(list(alone), axis=1).swapaxes(0, 1)
+    assert below < step(pasted[: 2 * middle], pasted[2 * middle :]) / 2
 
 
 # While it forms
@@ -197,47 +249,34 @@ def test_every_row_held_is_seen_and_the_rest_is_paper(
         assert all((ids != 0).all() for ids in flat.decoded)  # no filler reached the detokenizer
 
 
-def test_what_all_pictures_of_a_row_hold_is_decoded_together(flat: RecordingDetokenizer) -> None:
-    each = grids(4)
-    heights = [3, 3, 1, 1]
-    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
-    assert flat.shapes == [(3, 8), (1, 8)]
-
-
-def test_a_picture_that_is_ahead_shows_its_rows_below_the_common_ones(
+def test_a_window_across_a_seam_shows_the_rows_that_both_pictures_hold(
     flat: RecordingDetokenizer,
 ) -> None:
     each = grids(3)
-    heights = [2, 3, 3]
+    heights = [2, 3, 0]
     Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
-    assert flat.shapes == [(2, 12), (3, 8)]
+    assert flat.shapes == [(2, 4), (3, 4), (2, 4)]
+    left, right, across = flat.decoded
+    assert np.array_equal(across[:2], np.concatenate([each[0, :2, 2:], each[1, :2, :2]], axis=1))
+    assert (across[2:] == across[1]).all()  # guessed, as those of the pictures are
+    assert (left[2:] == left[1]).all()
+    assert (right[3:] == right[2]).all()
 
 
-def test_a_finished_row_of_pictures_joins_the_one_that_forms_below(
+def test_a_seam_between_rows_of_pictures_is_joined_once_there_is_something_below_it(
     flat: RecordingDetokenizer,
 ) -> None:
     each = grids(4)
-    heights = [4, 4, 2, 2]
-    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
-    assert flat.shapes == [(6, 8)]
-
-
-def test_missing_rows_are_guessed_down_to_the_end_of_their_pictures(
-    flat: RecordingDetokenizer,
-) -> None:
-    """Two rows of pictures: one is whole, one is missing three rows and two of its four."""
-    each = grids(4)
-    heights = [4, 4, 1, 2]
-    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
-    assert flat.shapes == [(5, 8), (6, 4)]
-    both, right = flat.decoded
-    assert (both.shape, right.shape) == ((8, 8), (8, 4))
-    assert (both[5:] == both[4]).all()
-    assert (right[6:] == each[3][1]).all()
-    flat.decoded.clear()
-    heights = [3, 4, 4, 4]
-    Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
-    assert [ids.shape for ids in flat.decoded] == [(4, 8), (4, 4), (4, 8)]  # none beyond the end
+    told = []
+    for heights in ([4, 3, 0, 0], [4, 3, 1, 1], [4, 4, 1, 0], [4, 4, 1, 1]):
+        Mosaic.of([picture(ids[:row]) for ids, row in zip(each, heights, strict=True)]).paint(flat)
+        told.append(flat.shapes)
+    pair = [(4, 4), (3, 4), (3, 4)]
+    assert told[0] == pair
+    assert told[1] == [*pair, (1, 4), (1, 4), (1, 4), (3, 4)]  # the left seam: two rows and one
+    pair = [(4, 4)] * 3
+    assert told[2] == [*pair, (1, 4), (3, 4)]
+    assert told[3] == [*pair, (1, 4), (1, 4), (1, 4), (3, 4), (3, 4), (3, 4)]
 
 
 def test_what_did_not_change_is_not_decoded_again(flat: RecordingDetokenizer) -> None:
@@ -245,12 +284,11 @@ def test_what_did_not_change_is_not_decoded_again(flat: RecordingDetokenizer) ->
     pictures = [picture(ids[:2]) for ids in each]
     mosaic = Mosaic.of(pictures)
     first = mosaic.paint(flat)
-    assert flat.shapes == [(2, 8), (2, 8)]
+    assert flat.shapes == [(2, 4)] * 6
     assert mosaic.paint(flat) is first
-    for made, ids in zip(pictures[2:], each[2:], strict=True):
-        grow(made, ids[2:3])
+    grow(pictures[3], each[3][2:3])
     assert mosaic.paint(flat) is not first
-    assert flat.shapes == [(3, 8)]
+    assert flat.shapes == [(3, 4)]
 
 
 def test_a_picture_put_in_anothers_place_is_seen(flat: RecordingDetokenizer) -> None:

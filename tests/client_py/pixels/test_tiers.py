@@ -100,7 +100,7 @@ def test_a_lower_quality_never_fetches_the_full_file(
     assert end.picture.recipe.detokenizer_sha256 is not None
 
 
-def test_seamless_pictures_end_as_one_full_decode(
+def test_seamless_pictures_end_painted_by_the_full_decoder(
     connect: Connect, server: RowcastServer, folder: Path
 ) -> None:
     with connect(server.ws_url) as client:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from importlib import metadata
 from typing import Any
 
 import pytest
+import rowcast
 from msgspec.structs import replace
 from rowcast.errors import (
     BeyondLimits,
@@ -43,8 +45,14 @@ from tests.support.fake_server import (
 # Greeting
 
 
-def test_hello_carries_the_token() -> None:
-    assert message_of(ClientSession("secret").hello()) == Hello("secret", "rowcast-python")
+def test_hello_carries_the_token_and_who_asks() -> None:
+    name = f"rowcast-python {metadata.version('rowcast')}"
+    assert message_of(ClientSession("secret").hello()) == Hello("secret", name)
+
+
+def test_a_program_that_is_not_installed_knows_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata.Distribution, "discover", lambda **_: iter(()))
+    assert rowcast.__version__ == "unknown"
 
 
 def test_hello_prints_without_the_token() -> None:

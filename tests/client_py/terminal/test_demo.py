@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,16 +21,32 @@ from rowcast.terminal.install_hints import command_name
 from tests.support.tiny_model import tiny_model
 
 SECONDS = 60
+ROWCAST = (sys.executable, "-m", "rowcast")
+# The command where the system lacks what Windows lacks.
+ON_WINDOWS = """
+import signal, subprocess, sys
+from types import SimpleNamespace
+from rowcast.cli import main
+from rowcast.terminal import demo
+demo.sys = SimpleNamespace(platform="win32", executable=sys.executable)
+subprocess.CREATE_NEW_PROCESS_GROUP = 0
+for name in ("SIGHUP", "SIG_BLOCK", "SIG_SETMASK", "pthread_kill", "pthread_sigmask"):
+    delattr(signal, name)
+sys.exit(main())
+"""
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 
 
 @contextmanager
-def demo(folder: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def demo(
+    folder: Path, out: Path, *options: str, command: Sequence[str] = ROWCAST, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """A demo in a process group of its own, as a shell starts it."""
-    command = [sys.executable, "-m", "rowcast", "demo", "a red boat", "--model", str(folder)]
+    words = ["demo", "a red boat", "--model", str(folder), "--out", str(out), *options]
     process = subprocess.Popen(
-        [*command, "--out", str(out), *options],
+        [*command, *words],
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -87,6 +103,37 @@ def test_a_demo_draws_a_picture_and_stops_its_server(tiny_folder: Path, tmp_path
         assert_nobody_is_left(process.pid)
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:1080"},
+        {"http_proxy": "http://127.0.0.1:9"},
+        {"ALL_PROXY": "nonsense", "HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": ""},
+    ],
+    ids=str,
+)
+def test_a_demo_needs_no_network_and_no_proxy(
+    tiny_folder: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """With an empty cache: its file is fetched."""
+    variables = {**variables, "ROWCAST_CACHE": str(tmp_path / "cache")}
+    with demo(tiny_folder, tmp_path / "out", **variables) as process:
+        _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
+    assert (tmp_path / "out/image-0.png").is_file()
+    assert list((tmp_path / "cache").glob("*.onnx"))
+
+
+def test_a_demo_draws_on_windows(tiny_folder: Path, tmp_path: Path) -> None:
+    command = sys.executable, "-c", ON_WINDOWS
+    with demo(tiny_folder, tmp_path, "--json", command=command) as process:
+        shown, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+        assert json.loads(shown)["images"] == 1
+        assert "Traceback" not in said
+        assert_nobody_is_left(process.pid)
+
+
 def test_a_demo_of_no_model_says_so(tmp_path: Path) -> None:
     with demo(tmp_path / "none", tmp_path) as process:
         _, said = process.communicate(timeout=SECONDS)
@@ -101,9 +148,9 @@ def test_in_a_terminal_it_paints_and_ctrl_c_saves_what_had_arrived(
 ) -> None:
     ours, its = pty.openpty()
     before = termios.tcgetattr(its)
-    command = [sys.executable, "-m", "rowcast", "demo", "a red boat", "--model", str(large)]
+    words = ["demo", "a red boat", "--model", str(large), "--out", str(tmp_path)]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path)],
+        [*ROWCAST, *words],
         preexec_fn=lambda: os.login_tty(its),
         env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
     )

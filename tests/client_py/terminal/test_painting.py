@@ -88,10 +88,13 @@ def test_pictures_side_by_side_are_in_the_order_of_their_numbers() -> None:
     assert 0 < first.index("38;2;9;0;0") < first.index("38;2;0;0;9")
 
 
-def test_a_caption_comes_before_the_first_picture() -> None:
+@pytest.mark.parametrize(
+    "caption", ["waiting, place 2 in the queue", "'a house [/b]', seed 5", "'a [bold]house'"]
+)
+def test_a_caption_comes_before_the_first_picture_and_is_plain_text(caption: str) -> None:
     shown = console()
-    shown.print(Painting({}, "waiting, place 2 in the queue"), end="")
-    assert text_of(shown) == "waiting, place 2 in the queue\n"
+    shown.print(Painting({}, caption), end="")
+    assert text_of(shown) == f"{caption}\n"
 
 
 def test_nothing_is_painted_where_nobody_looks() -> None:
