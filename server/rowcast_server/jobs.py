@@ -149,7 +149,9 @@ class JobBook:
         known = self._by_name.get(name)
         if known is not None:
             if known.owner != owner:
-                raise Refused(ErrorCode.FORBIDDEN, "this key names a picture of somebody else")
+                raise Refused(
+                    ErrorCode.FORBIDDEN, "this key names a picture of somebody else"
+                )  # R-122
             if not known.matches(order):
                 raise Refused(
                     ErrorCode.CONFLICT, "this key already names a picture of other settings"
@@ -175,7 +177,7 @@ class JobBook:
 
     def _check_share(self, client: Hashable) -> None:
         """A free slot is for whoever comes. Of the queue one client has at most as much as it
-        leaves to others, so that there is a place for who has none. Raises Refused (busy)."""
+        leaves to others (R-124), so that there is a place for who has none. Raises Refused (busy)."""
         slots, places = self._drawer.room
         share = self._waiting[client] <= places or slots > 0
         if self._taken[client] >= self._client_pictures or not share:

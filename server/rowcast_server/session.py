@@ -194,7 +194,9 @@ class ServerSession:
         client = self.visitor.client(self.grant)
         try:
             if not self.grant.may_draw:
-                raise Refused(ErrorCode.FORBIDDEN, "this token may watch pictures, not draw")
+                raise Refused(
+                    ErrorCode.FORBIDDEN, "this token may watch pictures, not draw"
+                )
             self.clients.started(client)
             if self._notice is not None:
                 raise Refused(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from rowcast_server.gateway.files import file_name
+from rowcast_server.gateway.gateway import Gateway
 
 HOST = "127.0.0.1"
 CONTENT = bytes(range(256)) * 400
@@ -38,6 +39,17 @@ def status_of(answer: bytes) -> int:
     version, _, rest = answer.partition(b" ")
     assert version in (b"", b"HTTP/1.1"), answer
     return int(rest.split(b" ")[0] or 0)
+
+
+def nobody(gateway: Gateway) -> bool:
+    """True if no connection is counted any more, read or unread."""
+    listener = gateway._listener
+    return not (
+        listener._arrivals
+        or listener._by_address
+        or listener._connections
+        or listener._http_connections
+    )
 
 
 def assert_shared(response: httpx.Response) -> None:

@@ -1,4 +1,4 @@
-"""How a picture is, over HTTP: for clients whose WebSocket died, or that can hold none.
+"""How a picture is, over HTTP (R-125): for clients whose WebSocket died, or that can hold none.
 
 By the view key, as `watch` is (R-31), under the same rules.
 """

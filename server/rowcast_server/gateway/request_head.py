@@ -22,7 +22,7 @@ _ONCE: Final = ("host", "origin", "authorization", "upgrade", "content-length")
 
 
 class RequestRefused(Exception):
-    """A request that is answered with a status of HTTP and closed; ``text`` is for people.
+    """A request that is answered by a status of HTTP (R-123) and closed; ``text`` is for people.
 
     ``retry_after`` is in seconds; 0: asking again will not help.
     """

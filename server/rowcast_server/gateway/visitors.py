@@ -63,7 +63,7 @@ class Doorman:
         return address
 
     def _checked_host(self, field: str | None) -> str | None:
-        """Against DNS rebinding: a page's own name that was pointed at this machine."""
+        """Against DNS rebinding (R-118): a page's own name that was pointed at this machine."""
         if field is None:
             return None
         try:
@@ -95,7 +95,7 @@ class Doorman:
             )
 
     def _granted(self, asked: RequestHead, address: str) -> Grant | None:
-        """What the Authorization field (RFC 6750 section 2.1) gives; None without one."""
+        """What the Authorization field (R-120) gives; None without one."""
         scheme, _, token = asked.fields.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None

@@ -30,7 +30,6 @@ SHARED_HEADERS: Final = {  # any page may load the files, also an isolated one (
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
     "Content-Range, ETag",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    "Server": "rowcast",
     "Timing-Allow-Origin": "*",
     "X-Content-Type-Options": "nosniff",
 }
@@ -197,7 +196,7 @@ class _Log(AbstractAccessLogger):
 
 async def _share(_: web.Request, response: web.StreamResponse) -> None:
     """Of every answer, errors included."""
-    response.headers.update(SHARED_HEADERS)
+    response.headers.update(SHARED_HEADERS, Server="rowcast")
 
 
 async def _preflight(_: web.Request) -> web.Response:

@@ -186,7 +186,7 @@ class WebSocketSide:
         except TimeoutError:
             if session.grant is None:
                 raise CloseConnection(CloseCode.HELLO_TIMEOUT, "no hello in time") from None
-            raise ExpiredToken("this token has expired") from None
+            raise ExpiredToken("this token has expired") from None
 
     async def _write(
         self, connection: WatchedConnection, session: ServerSession, news: asyncio.Event

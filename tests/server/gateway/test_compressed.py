@@ -11,25 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rowcast_server.gateway.compressed import CompressedFiles, compress
-from rowcast_server.gateway.web import WebServer, make_app
+from rowcast_server.gateway.compressed import compress
+from rowcast_server.gateway.gateway import Gateway
 
-from tests.server.gateway.test_web import CONTENT, FILE, HOST, SHA256, assert_shared
+from tests.support.web import CONTENT, FILE, SHA256, assert_shared
 
 
 @pytest.fixture
-async def http(port: int) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", trust_env=False) as client:
+async def http(site: tuple[Gateway, str], cache: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=site[1], trust_env=False) as client:
         yield client
-
-
-@pytest.fixture
-async def port(tmp_path: Path, cache: Path) -> AsyncIterator[int]:
-    served = tmp_path / "model.onnx"
-    served.write_bytes(CONTENT)
-    server = WebServer(make_app({SHA256: served}, lambda: True, CompressedFiles().of), HOST, 0)
-    yield await server.start()
-    await server.close()
 
 
 @pytest.fixture
@@ -85,12 +76,26 @@ async def test_however_it_is_said(http: httpx.AsyncClient, taken: str) -> None:
 async def test_a_range_is_of_the_file_itself(http: httpx.AsyncClient) -> None:
     """And by what came compressed nobody can ask for a range that would not fit it."""
     whole = await compressed(http)
-    assert {"ETag", "Last-Modified"}.isdisjoint(whole.headers)
+    assert whole.headers["ETag"] == f'"{SHA256.hex()}-gzip"'
+    assert "Last-Modified" not in whole.headers
     assert whole.headers["Accept-Ranges"] == "none"
     part = await http.get(FILE, headers={"Range": "bytes=1000-1999"})
     assert (part.status_code, part.content) == (206, CONTENT[1_000:2_000])
     assert part.headers["Content-Range"] == f"bytes 1000-1999/{len(CONTENT)}"
     assert "Content-Encoding" not in part.headers
+    headers = {"Range": "bytes=1000-1999", "If-Range": whole.headers["ETag"]}
+    all_of_it = await http.get(FILE, headers=headers)
+    assert (all_of_it.status_code, all_of_it.content) == (200, CONTENT)
+
+
+async def test_who_has_it_compressed_gets_304_and_who_has_the_file_does_not(
+    http: httpx.AsyncClient,
+) -> None:
+    whole = await compressed(http)
+    again = await http.get(FILE, headers={"If-None-Match": whole.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = await http.get(FILE, headers={"If-None-Match": f'"{SHA256.hex()}"'})
+    assert (other.status_code, other.content) == (200, CONTENT)
 
 
 async def test_it_is_kept_and_found_again(http: httpx.AsyncClient, cache: Path) -> None:

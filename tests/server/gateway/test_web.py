@@ -1,157 +1,17 @@
-"""The HTTP side over real HTTP: ranges, conditions, caches, other origins, and nothing else."""
+"""The HTTP side over real HTTP: other origins, later requests, health, its log."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
+import logging
 
 import httpx
 import pytest
-from rowcast_server.gateway.web import WebServer, file_name, make_app
+from rowcast_server.gateway.gateway import Gateway
 
-HOST = "127.0.0.1"
-CONTENT = bytes(range(256)) * 400
-SHA256 = hashlib.sha256(CONTENT).digest()
-FILE = f"/{file_name(SHA256)}"
-
-
-class Ready:
-    """What `/readyz` asks."""
-
-    now = True
-
-
-@pytest.fixture
-def ready() -> Ready:
-    return Ready()
-
-
-@pytest.fixture
-async def port(tmp_path: Path, ready: Ready) -> AsyncIterator[int]:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "model.onnx").write_bytes(CONTENT)
-    (tmp_path / "secret.txt").write_text("TOP SECRET")
-    (served / "neighbour.onnx").write_text("TOP SECRET")
-    app = make_app({SHA256: served / "model.onnx"}, lambda: ready.now)
-    server = WebServer(app, "127.0.0.1", 0)
-    yield await server.start()
-    await server.close()
-
-
-@pytest.fixture
-async def http(port: int) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        yield client
-
-
-async def raw(port: int, target: str) -> bytes:
-    """The answer to a request whose target no client library would send as it is."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    async with asyncio.timeout(10):
-        answer = await reader.read()
-    writer.close()
-    return answer
-
-
-def assert_shared(response: httpx.Response) -> None:
-    """Any page may read it, also one that is cross-origin isolated."""
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
-    assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Timing-Allow-Origin"] == "*"
-    exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
-    assert {"Content-Length", "Content-Range", "ETag"} <= set(exposed)
-
-
-async def test_a_file_is_served_whole_under_its_sha256(http: httpx.AsyncClient) -> None:
-    response = await http.get(FILE)
-    assert response.status_code == 200
-    assert response.content == CONTENT
-    assert response.headers["Content-Length"] == str(len(CONTENT))
-    assert response.headers["Content-Type"] == "application/octet-stream"
-    assert response.headers["Accept-Ranges"] == "bytes"
-    assert SHA256.hex() in FILE
-    assert_shared(response)
-
-
-async def test_a_file_may_be_cached_for_ever(http: httpx.AsyncClient) -> None:
-    assert (await http.get(FILE)).headers["Cache-Control"] == "public, max-age=31536000, immutable"
-
-
-@pytest.mark.parametrize(
-    ("asked", "first", "last"),
-    [
-        ("bytes=0-9", 0, 9),
-        ("bytes=100-", 100, len(CONTENT) - 1),
-        ("bytes=-10", len(CONTENT) - 10, len(CONTENT) - 1),
-        (f"bytes={len(CONTENT) - 1}-", len(CONTENT) - 1, len(CONTENT) - 1),
-        ("bytes=5-999999999", 5, len(CONTENT) - 1),
-        ("bytes=-999999999", 0, len(CONTENT) - 1),
-    ],
-)
-async def test_a_range_is_206_with_exactly_its_bytes(
-    http: httpx.AsyncClient, asked: str, first: int, last: int
-) -> None:
-    response = await http.get(FILE, headers={"Range": asked})
-    assert response.status_code == 206
-    assert response.content == CONTENT[first : last + 1]
-    assert response.headers["Content-Range"] == f"bytes {first}-{last}/{len(CONTENT)}"
-    assert "immutable" in response.headers["Cache-Control"]
-    assert_shared(response)
-
-
-@pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", "bytes=999999999-", "bytes=9-5"])
-async def test_a_range_beyond_the_end_is_416_and_tells_the_size(
-    http: httpx.AsyncClient, asked: str
-) -> None:
-    response = await http.get(FILE, headers={"Range": asked})
-    assert response.status_code == 416
-    assert response.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
-    assert len(response.content) < 100
-    assert_shared(response)
-
-
-@pytest.mark.parametrize("asked", ["lines=1-2", "bytes=x-y", "bytes=0-1,5-6", "bytes="])
-async def test_a_range_that_cannot_be_read_is_416(http: httpx.AsyncClient, asked: str) -> None:
-    response = await http.get(FILE, headers={"Range": asked})
-    assert response.status_code == 416
-    assert len(response.content) < 100
-
-
-async def test_an_interrupted_download_is_taken_up_by_range_and_etag(
-    http: httpx.AsyncClient,
-) -> None:
-    whole = await http.get(FILE)
-    resumed = await http.get(
-        FILE, headers={"Range": "bytes=1000-", "If-Range": whole.headers["ETag"]}
-    )
-    assert (resumed.status_code, resumed.content) == (206, CONTENT[1_000:])
-
-
-async def test_who_has_it_gets_304_and_no_bytes(http: httpx.AsyncClient) -> None:
-    first = await http.get(FILE)
-    for etag in (first.headers["ETag"], "*", f'"other", {first.headers["ETag"]}'):
-        again = await http.get(FILE, headers={"If-None-Match": etag})
-        assert again.status_code == 304
-        assert again.content == b""
-        assert again.headers["ETag"] == first.headers["ETag"]
-        assert "immutable" in again.headers["Cache-Control"]
-        assert_shared(again)
-    other = await http.get(FILE, headers={"If-None-Match": '"other"'})
-    assert (other.status_code, other.content) == (200, CONTENT)
-
-
-async def test_head_is_get_without_the_bytes(http: httpx.AsyncClient) -> None:
-    get, head = await http.get(FILE), await http.head(FILE)
-    assert (head.status_code, head.content) == (200, b"")
-    for name in ("Content-Length", "ETag", "Cache-Control", "Content-Type", "Accept-Ranges"):
-        assert head.headers[name] == get.headers[name]
-    assert_shared(head)
+from tests.support.fakes import Studio, open_gateway
+from tests.support.raw_client import until
+from tests.support.web import CONTENT, FILE, HOST, assert_shared, nobody, raw, status_of
 
 
 @pytest.mark.parametrize("path", [FILE, "/livez", "/readyz"])
@@ -174,9 +34,11 @@ async def test_a_page_may_ask_first_whether_it_may_ask(http: httpx.AsyncClient, 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_nothing_can_be_changed(http: httpx.AsyncClient, method: str) -> None:
-    response = await http.request(method, FILE, content=b"x")
+    response = await http.request(method, FILE)
     assert response.status_code == 405
     assert_shared(response)
+    response = await http.request(method, FILE, content=b"x")
+    assert response.status_code == 400
     assert (await http.get(FILE)).content == CONTENT
 
 
@@ -202,52 +64,86 @@ async def test_what_there_is_not_is_404_for_every_origin(
     assert_shared(response)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/detokenizer/../secret.txt",
-        "/detokenizer/../../secret.txt",
-        "/detokenizer/%2e%2e/secret.txt",
-        "/detokenizer/..%2fsecret.txt",
-        "/detokenizer/..%5csecret.txt",
-        "/detokenizer/%2e%2e%2f%2e%2e%2fsecret.txt",
-        "/detokenizer//etc/passwd",
-        "/detokenizer/%2fetc%2fpasswd",
-        "/../../../../etc/passwd",
-        "/detokenizer/neighbour.onnx%00.onnx",
-        "//secret.txt",
-        "http://other.example/detokenizer/../secret.txt",
-    ],
-)
-async def test_no_path_leads_out(port: int, target: str) -> None:
-    answer = await raw(port, target)
-    assert answer.split(b" ")[1] in (b"400", b"404")
-    assert b"TOP SECRET" not in answer
-    assert b"root:" not in answer
-
-
 async def test_health_says_live_always_and_ready_when_it_is(
-    http: httpx.AsyncClient, ready: Ready
+    http: httpx.AsyncClient, site: tuple[Gateway, str]
 ) -> None:
     assert (await http.get("/livez")).status_code == 200
     assert (await http.get("/readyz")).status_code == 200
-    ready.now = False
+    site[0]._ready = False
     assert (await http.get("/livez")).status_code == 200
     assert (await http.get("/readyz")).status_code == 503
 
 
-async def test_a_server_that_was_never_started_can_be_closed() -> None:
-    await WebServer(make_app({}, lambda: True), "127.0.0.1", 0).close()
+async def test_every_request_of_a_connection_is_checked(site: tuple[Gateway, str]) -> None:
+    """Not the first alone: a proxy may send those of many clients by one connection."""
+    gateway, url = site
+    good = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    for later, status in (
+        (b"GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"421"),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
+        (b"GET http://127.0.0.1/livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"400"),
+        (b"POST /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx", b"400"),
+        (
+            b"POST /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"400",
+        ),
+        (b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\x00b\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400"),
+    ):
+        answer = await raw(url, good + later)
+        first, _, second = answer.partition(b"live\n")
+        assert status_of(first) == 200
+        assert second.split(b" ")[1] == status, (later, second)
+        assert b"live" not in second
+        await until(lambda: nobody(gateway))
 
 
-async def test_a_download_that_nobody_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "large.onnx"
-    with path.open("wb") as file:
-        file.truncate(64_000_000)
-    server = WebServer(make_app({SHA256: path}, lambda: True), HOST, 0)
-    port = await server.start()
-    with socket.create_connection((HOST, port)) as deaf:
-        deaf.sendall(f"GET {FILE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await asyncio.sleep(0.2)
-        async with asyncio.timeout(10):
-            await server.close()
+async def test_requests_one_behind_the_other_are_all_answered(site: tuple[Gateway, str]) -> None:
+    request = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n"
+    last = f"{request}Connection: close\r\n\r\n"
+    answer = await raw(site[1], (f"{request}\r\n" * 9 + last).encode())
+    assert answer.count(b"HTTP/1.1 200 OK") == 10
+
+
+async def test_who_speaks_http_1_0_is_answered_and_let_go(site: tuple[Gateway, str]) -> None:
+    assert status_of(await raw(site[1], b"GET /livez HTTP/1.0\r\n\r\n")) == 200
+    await until(lambda: nobody(site[0]))
+
+
+async def test_an_upgrade_on_a_connection_that_spoke_http_is_no_websocket(
+    site: tuple[Gateway, str],
+) -> None:
+    good = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+    later = (
+        f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    answer = await raw(site[1], (good + later).encode(), end=True)
+    assert b" 101 " not in answer
+
+
+async def test_its_log_shows_no_view_key(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rowcast_server")
+    for path in (f"/pictures/{'ab' * 16}/0", f"/pictures/{'ab' * 16}/0/x", f"/{'ab' * 16}"):
+        assert (await http.get(path)).status_code == 404
+    await http.get(FILE)
+    lines = [each.getMessage() for each in caplog.records if each.name.endswith("gateway.web")]
+    assert len(lines) == 4
+    assert "GET /pictures/{view_key}/{image}: 404" in lines[0]
+    assert "an unknown path" in lines[1]
+    assert "abab" not in "\n".join(lines)
+    assert f"200, {len(CONTENT)} bytes" in lines[3]
+
+
+async def test_a_gateway_that_was_never_started_can_be_closed() -> None:
+    async with open_gateway(Studio(loop=asyncio.get_running_loop())) as (gateway, _):
+        other = Gateway(
+            gateway._listener.config,
+            gateway._listener.doorman._clients,
+            lambda *_: pytest.fail("nobody came"),
+            {},
+            lambda *_: pytest.fail("nobody asked"),
+        )
+        await other.close()
