@@ -117,9 +117,6 @@ class Limits(Struct, array_like=True, frozen=True):
     streams: Annotated[int, Meta(ge=1, le=MAX_STREAM + 1)]
     grace_ms: Unsigned32
     keep_ms: Unsigned32
-    pictures: Unsigned32 = 0  # of one client at once, on all its connections; 0: not told
-    starts_per_minute: Unsigned32 = 0  # likewise, as the next
-    messages_per_minute: Unsigned32 = 0
 
 
 class Options(Struct, array_like=True, frozen=True):
@@ -284,8 +281,7 @@ def encode(message: Message) -> bytes:
         case Accepted():
             fields = without_trailing_defaults(message)
         case Welcome(limits, models):
-            announced = [without_trailing_defaults(model) for model in models]
-            fields = [without_trailing_defaults(limits), announced]
+            fields = [limits, [without_trailing_defaults(model) for model in models]]
         case _:
             return _encoder.encode(message)
     return _encoder.encode((message.__struct_config__.tag, *fields))

@@ -176,8 +176,8 @@ class JobBook:
         return picture
 
     def _check_share(self, client: Hashable) -> None:
-        """A free slot is for whoever comes. Of the queue one client has at most as much as it
-        leaves to others (R-124), so that there is a place for who has none. Raises Refused (busy)."""
+        """A free slot is for whoever comes. Of the queue a client has at most what it leaves to
+        others (R-124), so that there is a place for who has none. Raises Refused (busy)."""
         slots, places = self._drawer.room
         share = self._waiting[client] <= places or slots > 0
         if self._taken[client] >= self._client_pictures or not share:

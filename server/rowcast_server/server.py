@@ -277,7 +277,4 @@ def _limits(config: ServerConfig, model: Model) -> Limits:
         streams=config.streams,
         grace_ms=round(config.grace * 1000),
         keep_ms=round(config.keep * 1000),
-        pictures=config.client_pictures,
-        starts_per_minute=config.starts_per_minute,
-        messages_per_minute=config.messages_per_minute,
     )

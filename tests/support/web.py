@@ -37,7 +37,7 @@ async def raw(url: str, request: bytes, end: bool = False) -> bytes:
 def status_of(answer: bytes) -> int:
     """The status of an answer; 0 where there was none."""
     version, _, rest = answer.partition(b" ")
-    assert version in (b"", b"HTTP/1.1"), answer
+    assert version in (b"", b"HTTP/1.0", b"HTTP/1.1"), answer
     return int(rest.split(b" ")[0] or 0)
 
 

@@ -80,9 +80,10 @@ class DetokenizerFiles:
             ) from error
         with file:
             size = path.stat().st_size
-            first, end = _range_of(request, etag, size)
+            part = _range_of(request, etag, size)
+            first, end = part or (0, size)
             response = web.StreamResponse(headers=headers)
-            if (first, end) != (0, size):
+            if part:
                 response.set_status(206)
                 response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
             response.headers.setdefault("Accept-Ranges", "bytes")
@@ -95,21 +96,25 @@ class DetokenizerFiles:
             while first < end:
                 piece = await asyncio.to_thread(file.read, min(CHUNK_BYTES, end - first))
                 first += len(piece)
-                await self._write(request, response, piece)
-                if not piece:  # shorter than it was: the client sees that it is cut
+                # Where the file is shorter than it was, the client sees that it is cut.
+                if not piece or not await self._taken(request, response, piece):
                     break
         return response
 
-    async def _write(
+    async def _taken(
         self, request: web.Request, response: web.StreamResponse, piece: bytes
-    ) -> None:
+    ) -> bool:
+        """False if the client has left, or was cut as it did not take the piece in time."""
         try:
             async with asyncio.timeout(self._send_timeout):
                 await response.write(piece)
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("a piece of a file was not taken in time") from None
+            return False
+        except ConnectionError:
+            return False
+        return True
 
 
 def _with(response: web.StreamResponse, etag: ETag) -> web.StreamResponse:
@@ -121,20 +126,22 @@ def _names(etags: tuple[ETag, ...] | None, etag: ETag) -> bool:
     return any(each.value in ("*", etag.value) for each in etags or ())
 
 
-def _range_of(request: web.Request, etag: ETag, size: int) -> tuple[int, int]:
-    """First byte and end of what is asked for: the whole file where there is no range, or none that
-    can be read, or one of another file (RFC 9110 sections 14.2 and 13.1.5).
+def _range_of(request: web.Request, etag: ETag, size: int) -> tuple[int, int] | None:
+    """First byte and end of the range that is asked for; None where there is none, or none that can
+    be read, or one of another file (RFC 9110 sections 14.2 and 13.1.5).
 
     Raises HTTPRequestRangeNotSatisfiable for one beyond the end.
     """
     condition = request.headers.get(hdrs.IF_RANGE)
-    if request.method != hdrs.METH_GET or condition not in (None, f'"{etag.value}"'):
-        return 0, size
+    if hdrs.RANGE not in request.headers or request.method != hdrs.METH_GET:
+        return None
+    if condition not in (None, f'"{etag.value}"'):
+        return None
     try:
         first, end, _ = request.http_range.indices(size)
         begins = request.http_range.start
     except ValueError:
-        return 0, size
+        return None
     if (begins is not None and begins >= size) or end <= first:
         raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
     return first, end

@@ -175,8 +175,12 @@ class Arrival(asyncio.Protocol):
             self._securing = self._loop.create_task(self._secure(self._listener.certificates))
 
     def data_received(self, data: bytes) -> None:
-        begin = max(0, len(self._head) - len(END))
         self._head += data
+        if self._securing is None:  # else there is nothing yet to answer by
+            self._read(max(0, len(self._head) - len(data) - len(END)))
+
+    def _read(self, begin: int) -> None:
+        """Go on once the head is whole, whose end is not before ``begin``."""
         end = self._head.find(END, begin)
         if end < 0 and len(self._head) <= MAX_HEAD_BYTES:
             return
@@ -215,7 +219,8 @@ class Arrival(asyncio.Protocol):
         self._listener.left(self)
 
     async def _secure(self, certificates: Certificates) -> None:
-        with suppress(OSError):  # what ssl raises is one too: the transport is closed then
+        secured = None
+        with suppress(OSError):  # what ssl raises is one too
             secured = await self._loop.start_tls(
                 self._transport,
                 self,
@@ -224,9 +229,12 @@ class Arrival(asyncio.Protocol):
                 ssl_handshake_timeout=self._listener.config.open_timeout,
                 ssl_shutdown_timeout=CLOSE_SECONDS,
             )
-            if secured is not None:
-                self._transport = secured
         self._securing = None
+        if secured is None:  # asyncio tells a protocol of no loss before the handshake's end
+            self.abort()
+        else:
+            self._transport = secured
+            self._read(0)  # what came together with the end of the handshake
 
 
 def descriptors_for(config: ServerConfig) -> int:

@@ -42,7 +42,8 @@ PREFLIGHT_HEADERS: Final = {
     "If-Range, Range, *",
     "Access-Control-Max-Age": "86400",
 }
-VISITOR: Final = "visitor"  # of a request
+VISITOR: Final = web.RequestKey("visitor", Visitor)
+ROUTE: Final = web.RequestKey("route", str)  # for the log: a path may hold a view key
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,6 +108,8 @@ class Rules:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request that may not be with its status."""
+        if (resource := request.match_info.route.resource) is not None:
+            request[ROUTE] = resource.canonical
         try:
             request[VISITOR] = self._doorman.visitor(_head(request), _peer(request))
             return await handler(request)
@@ -179,15 +182,14 @@ def make_app(
 
 
 class _Log(AbstractAccessLogger):
-    """Requests by what they ask for: a path may hold a view key."""
+    """Requests by what they ask for."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        route = request.match_info.route.resource if isinstance(request, web.Request) else None
         self.logger.info(
             "%s %s %s: %d, %s bytes, after %.2f s",
             _peer(request),
             request.method,
-            "an unknown path" if route is None else route.canonical,
+            request.get(ROUTE, "an unknown path"),
             response.status,
             response.body_length,
             time,

@@ -62,6 +62,7 @@ async def test_a_file_may_be_cached_for_ever(http: httpx.AsyncClient) -> None:
         (f"bytes={len(CONTENT) - 1}-", len(CONTENT) - 1, len(CONTENT) - 1),
         ("bytes=5-999999999", 5, len(CONTENT) - 1),
         ("bytes=-999999999", 0, len(CONTENT) - 1),
+        ("bytes=0-", 0, len(CONTENT) - 1),
     ],
 )
 async def test_a_range_is_206_with_exactly_its_bytes(
@@ -75,7 +76,7 @@ async def test_a_range_is_206_with_exactly_its_bytes(
     assert_shared(response)
 
 
-@pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", "bytes=999999999-", "bytes=9-5"])
+@pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", "bytes=999999999-"])
 async def test_a_range_beyond_the_end_is_416_and_tells_the_size(
     http: httpx.AsyncClient, asked: str
 ) -> None:
@@ -87,7 +88,7 @@ async def test_a_range_beyond_the_end_is_416_and_tells_the_size(
 
 
 @pytest.mark.parametrize(
-    "asked", ["lines=1-2", "bytes=x-y", "bytes=0-1,5-6", "bytes=", "bytes", "bytes=--1", "0-9"]
+    "asked", ["lines=1-2", "bytes=x-y", "bytes=0-1,5-6", "bytes=", "bytes", "bytes=--1", "bytes=9-5", "0-9"]
 )
 async def test_a_range_that_cannot_be_read_is_as_if_there_were_none(
     http: httpx.AsyncClient, asked: str
@@ -227,17 +228,17 @@ async def test_a_download_that_nobody_reads_is_cut_in_time(large: Path) -> None:
 async def test_who_reads_slowly_gets_all(tmp_path: Path) -> None:
     """The time is for a piece, not for the file."""
     path = tmp_path / "model.onnx"
-    content = bytes(2_000_000)
+    content = bytes(600_000)
     path.write_bytes(content)
     async with open_gateway(
-        Studio(loop=asyncio.get_running_loop()), {SHA256: path}, send_timeout=0.5
+        Studio(loop=asyncio.get_running_loop()), {SHA256: path}, send_timeout=1
     ) as (_, url):
         loop, begun, got = asyncio.get_running_loop(), time.monotonic(), 0
         with asking(url) as client:
             client.setblocking(False)
             while piece := await loop.sock_recv(client, 50_000):
                 got += len(piece)
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.01)
         assert got > len(content)
         assert time.monotonic() - begun > 1
 

@@ -134,7 +134,7 @@ async def test_its_log_shows_no_view_key(
     assert "GET /pictures/{view_key}/{image}: 404" in lines[0]
     assert "an unknown path" in lines[1]
     assert "abab" not in "\n".join(lines)
-    assert f"200, {len(CONTENT)} bytes" in lines[3]
+    assert "GET /detokenizer/{name}: 200, " in lines[3]
 
 
 async def test_a_gateway_that_was_never_started_can_be_closed() -> None:
