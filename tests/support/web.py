@@ -16,8 +16,11 @@ SHA256 = hashlib.sha256(CONTENT).digest()
 FILE = f"/{file_name(SHA256)}"
 
 
-async def raw(url: str, request: bytes, end: bool = False) -> bytes:
-    """All that is answered to these bytes, until the server closes; ``end`` closes our side."""
+async def raw(url: str, request: bytes, end: bool = False, then: bytes = b"") -> bytes:
+    """All that is answered to these bytes, until the server closes.
+
+    ``end`` closes our side; ``then`` is sent once something was answered.
+    """
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(request)
@@ -28,6 +31,8 @@ async def raw(url: str, request: bytes, end: bool = False) -> bytes:
         try:
             while piece := await reader.read(65_536):
                 answer += piece
+                writer.write(then)
+                then = b""
         except ConnectionResetError:
             pass
     writer.close()

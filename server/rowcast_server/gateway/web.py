@@ -48,6 +48,13 @@ ROUTE: Final = web.RequestKey("route", str)  # for the log: a path may hold a vi
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def _library_log() -> logging.Logger:
+    """The log of `aiohttp`: what peers did wrong. What fails here is logged here."""
+    log = logging.getLogger(f"{__name__}.aiohttp")
+    log.setLevel(logging.CRITICAL)
+    return log
+
+
 class HttpSide:
     """Answers requests on connections that are given to it."""
 
@@ -55,6 +62,7 @@ class HttpSide:
         self._send_timeout = send_timeout
         self._runner = web.AppRunner(
             app,
+            logger=_library_log(),
             access_log=logger,
             access_log_class=_Log,
             handle_signals=False,
@@ -115,6 +123,11 @@ class Rules:
             return await handler(request)
         except (RequestRefused, RateLimited) as refusal:
             return _refused(refusal)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception:
+            logger.exception("a request failed")
+            return web.Response(status=500, text="internal error\n")
 
     def private(self, handler: Handler) -> Handler:
         """Only for whom a token admits, if files are private."""

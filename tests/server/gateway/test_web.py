@@ -74,7 +74,9 @@ async def test_health_says_live_always_and_ready_when_it_is(
     assert (await http.get("/readyz")).status_code == 503
 
 
-async def test_every_request_of_a_connection_is_checked(site: tuple[Gateway, str]) -> None:
+async def test_every_request_of_a_connection_is_checked(
+    site: tuple[Gateway, str], caplog: pytest.LogCaptureFixture
+) -> None:
     """Not the first alone: a proxy may send those of many clients by one connection."""
     gateway, url = site
     good = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -90,12 +92,24 @@ async def test_every_request_of_a_connection_is_checked(site: tuple[Gateway, str
         (b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\x00b\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400"),
     ):
-        answer = await raw(url, good + later)
+        answer = await raw(url, good, then=later)
         first, _, second = answer.partition(b"live\n")
         assert status_of(first) == 200
         assert second.split(b" ")[1] == status, (later, second)
         assert b"live" not in second
         await until(lambda: nobody(gateway))
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+async def test_a_fault_of_ours_is_500_and_told_to_the_operator(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rowcast_server.gateway.files.takes_gzip", lambda _: 1 / 0)
+    response = await http.get(FILE)
+    assert (response.status_code, response.text) == (500, "internal error\n")
+    assert_shared(response)
+    assert "ZeroDivisionError" in caplog.text
+    assert (await http.get("/livez")).status_code == 200
 
 
 async def test_requests_one_behind_the_other_are_all_answered(site: tuple[Gateway, str]) -> None:
@@ -118,7 +132,7 @@ async def test_an_upgrade_on_a_connection_that_spoke_http_is_no_websocket(
         f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    answer = await raw(site[1], (good + later).encode(), end=True)
+    answer = await raw(site[1], good.encode(), then=later.encode())
     assert b" 101 " not in answer
 
 
