@@ -169,13 +169,14 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.demo.local_server",
         "rowcast_server.convert.find",
         *(f"rowcast_server.token_command.{each}" for each in ("read_secrets", "write_secret")),
-        "rowcast_server.models.loading.load",
+        "rowcast_server.server.access_for",
+        "rowcast_server.serve_options._settings_of",
         "rowcast_export.cli._run",
         "rowcast_bench.cli.describe",
     ):
         monkeypatch.setattr(place, reach)
     if "--device cuda" in line:
-        monkeypatch.setattr("rowcast_server.cli.place_all", place_all)
+        monkeypatch.setattr("rowcast_server.serve_options.place_all", place_all)
     main(shlex.split(line)[1:])
     assert len(reached) == 1
 
@@ -252,11 +253,17 @@ def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None
     assert written == options_of(name)
 
 
-def test_every_setting_of_a_server_is_documented_and_no_other() -> None:
-    text = section(OPERATE.read_text("utf-8"), "Settings without an option")
-    assert first_cells(text) == {each.name for each in dataclasses.fields(ServerConfig)}
-    for option in re.findall(r"`(--[\w-]+)`", text):
-        assert option in options_of("serve")
+def test_every_setting_of_a_server_is_an_option() -> None:
+    settings = {each.name: each.metadata.get("option") for each in dataclasses.fields(ServerConfig)}
+    assert {name for name, option in settings.items() if option is None} == {
+        "tokens",  # of a file, or of the environment
+        "placements",  # --device, --dtype and --cache
+    }
+    text = section(OPERATE.read_text("utf-8"), "From Python")
+    for name, option in settings.items():
+        if option not in (None, "--" + name.replace("_", "-")):
+            assert f"`{name}`" in text, name
+            assert f"`{option}`" in text, name
 
 
 # Snippets
