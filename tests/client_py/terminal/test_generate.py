@@ -117,9 +117,11 @@ def test_a_picture_stopped_early_is_finished_later(
 ) -> None:
     url = tiny_server.ws_url
     assert run("generate", url, PROMPT, "--seed", 5, "--out", out / "whole") == 0
-    assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 2, "--out", out) == 0
-    again = f"go on with: {command_name()} generate {url} --from {out}/image-0.rows"
-    assert again in capsys.readouterr().err
+    words = [PROMPT, "--images", 2, "--seed", 5, "--stop-row", 2, "--out", out]
+    assert run("generate", url, *words) == 0
+    again = f"--from {out}/image-0.rows {out}/image-1.rows"
+    said = capsys.readouterr().err
+    assert f"stopped early; go on with: {command_name()} generate {url} {again}\n" in said
     stopped = load_rows(out / "image-0.rows")
     assert (stopped.rows_held, stopped.reason) == (2, DoneReason.STOP_ROW)
     assert run("generate", url, "--from", out / "image-0.rows", "--out", out, "--json") == 0
