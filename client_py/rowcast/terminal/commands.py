@@ -186,7 +186,8 @@ def _play(picture: Picture, detokenizer: Detokenizer) -> None:
     """Paint the time-lapse in the terminal."""
     console = open_console(stderr=False)
     recipe = picture.recipe
-    caption = f"{recipe.prompt!r}, seed {recipe.seed}, {recipe.model} {recipe.revision.hex()}"
+    prompt = repr(recipe.prompt) if recipe.is_known else "somebody else's, its prompt not known"
+    caption = f"{prompt}, seed {recipe.seed}, {recipe.model} {recipe.revision.hex()}"
     with painting(console) as paint:
         for frame in time_lapse(picture, detokenizer):
             paint({0: frame}, caption)

@@ -13,7 +13,6 @@ from typing import Any
 from ..errors import ConnectionFailed
 from .draw_pictures import draw
 from .exit_codes import DONE, raising_terminated
-from .install_hints import command_name
 from .options import DrawOptions, add_picture_options, add_request_options
 from .parsers import CommandParser, command_parser
 from .text import open_console, say
@@ -27,15 +26,15 @@ def demo(words: list[str]) -> int:
     """Start a server, draw a picture on it, watch it form."""
     options: DrawOptions = demo_parser().parse_anywhere(words, DrawOptions())
     options.prompts, options.sources = [options.prompt], []
+    options.address_again, options.is_gone = "", True
     console = open_console()
     begun = time.perf_counter()
     with local_server(options.model or "postcard") as options.url:
         say(console, f"the server is up at {options.url} after {time.perf_counter() - begun:.1f} s")
         options.model = None  # the server has only this one
         code = draw(options)
-    if code == DONE:
-        called = command_name()
-        say(console, f"go on with: {called} serve, and elsewhere {called} generate {NEXT_PROMPT!r}")
+    if code == DONE and options.stop_row is None:  # else the report told how to go on
+        say(console, f"go on with: {options.next_command(repr(NEXT_PROMPT))}")
     return code
 
 

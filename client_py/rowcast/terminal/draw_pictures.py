@@ -66,7 +66,13 @@ def draw(options: DrawOptions) -> int:
         for number, job in enumerate(jobs, 1):
             title = f"{number} of {len(jobs)}: " if len(jobs) > 1 else ""
             started = time.perf_counter()
-            watch = Watch(started, client.bytes_received, fetching, title=title)
+            watch = Watch(
+                started,
+                client.bytes_received,
+                fetching,
+                title=title,
+                stop_row=options.stop_row,
+            )
             goes_on = _watch(console, client, job, watch, report)
             if not _save(console, client, job, watch, report) or not goes_on:
                 break

@@ -14,6 +14,7 @@ from typing import Final
 from ..picture import SAMPLING, Sampling, SamplingOptions, sampling_options
 from ..pixels.tiers import TIERS
 from ..requests import RequestOptions
+from .install_hints import command_name
 from .parsers import JSON
 from .picture_files import DEFAULT_FORMATS, FORMATS
 
@@ -24,11 +25,13 @@ class RequestRecord(argparse.Namespace):
     """Options of all commands that draw: ``images`` pictures of each prompt.
 
     ``address_again`` is what names the server in the next command line: nothing for the server that
-    is asked unnamed, a word to be replaced where the address has secrets or the server is gone.
+    is asked unnamed, a word to be replaced where the address has secrets. ``is_gone`` where that
+    server has to be started first.
     """
 
     url: str
     address_again: str = "URL "
+    is_gone: bool = False
     prompts: list[str]
     images: int
     model: str | None
@@ -37,6 +40,12 @@ class RequestRecord(argparse.Namespace):
     json: bool
     token: str | None = None
     proxy: str | None = None
+
+    def next_command(self, words: str) -> str:
+        """The command line that goes on with ``words`` at the same server."""
+        called = command_name()
+        start = f"{called} serve, and elsewhere " if self.is_gone else ""
+        return f"{start}{called} generate {self.address_again}{words}"
 
     @property
     def sampling(self) -> SamplingOptions:

@@ -14,7 +14,6 @@ from ..codes import DoneReason
 from ..picture import Picture
 from ..sync import SyncClient
 from .exit_codes import DONE, FAILED
-from .install_hints import command_name
 from .options import DrawOptions
 from .picture_files import PictureFiles
 from .text import answer_json, complain, say
@@ -78,11 +77,14 @@ class Report:
                 say(console, f"saved {range_of} ({kinds})")
         if self.joined:
             say(console, f"saved {' and '.join(self.joined)}: the pictures joined")
-        for stem, picture in self.files.pictures.items():
-            if picture.reason == DoneReason.STOP_ROW and f"{stem}.rows" in self.files.files[stem]:
-                again = f"{self.options.address_again}--from {shlex.quote(f'{stem}.rows')}"
-                say(console, f"stopped early; go on with: {command_name()} generate {again}")
-                break
+        stopped = [
+            f"{stem}.rows"
+            for stem, picture in self.files.pictures.items()
+            if picture.reason == DoneReason.STOP_ROW and f"{stem}.rows" in self.files.files[stem]
+        ]
+        if stopped:
+            again = self.options.next_command(f"--from {shlex.join(stopped)}")
+            say(console, f"stopped early; go on with: {again}")
         if cut := max((picture.text_cut for picture in self._pictures), default=0):
             say(console, f"the prompt is too long: its last {cut} tokens were not used")
         if lost := max((picture.text_lost for picture in self._pictures), default=0):

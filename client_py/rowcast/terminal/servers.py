@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,8 @@ def add_prompt_options(parser: CommandParser) -> None:
         dest="prompts_file",
         type=Path,
         metavar="FILE",
-        help="prompts, one a line; --images pictures are drawn of each",
+        help="prompts, one a line, - for standard input; lines that begin with # are left out; "
+        "--images pictures are drawn of each",
     )
 
 
@@ -101,15 +103,16 @@ def settle_server(
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Prompts: the lines of a text file that are not empty.
+    """Prompts: the lines of a text file, or of stdin for ``-``, but empty ones and remarks (#).
 
     Raises OSError, or InvalidRequest where there is none or the file is no text.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        data = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path} is no text in UTF-8: {error}") from error
-    prompts = [line for line in lines if line]
+    prompts = [line for line in lines if line and not line.startswith("#")]
     if not prompts:
         raise InvalidRequest(f"{path} holds no prompt; write one a line")
     return prompts

@@ -67,7 +67,7 @@ class Fetching:
 class Watch:
     """Pictures that form, as they are seen; times are seconds since ``started``.
 
-    ``title`` comes before each caption.
+    ``title`` comes before each caption; of each picture ``stop_row`` rows are awaited, or all.
     """
 
     started: float
@@ -80,6 +80,7 @@ class Watch:
     last_row_s: float = 0.0
     queue: int = 0
     title: str = ""
+    stop_row: int | None = None
 
     def take(self, event: Event) -> None:
         """Note the next event."""
@@ -108,7 +109,7 @@ class Watch:
         if self.queue:
             return f"{self.title}waiting, place {self.queue} in the queue"
         rows = sum(picture.rows_held for picture in self.pictures.values())
-        total = sum(picture.recipe.rows for picture in self.pictures.values())
+        total = sum(self.stop_row or picture.recipe.rows for picture in self.pictures.values())
         received = bytes_received - self.bytes_before
         told = f"row {rows} of {total}, {received} bytes, {self.last_row_s:.1f} s{self.fetching}"
         return self.title + told

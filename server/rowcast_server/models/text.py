@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import emoji
 import numpy as np
@@ -29,6 +34,11 @@ WORD_START = "Ġ"
 # Marks that sit on a letter, and invisible formatting (joiners, directions, variation selectors):
 # without them a text still reads as it did, so that their loss is none.
 UNHEARD = frozenset({"Mn", "Me", "Cf"})
+JOINER = "\u200d"  # of two emoji into one
+VARIANTS = "\ufe0e\ufe0f"  # as text, as a picture
+# Readings kept, and the longest text of one: a few MB at most, whatever is asked for.
+KEPT_READINGS = 8_192
+KEPT_CHARACTERS = 24
 
 Ids = npt.NDArray[np.int64]
 
@@ -53,13 +63,78 @@ def normalise(text: str) -> str:
     return _ascii(_spelled(text))
 
 
+@dataclass(frozen=True)
+class _Emoji:
+    """`names` of emoji, `begun`: all that one begins with, `marks`: where one may begin."""
+
+    names: Mapping[str, str]
+    begun: frozenset[str]
+    components: frozenset[str]  # such as skin tones
+    marks: re.Pattern[str]
+
+    @staticmethod
+    @cache
+    def read() -> _Emoji:
+        names = {sign: facts["en"][1:-1] for sign, facts in emoji.EMOJI_DATA.items()}
+        begun = frozenset(sign[:end] for sign in names for end in range(1, len(sign) + 1))
+        part = emoji.STATUS["component"]
+        components = {sign for sign, facts in emoji.EMOJI_DATA.items() if facts["status"] == part}
+        marks = re.compile(f"[^\\x00-\\x7f]|[0-9#*](?=[{VARIANTS}\u20e3])")
+        return _Emoji(names, begun, frozenset(components), marks)
+
+
 def _spelled(text: str) -> str:
-    spelled: str = emoji.demojize(text, delimiters=("", ""))
-    return spelled.lower()
+    """In lower case, each emoji by its name: as `emoji.demojize` tells them apart, in linear time.
+
+    It goes on as long as some emoji does. Where that leads to none, the first character stays as it
+    is, unless it is an emoji by itself and a joiner follows: emoji do not reach across that joiner.
+    """
+    if text.isascii():
+        return text.lower()
+    known = _Emoji.read()
+    names, begun = known.names, known.begun
+    spelled: list[str] = []
+    run: list[str] = []  # the last emoji and joiners, nothing else between them
+    at, barrier = 0, -1  # `barrier`: a joiner
+    while match := known.marks.search(text, at):
+        begin = match.start()
+        if begin > at:
+            spelled.append(text[at:begin])
+            run.clear()
+            at = begin
+        sign = text[at]
+        name = sign
+        if sign in begun:
+            end = at + 1
+            while end != barrier and end < len(text) and text[at : end + 1] in begun:
+                end += 1
+            if text[at:end] in names:
+                sign = text[at:end]
+                name = names[sign]
+        elif sign != JOINER:
+            run.clear()
+            name = "" if sign in VARIANTS else sign
+        elif at != barrier and run and run[-1] in names:
+            again = 1 + (run[-1] in known.components and len(run) > 1 and run[-2] != JOINER)
+            at, barrier = at - sum(map(len, run[-again:])), at
+            del run[-again:], spelled[-again:]
+            continue
+        spelled.append(name)
+        run.append(sign)
+        at += len(sign)
+    spelled.append(text[at:])
+    return "".join(spelled).lower()
 
 
 def _ascii(text: str) -> str:
     return text.encode("ascii", errors="ignore").decode()
+
+
+class _Reading(NamedTuple):
+    ids: tuple[int, ...]  # of the first pieces, as many as can fit
+    length: int  # pieces in all
+    lost: int
+    is_read: bool
 
 
 class TextTokenizer:
@@ -72,7 +147,26 @@ class TextTokenizer:
                 raise ValueError(f"vocabulary maps {token} to {vocab.get(token)}, not {expected}")
         self.vocab = dict(vocab)
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}  # the last of equals wins
-        normalise("\N{SLIGHTLY SMILING FACE}")  # emoji reads its tables now, not in a first prompt
+        _Emoji.read()  # now, not in a first prompt
+        letters = [WORD_START, *map(chr, range(128))]
+        made = (part for pair in self.ranks for part in (*pair, "".join(pair)))
+        self._parts = list(dict.fromkeys([*letters, *made]))
+        self._numbers = {part: number for number, part in enumerate(self._parts)}
+        self._merges = {  # of two parts' numbers in one: the rank, and the number they make
+            self._numbers[left] * len(self._parts) + self._numbers[right]: rank
+            for (left, right), rank in self.ranks.items()
+        }
+        self._merged = {
+            rank: self._numbers[left + right] for (left, right), rank in self.ranks.items()
+        }
+        # Letters that stand side by side in some part: a text comes apart between all others.
+        self._side_by_side = np.zeros((128, 128), dtype=np.bool_)
+        for part in self._parts:
+            if (joined := part.replace(WORD_START, " ")).isascii():
+                codes = np.frombuffer(joined.encode(), np.uint8)
+                self._side_by_side[codes[:-1], codes[1:]] = True
+        self._side_by_side[:, ord(" ")] = False
+        self._kept = lru_cache(KEPT_READINGS)(self._read)
 
     @classmethod
     def from_files(cls, vocab_path: Path | str, merges_path: Path | str) -> TextTokenizer:
@@ -89,54 +183,101 @@ class TextTokenizer:
     def encode(self, text: str) -> EncodedText:
         """Tokenize a prompt. Never fails: unknown pieces become `<unk>`, long text is cut."""
         spelled = _spelled(text)
-        words = [word for word in _ascii(spelled).split(" ") if word]
-        pieces = [piece for word in words for piece in self.pieces(word)]
-        whole = [START, *(self.vocab.get(piece, UNKNOWN) for piece in pieces), END]
-        kept = whole[:TEXT_POSITIONS]
+        words = "".join(" " + word for word in _ascii(spelled).split(" ") if word)
+        first, times = self._apart(words)
+        readings = {
+            part: self._kept(part) if len(part) <= KEPT_CHARACTERS else self._read(part)
+            for part in times
+        }
+        count = sum(times[part] * reading.length for part, reading in readings.items())
+        lost = sum(times[part] * reading.lost for part, reading in readings.items())
+        is_read = any(reading.is_read for reading in readings.values())
+        pieces = chain.from_iterable(readings[part].ids for part in first)
+        kept = [START, *pieces, END][:TEXT_POSITIONS]
         ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
         ids[: len(kept)] = kept
+        if not spelled.isascii():
+            dropped = [letter for letter in spelled if not letter.isascii()]
+            lost += sum(unicodedata.category(letter) not in UNHEARD for letter in dropped)
+        return EncodedText(ids, len(kept), count + 2 - len(kept), lost, is_read)
+
+    def _apart(self, words: str) -> tuple[list[str], Counter[str]]:
+        """Cut a text, of which each word has a space before it, where no merge can reach across.
+
+        The first parts, as many as can fit, and how often each part is there.
+        """
+        codes = np.frombuffer(words.encode(), np.uint8)
+        side_by_side = self._side_by_side[codes[:-1], codes[1:]]
+        begins = np.concatenate([[True], ~side_by_side])[: len(codes)]
+        alone = begins & np.concatenate([begins[1:], [True]])[: len(codes)]
+        cuts = np.flatnonzero(begins & ~alone)
+        ends = np.flatnonzero(begins[1:] & ~alone[:-1]) + 1
+        longer = zip(cuts.tolist(), [*ends.tolist(), len(words)], strict=False)
+        times = Counter(words[begin:end] for begin, end in longer)
+        for code, count in enumerate(np.bincount(codes[alone]).tolist()):
+            if count:
+                times[chr(code)] = count
+        edges = [*np.flatnonzero(begins)[: TEXT_POSITIONS + 1].tolist(), len(words)]
+        first = [words[begin:end] for begin, end in pairwise(edges)]
+        return first[:TEXT_POSITIONS], times
+
+    def _read(self, part: str) -> _Reading:
+        merged = self._merge(part)
+        pieces = [self._parts[number] for number in merged]
         unknown = [piece for piece in pieces if piece not in self.vocab]
-        dropped = [letter for letter in spelled if not letter.isascii()]
-        return EncodedText(
-            ids,
-            len(kept),
-            cut=len(whole) - len(kept),
-            lost=sum(unicodedata.category(letter) not in UNHEARD for letter in dropped)
-            + sum(len(piece.removeprefix(WORD_START)) for piece in unknown),
-            is_read=any(piece in self.vocab and piece != WORD_START for piece in pieces),
+        return _Reading(
+            tuple(self.vocab.get(piece, UNKNOWN) for piece in pieces[:TEXT_POSITIONS]),
+            len(pieces),
+            sum(len(piece.removeprefix(WORD_START)) for piece in unknown),
+            any(piece in self.vocab and piece != WORD_START for piece in pieces),
         )
 
-    def pieces(self, word: str) -> list[str]:
-        """The subwords of one word: merge the pair of lowest rank, leftmost first, until none.
-
-        Pairs wait in a heap, so that a prompt without a space takes no more than n log n.
-        """
-        parts = [WORD_START, *word]  # "" where one was merged into a part to its left
-        following = [*range(1, len(parts)), None]
-        preceding = [None, *range(len(parts) - 1)]
-        heap: list[tuple[int, int]] = []  # rank, place of the left part
-
-        def consider(at: int | None) -> None:
-            if at is not None and (rank := self._rank(parts, at, following[at])) is not None:
-                heapq.heappush(heap, (rank, at))
-
-        for at in range(len(parts)):
-            consider(at)
+    def _merge(self, part: str) -> list[int]:
+        """The numbers of its pieces: merge the pair of lowest rank, leftmost first, until none."""
+        numbers = [self._numbers[letter] for letter in part.replace(" ", WORD_START)]
+        size, count = len(self._parts), len(numbers)
+        rank_of, merged = self._merges.get, self._merged
+        # Of each place: that of the part before and after it, and the rank of the two in one.
+        before, after = list(range(-1, count)), list(range(1, count + 1))
+        ranks = [rank_of(left * size + right) for left, right in pairwise(numbers)]
+        ranks.append(None)
+        waiting: dict[int, list[int]] = {}  # the places of a rank
+        for at, rank in enumerate(ranks):
+            if rank is not None:
+                waiting.setdefault(rank, []).append(at)
+        heap = list(waiting)
+        heapq.heapify(heap)
         while heap:
-            rank, at = heapq.heappop(heap)
-            right = following[at]
-            if self._rank(parts, at, right) != rank:
-                continue  # one of the two has been merged since
-            parts[at], parts[right] = parts[at] + parts[right], ""
-            following[at] = after = following[right]
-            if after is not None:
-                preceding[after] = at
-            consider(preceding[at])
-            consider(at)
-        return [part for part in parts if part]
-
-    def _rank(self, parts: list[str], left: int, right: int | None) -> int | None:
-        return None if right is None else self.ranks.get((parts[left], parts[right]))
+            rank = heapq.heappop(heap)
+            places = waiting.pop(rank)
+            places.sort()
+            for done, at in enumerate(places, 1):
+                if ranks[at] != rank:
+                    continue  # one of the two has been merged since
+                right = after[at]
+                numbers[at] = number = merged[rank]
+                numbers[right], ranks[right], ranks[at] = -1, None, None
+                after[at] = following = after[right]
+                pairs = []
+                if following < count:
+                    before[following] = at
+                    pairs.append((at, rank_of(number * size + numbers[following])))
+                if (left := before[at]) >= 0:
+                    pairs.append((left, rank_of(numbers[left] * size + number)))
+                for place, other in pairs:
+                    ranks[place] = other
+                    if other is None:
+                        continue
+                    if other in waiting:
+                        waiting[other].append(place)
+                    else:
+                        waiting[other] = [place]
+                        heapq.heappush(heap, other)
+                if heap and heap[0] < rank and done < len(places):
+                    waiting[rank] = places[done:]  # after that
+                    heapq.heappush(heap, rank)
+                    break
+        return [number for number in numbers if number >= 0]
 
 
 def _parse_merges(lines: Sequence[str], name: str) -> Iterator[tuple[str, str]]:

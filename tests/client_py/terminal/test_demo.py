@@ -124,6 +124,18 @@ def test_a_demo_needs_no_network_and_no_proxy(
     assert list((tmp_path / "cache").glob("*.onnx"))
 
 
+def test_a_demo_that_is_stopped_early_says_once_how_to_go_on(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with demo(tiny_folder, tmp_path, "--stop-row", "2") as process:
+        _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
+    [line] = [line for line in said.splitlines() if "go on with" in line]
+    called = command_name()
+    next_step = f"{called} serve, and elsewhere {called} generate --from {tmp_path}/image-0.rows"
+    assert line == f"stopped early; go on with: {next_step}"
+
+
 def test_a_demo_draws_on_windows(tiny_folder: Path, tmp_path: Path) -> None:
     command = sys.executable, "-c", ON_WINDOWS
     with demo(tiny_folder, tmp_path, "--json", command=command) as process:

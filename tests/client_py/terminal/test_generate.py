@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rowcast
 from PIL import Image
+from rich.console import Console
 from rowcast.messages import DoneReason
 from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.palette import Palette
 from rowcast.pixels.tiers import Decoder
 from rowcast.rows_file import load_rows
+from rowcast.terminal import draw_pictures
 from rowcast.terminal.install_hints import command_name
 from rowcast.terminal.picture_files import PictureFiles
 from rowcast_server.server import RowcastServer
@@ -113,9 +117,11 @@ def test_a_picture_stopped_early_is_finished_later(
 ) -> None:
     url = tiny_server.ws_url
     assert run("generate", url, PROMPT, "--seed", 5, "--out", out / "whole") == 0
-    assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 2, "--out", out) == 0
-    again = f"go on with: {command_name()} generate {url} --from {out}/image-0.rows"
-    assert again in capsys.readouterr().err
+    words = [PROMPT, "--images", 2, "--seed", 5, "--stop-row", 2, "--out", out]
+    assert run("generate", url, *words) == 0
+    again = f"--from {out}/image-0.rows {out}/image-1.rows"
+    said = capsys.readouterr().err
+    assert f"stopped early; go on with: {command_name()} generate {url} {again}\n" in said
     stopped = load_rows(out / "image-0.rows")
     assert (stopped.rows_held, stopped.reason) == (2, DoneReason.STOP_ROW)
     assert run("generate", url, "--from", out / "image-0.rows", "--out", out, "--json") == 0
@@ -124,6 +130,21 @@ def test_a_picture_stopped_early_is_finished_later(
     finished = load_rows(Path(answer["files"][-1]))
     assert np.array_equal(finished.grid, load_rows(out / "whole" / "image-0.rows").grid)
     assert answer["row_s"] is None or answer["row_s"] < answer["total_s"]
+
+
+def test_the_caption_counts_the_rows_that_were_asked_for(
+    tiny_server: RowcastServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions: list[str] = []
+
+    @contextmanager
+    def painting(_: Console) -> Iterator[Callable[[Mapping[int, Image.Image], str], None]]:
+        yield lambda images, caption: captions.append(caption)
+
+    monkeypatch.setattr(draw_pictures, "painting", painting)
+    words = [PROMPT, "--images", 2, "--stop-row", 3, "--out", out]
+    assert run("generate", tiny_server.ws_url, *words) == 0
+    assert captions[-1].startswith("row 6 of 6, ")
 
 
 def test_a_fork_by_another_seed_leaves_its_source_alone(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rowcast.picture import UNKNOWN_SAMPLING
+from rowcast.rows_file import load_rows, save_rows
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import (
@@ -53,6 +56,12 @@ def test_a_replay_of_the_first_rows(drawn: Path, tmp_path: Path) -> None:
 def test_a_replay_without_a_terminal_says_what_it_is(drawn: Path, capsys: Captured) -> None:
     assert run("replay", drawn) == 0
     assert capsys.readouterr().out.startswith("'a red boat', seed 5, tiny ")
+    picture = load_rows(drawn)
+    watched = replace(picture.recipe, prompt="", sampling=UNKNOWN_SAMPLING)
+    save_rows(replace(picture, recipe=watched), drawn)
+    assert run("replay", drawn) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("somebody else's, its prompt not known, seed 5, tiny ")
 
 
 @pytest.mark.parametrize(

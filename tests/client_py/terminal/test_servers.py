@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,7 +149,7 @@ def test_prompts_one_after_the_other(
     tiny_server: RowcastServer, out: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     file = tmp_path / "prompts.txt"
-    file.write_text("\ufeffa red boat\n\n a blue house \n", "utf-8")
+    file.write_text("\ufeff# boats\na red boat\n\n a blue house \n # \n", "utf-8")
     words = ["generate", tiny_server.ws_url, "--images", 2, "--seed", 5, "--out", out]
     assert run(*words, "--prompts", file, "--json") == 0
     answer = report(capsys)
@@ -169,6 +171,16 @@ def test_prompts_one_after_the_other(
     ]
     assert run(*words, "a red boat", "a blue house", "--overwrite", "--format", "rows") == 0
     assert [load_rows(out / f"image-{number}.rows").recipe for number in range(4)] == recipes
+
+
+def test_prompts_from_standard_input(
+    tiny_server: RowcastServer, out: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.TextIOWrapper(io.BytesIO("# é\na bôat\na house".encode()), encoding="ascii")
+    monkeypatch.setattr(sys, "stdin", typed)
+    words = ["generate", tiny_server.ws_url, "--prompts", "-", "--format", "rows"]
+    assert run(*words, "--out", out, "--json") == 0
+    assert [each["prompt"] for each in report(capsys)["pictures"]] == ["a bôat", "a house"]
 
 
 def test_a_prompt_that_cannot_be_is_told_before_any_is_drawn(
