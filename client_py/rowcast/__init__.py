@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
     from .pixels.mosaic import Mosaic as Mosaic
     from .rows_file import load_rows as load_rows
     from .rows_file import save_rows as save_rows
+    from .share_link import ShareLink as ShareLink
     from .sync import SyncClient as SyncClient
 
     connect_sync = _sync.connect
@@ -48,6 +49,7 @@ _NAMES = {
     "pixels.detokenizer": "Detokenizer",
     "pixels.mosaic": "Mosaic",
     "rows_file": "load_rows save_rows",
+    "share_link": "ShareLink",
     "sync": "SyncClient connect_sync",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -156,13 +156,21 @@ class Client(ABC, Generic[Events]):
         check_picture(picture)
         return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
 
-    def watch(self, view_key: bytes, images: int = 1, *, seamless: bool = False) -> Events:
+    def watch(
+        self,
+        view_key: bytes,
+        images: int = 1,
+        *,
+        first_image: int = 0,
+        seamless: bool = False,
+    ) -> Events:
         """Watch pictures that somebody else started, by their view key, from their first row.
 
-        ``seamless`` joins them, as in `generate`.
+        ``seamless`` joins them, as in `generate`. A `ShareLink` has all that is asked for here.
         """
         return self._follow(
-            lambda: self.session.watch(view_key, images), check_flag("seamless", seamless)
+            lambda: self.session.watch(view_key, images, first_image),
+            check_flag("seamless", seamless),
         )
 
     @abstractmethod

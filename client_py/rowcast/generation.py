@@ -69,7 +69,7 @@ class Slot:
     def watch_message(self) -> Watch:
         """A `watch` of the picture, from the rows that it holds on."""
         generation, picture = self.generation, self.begun
-        key = generation.watched or view_key(generation.key)
+        key = generation.view_key
         held, checksum = (0, 0) if picture is None else (picture.rows_held, picture.checksum)
         return Watch(self.stream, key, self.image, held, checksum)
 
@@ -216,6 +216,11 @@ class Generation:
             for index, stream in enumerate(streams)
         ]
         self._news: dict[Callable[[], Event], None] = {}  # a queue, at most one of a kind and slot
+
+    @property
+    def view_key(self) -> bytes:
+        """By which its pictures can be watched."""
+        return self.watched or view_key(self.key)
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

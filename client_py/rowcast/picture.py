@@ -125,6 +125,7 @@ class Picture:
     milliseconds: int = 0
     text_cut: int = 0  # tokens of the prompt that the model did not read
     text_lost: int = 0  # characters of the prompt that the model does not know
+    view_key: bytes = b""  # by which others can watch it; empty for a saved picture
 
     def __post_init__(self) -> None:
         self.ids = np.zeros((self.recipe.rows, self.recipe.cols), np.uint32)

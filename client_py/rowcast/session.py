@@ -290,6 +290,7 @@ class ClientSession:
             model.codebook_size,
             text_cut=accepted.text_cut,
             text_lost=accepted.text_lost,
+            view_key=slot.generation.view_key,
         )
         if request.options.prefix:
             picture.add_rows(0, request.options.prefix)

@@ -19,7 +19,14 @@ from .exit_codes import as_option
 from .options import DrawOptions, GridOptions, add_picture_options, add_request_options
 from .painting import painting
 from .parsers import CommandParser, command_parser
-from .servers import add_prompt_options, add_server_options, as_url, read_prompts, settle_server
+from .servers import (
+    add_host_option,
+    add_prompt_options,
+    add_server_options,
+    as_url,
+    read_prompts,
+    settle_server,
+)
 from .text import open_console, say
 
 
@@ -64,13 +71,7 @@ def generate_parser() -> CommandParser:
     add_prompt_options(parser)
     add_request_options(parser)
     add_picture_options(parser)
-    parser.add_argument(
-        "--allow-host",
-        dest="allowed_hosts",
-        action="append",
-        metavar="HOST",
-        help="also fetch the detokenizer from this host (default: the server's own, only)",
-    )
+    add_host_option(parser)
     parser.add_argument(
         "--from",
         dest="sources",
@@ -79,6 +80,11 @@ def generate_parser() -> CommandParser:
         metavar="FILE",
         help="continue the pictures saved in these .rows files (each has its prompt, sampling and "
         "seed; another --seed makes another ending)",
+    )
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="print a link by which others can watch the pictures form (`rowcast watch LINK`)",
     )
     parser.add_argument("--row", type=int, metavar="K", help="with --from: keep its first K rows")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,16 +14,19 @@ from rich.console import Console
 from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..events import Event
 from ..picture import Picture
+from ..pixels.download import without_user
 from ..requests import Request, check_request
 from ..rows_file import load_rows
+from ..share_link import ShareLink
 from ..sync import SyncClient, connect
 from .exit_codes import failure, raising_terminated
+from .install_hints import command_name
 from .options import DrawOptions
 from .painting import painting, writing
 from .picture_files import NUMBERED, PictureFiles
 from .report import Report
 from .servers import asking, client_arguments
-from .text import open_console, warnings_shown
+from .text import open_console, say, warnings_shown
 from .watch import Fetching, Watch
 
 
@@ -30,10 +34,11 @@ from .watch import Fetching, Watch
 class Job:
     """Pictures that are drawn together: of one prompt, or one that goes on from a file.
 
-    ``name`` names a picture's files.
+    ``name`` names a picture's files; ``request`` is None for pictures that somebody else asked for.
     """
 
-    request: Request
+    request: Request | None
+    images: int
     events: Callable[[SyncClient], Iterator[Event]]
     name: Callable[[Picture], str]
 
@@ -46,6 +51,7 @@ def draw(options: DrawOptions) -> int:
     console = open_console()
     jobs = [_continuing(options, path) for path in options.sources or ()]
     jobs += [_of_prompt(options, prompt) for prompt in options.prompts]
+    jobs += [] if options.link is None else [_watching(options, options.link)]
     files = PictureFiles(options.out, options.formats, options.overwrite)
     files.prepare()
     with ExitStack() as opened:
@@ -83,6 +89,7 @@ def draw(options: DrawOptions) -> int:
 def _of_prompt(options: DrawOptions, prompt: str) -> Job:
     return Job(
         Request(prompt, options.images, **options.request),
+        options.images,
         lambda client: client.generate(
             prompt, options.images, seamless=options.seamless, **options.request
         ),
@@ -96,8 +103,20 @@ def _continuing(options: DrawOptions, path: Path) -> Job:
     row = source.rows_held if options.row is None else options.row
     return Job(
         Request.continuing(source, options.row, options.seed),
+        1,
         lambda client: client.continue_picture(source, options.row, seed=options.seed),
         lambda picture: f"{path.stem}-row-{row}-seed-{picture.recipe.seed}",
+    )
+
+
+def _watching(options: DrawOptions, link: ShareLink) -> Job:
+    return Job(
+        None,
+        link.images,
+        lambda client: client.watch(
+            link.view_key, link.images, first_image=link.first_image, seamless=options.seamless
+        ),
+        lambda picture: NUMBERED,
     )
 
 
@@ -105,6 +124,8 @@ def _check(jobs: list[Job], client: SyncClient) -> None:
     """Raise InvalidRequest for what the server cannot accept: then nothing is drawn."""
     session = client.session
     for number, job in enumerate(jobs, 1):
+        if job.request is None:
+            continue
         try:
             model = session.model(job.request.options.model)
             check_request(job.request, model, session.welcome.limits)
@@ -119,6 +140,8 @@ def _watch(console: Console, client: SyncClient, job: Job, watch: Watch, report:
     try:
         with painting(console) as paint:
             for event in job.events(client):
+                if report.options.share and not watch.pictures:
+                    report.links.append(_share(console, client, job, event.picture))
                 watch.take(event)
                 paint(watch.images, watch.caption(client.bytes_received))
     except (RowcastError, KeyboardInterrupt) as error:
@@ -130,6 +153,17 @@ def _watch(console: Console, client: SyncClient, job: Job, watch: Watch, report:
     return True
 
 
+def _share(console: Console, client: SyncClient, job: Job, begun: Picture) -> str:
+    """Say how others can watch; returns the link. ``begun`` is the job's first picture to begin.
+
+    Raises InvalidRequest where no link can hold the server's address.
+    """
+    first = begun.recipe.image if job.images == 1 else 0
+    link = ShareLink(without_user(client.url), begun.view_key, first, first + job.images - 1)
+    say(console, f"watch it elsewhere: {command_name()} watch {shlex.quote(str(link))}")
+    return str(link)
+
+
 def _save(console: Console, client: SyncClient, job: Job, watch: Watch, report: Report) -> bool:
     """Write the files. Returns False where they cannot be written."""
     files, decoder = report.files, client.detokenizer
@@ -138,7 +172,7 @@ def _save(console: Console, client: SyncClient, job: Job, watch: Watch, report: 
         with writing(console) as files.on_file:
             files.save(named, decoder)
             if report.options.seamless and watch.pictures:
-                report.joined += files.save_mosaic(watch.pictures, job.request.images, decoder)
+                report.joined += files.save_mosaic(watch.pictures, job.images, decoder)
     except (RowcastError, OSError, KeyboardInterrupt) as error:
         report.fail(*failure(error), watch)
         return False

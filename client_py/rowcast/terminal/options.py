@@ -14,6 +14,7 @@ from typing import Final
 from ..picture import SAMPLING, Sampling, SamplingOptions, sampling_options
 from ..pixels.tiers import TIERS
 from ..requests import RequestOptions
+from ..share_link import ShareLink
 from .install_hints import command_name
 from .parsers import JSON
 from .picture_files import DEFAULT_FORMATS, FORMATS
@@ -57,7 +58,7 @@ class DrawOptions(RequestRecord):
     """Pictures to draw, watch and save: of prompts, or going on from saved pictures.
 
     ``sources`` are the .rows files to go on from, with their first ``row`` rows; then of
-    ``request`` the seed alone counts. ``out`` is the folder for the files of ``formats``.
+    ``request`` the seed alone counts. ``link`` names pictures to watch instead. ``out`` is the folder for the files of ``formats``.
     """
 
     seamless: bool
@@ -69,6 +70,8 @@ class DrawOptions(RequestRecord):
     sources: list[Path]
     prompts_file: Path | None
     row: int | None = None
+    link: ShareLink | None = None
+    share: bool = False
 
     @property
     def request(self) -> RequestOptions:
@@ -106,13 +109,18 @@ def add_request_options(
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The further options of `demo` and `generate`, which paint and save pictures."""
+    parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
+    add_saving_options(parser)
+
+
+def add_saving_options(parser: argparse.ArgumentParser) -> None:
+    """The options of all commands that paint and save pictures, also those of somebody else."""
     parser.add_argument(
         "--seamless",
         action="store_true",
         help="join the pictures without seams, and save mosaic.png and mosaic.gif too; 4 are 2 "
         "rows of 2, 6 are 2 rows of 3, a prime number one row",
     )
-    parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
     parser.add_argument(
         "--out",
         type=Path,

@@ -35,6 +35,7 @@ class Report:
         self.options = options
         self.files = files
         self.joined: list[str] = []
+        self.links: list[str] = []  # by which others can watch
         self._watches: list[Watch] = []
         self._bytes_before = bytes_before
         self._bytes = 0
@@ -146,4 +147,5 @@ class Report:
             ],
         }
         report |= {name: round(each, 4) for name, each in report.items() if isinstance(each, float)}
+        report |= {"links": self.links} if self.options.share else {}
         return report | ({"error": self._problem} if self._problem else {})

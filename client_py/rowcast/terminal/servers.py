@@ -42,6 +42,11 @@ def add_server_options(parser: CommandParser) -> None:
         help=f"the server, as `rowcast serve` prints it (default: ${URL_VARIABLE}, else "
         f"{DEFAULT_URL})",
     )
+    add_way_options(parser)
+
+
+def add_way_options(parser: CommandParser) -> None:
+    """How a server is reached, whatever its address."""
     parser.add_argument(
         "--token", help=f"the token that the server asks for (default: ${TOKEN_VARIABLE})"
     )
@@ -50,6 +55,17 @@ def add_server_options(parser: CommandParser) -> None:
         metavar="URL",
         help="reach the server and its files by this proxy (http, https, socks5 or socks5h), or, "
         f"with the word {ENVIRONMENT}, by those that HTTPS_PROXY and its like name (default: none)",
+    )
+
+
+def add_host_option(parser: CommandParser) -> None:
+    """Whom files are fetched from."""
+    parser.add_argument(
+        "--allow-host",
+        dest="allowed_hosts",
+        action="append",
+        metavar="HOST",
+        help="also fetch the detokenizer from this host (default: the server's own, only)",
     )
 
 
