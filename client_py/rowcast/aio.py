@@ -23,7 +23,6 @@ from .transport import (
     check_subprotocol,
     closing_code,
     connection_errors,
-    first_wait,
     given_up,
     lost,
 )
@@ -164,7 +163,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
         retries = self._retries(failure, may_retry)
         if retries is not None:
             try:
-                await asyncio.sleep(first_wait())
+                await asyncio.sleep(self._patience.first_wait())
                 self._socket = await tenacity.AsyncRetrying(**retries)(self._open)
                 await self._send(self.session.resume())
                 return True

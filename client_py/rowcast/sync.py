@@ -24,7 +24,6 @@ from .transport import (
     check_subprotocol,
     closing_code,
     connection_errors,
-    first_wait,
     given_up,
     lost,
 )
@@ -166,7 +165,7 @@ class SyncClient(Client[Generator[Event]]):
         retries = self._retries(failure, may_retry)
         if retries is not None:
             try:
-                time.sleep(first_wait())
+                time.sleep(self._patience.first_wait())
                 self._socket = tenacity.Retrying(**retries)(self._open)
                 self._send(self.session.resume())
                 self._is_lost = False

@@ -74,10 +74,15 @@ def frame_bytes(payload: int) -> int:
 
 
 class Patience:
-    """Time to take up a broken link again: ``seconds``, renewed only by what arrives."""
+    """Time to take up a broken link again: ``seconds``, renewed only by what arrives.
 
-    def __init__(self, seconds: float) -> None:
+    Each wait is random: the first below ``first_wait`` seconds, those after failures below a bound
+    that begins there and doubles (R-74).
+    """
+
+    def __init__(self, seconds: float, first_wait: float = FIRST_WAIT_SECONDS) -> None:
         self.seconds = seconds
+        self._first_wait = first_wait
         self._progress = -1
         self._until = float("-inf")
 
@@ -94,10 +99,14 @@ class Patience:
             return None
         return {
             "stop": tenacity.stop_after_delay(self._until - now),
-            "wait": tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+            "wait": tenacity.wait_random_exponential(self._first_wait, LONGEST_WAIT_SECONDS),
             "retry": tenacity.retry_if_exception(_worth_retrying),
             "reraise": True,
         }
+
+    def first_wait(self) -> float:
+        """Seconds before the first attempt, so that a server's clients do not come back as one."""
+        return random.uniform(0, self._first_wait)
 
 
 def given_up(cause: RowcastError, error: ConnectionFailed | ProtocolError) -> RowcastError:
@@ -105,11 +114,6 @@ def given_up(cause: RowcastError, error: ConnectionFailed | ProtocolError) -> Ro
     if isinstance(error, ConnectionFailed):
         return ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
     return error
-
-
-def first_wait() -> float:
-    """Seconds before the first attempt, so that a server's clients do not come back as one."""
-    return random.uniform(0, FIRST_WAIT_SECONDS)
 
 
 def _worth_retrying(error: BaseException) -> bool:

@@ -1,0 +1,55 @@
+"""A server in a process of its own, that can be killed and started again at the same port."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SCRIPTED = ("tests.soak.scripted_server",)
+REAL = ("rowcast", "serve", "--quiet", "--stop-at-eof")
+
+
+class ServerProcess:
+    """`python -m` with these words; it ends with this process, whatever ends that."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        """Start it, the first time at any port, and wait until it takes jobs."""
+        port = self.url.rpartition(":")[2] or "0"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *self._words, f"--port={port}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        word, *urls = self._process.stdout.readline().split()
+        assert word == "ready"
+        self.url = urls[0]
+
+    def kill(self) -> None:
+        """`kill -9`: nothing is said and nothing is saved."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def server_process(*words: str) -> Iterator[ServerProcess]:
+    """A server that takes jobs."""
+    server = ServerProcess(*words)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
