@@ -58,7 +58,8 @@ class DrawOptions(RequestRecord):
     """Pictures to draw, watch and save: of prompts, or going on from saved pictures.
 
     ``sources`` are the .rows files to go on from, with their first ``row`` rows; then of
-    ``request`` the seed alone counts. ``link`` names pictures to watch instead. ``out`` is the folder for the files of ``formats``.
+    ``request`` the seed alone counts. ``link`` names pictures to watch instead. ``out`` is the
+    folder for the files of ``formats``.
     """
 
     seamless: bool
