@@ -75,6 +75,7 @@ class Picture:
     viewers: set[Callable[[], None]] = field(default_factory=set)
     timer: Timer | None = None  # grace while it forms, expiry once it has ended
     drawn_since: float | None = None  # None while it waits
+    queued: bool = False  # it takes a place in the queue, so far
     deadline: Timer | None = None
     row_times: list[float] = field(default_factory=list)  # when each row was drawn, or given
 
@@ -157,13 +158,14 @@ class JobBook:
                     ErrorCode.CONFLICT, "this key already names a picture of other settings"
                 )
             return known
-        self._check_share(client)
+        queued = self._check_share(client)
         picture = Picture(next(self._numbers), name, order, self._clock().time(), client, owner)
+        picture.queued = queued
         picture.ids += order.prefix
         picture.row_times += [picture.started] * picture.rows
         self._drawer.submit(picture.number, order.request(image), client)
         self._taken[client] += 1
-        self._waiting[client] += 1  # until the engine places it
+        self._waiting[client] += queued
         self._by_name[name] = self._by_number[picture.number] = picture
         logger.info(
             "picture %d accepted: image %d of seed %d, %d of %d rows given",
@@ -175,11 +177,14 @@ class JobBook:
         )
         return picture
 
-    def _check_share(self, client: Hashable) -> None:
+    def _check_share(self, client: Hashable) -> bool:
         """A free slot is for whoever comes. Of the queue a client has at most what it leaves to
-        others (R-124), so that there is a place for who has none. Raises Refused (busy)."""
+        others (R-124), so that there is a place for who has none.
+
+        True if it is a place in the queue. Raises Refused (busy).
+        """
         slots, places = self._drawer.room
-        share = self._waiting[client] <= places or slots > 0
+        share = slots > 0 or self._waiting[client] <= places
         if self._taken[client] >= self._client_pictures or not share:
             raise Refused(
                 ErrorCode.BUSY,
@@ -187,6 +192,12 @@ class JobBook:
                 "which is your share",
                 BUSY_RETRY_MS,
             )
+        return slots == 0
+
+    def _leave_queue(self, picture: Picture) -> None:
+        if picture.queued:
+            picture.queued = False
+            _count_down(self._waiting, picture.client)
 
     def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
         """The picture to watch, if its first rows are those held. Raises Refused: gone."""
@@ -251,7 +262,7 @@ class JobBook:
     def _place(self, picture: Picture, place: int) -> None:
         picture.place = place
         if place == 0 and picture.drawn_since is None:
-            self._waiting[picture.client] -= 1
+            self._leave_queue(picture)
             picture.drawn_since = self._clock().time()
             picture.deadline = self._clock().call_later(
                 self._deadline, self.cancel, picture, DoneReason.DEADLINE
@@ -265,10 +276,8 @@ class JobBook:
     def _end(self, picture: Picture, reason: DoneReason | Refused) -> None:
         picture.reason = reason
         picture.place = 0
-        for counter, counts in ((self._taken, True), (self._waiting, picture.drawn_since is None)):
-            counter[picture.client] -= counts
-            if not counter[picture.client]:
-                del counter[picture.client]
+        self._leave_queue(picture)
+        _count_down(self._taken, picture.client)
         picture.ended_at = self._clock().time()
         del self._by_number[picture.number]
         logger.info("picture %d ended: %s", picture.number, _ending(picture))
@@ -295,6 +304,12 @@ class JobBook:
     def _tell(self, picture: Picture) -> None:
         for wake in tuple(picture.viewers):
             wake()
+
+
+def _count_down(counter: Counter[Hashable], client: Hashable) -> None:
+    counter[client] -= 1
+    if not counter[client]:
+        del counter[client]
 
 
 def _ending(picture: Picture) -> str:

@@ -18,12 +18,14 @@ from tests.support.raw_client import (
 )
 from tests.support.servers import running_server
 
+BOTH = frozenset({"a", "b"})  # tokens, each of one client
+
 
 class TestQueue:
     async def test_a_client_that_floods_does_not_hold_up_another(self, tiny_folder: Path) -> None:
         """They take turns: after the picture in hand, one of the flood's may go first, no more."""
-        with paced_server(tiny_folder, steps=0, slots=1) as (server, gate):
-            async with connected(server.ws_url) as flood, connected(server.ws_url) as one:
+        with paced_server(tiny_folder, steps=0, slots=1, tokens=BOTH) as (server, gate):
+            async with connected(server.ws_url, "a") as flood, connected(server.ws_url, "b") as one:
                 await flood.start(0, images=20)
                 gate.allow_steps(2)  # the first step may come before all are there
                 for _ in range(20):
@@ -68,21 +70,30 @@ class TestQueue:
         for received in rest:
             assert received.positions == sorted(received.positions, reverse=True)
 
-    async def test_a_burst_fills_the_slots_and_the_queue_and_not_one_more(
+    async def test_a_burst_fills_the_slots_and_its_share_of_the_queue_and_not_one_more(
         self, tiny_folder: Path
-    ) -> None:  # R-70
-        with paced_server(tiny_folder, steps=0, slots=2, queue_limit=6) as (server, gate):
-            async with connected(server.ws_url) as client:
+    ) -> None:  # R-70, R-124
+        with paced_server(tiny_folder, steps=0, slots=2, queue_limit=6, tokens=BOTH) as (
+            server,
+            gate,
+        ):
+            url = server.ws_url
+            async with connected(url, "a") as client, connected(url, "b") as other:
                 await client.start(0, images=8)
-                await client.start(8, seed=9, images=4)
-                refused = [await client.picture(stream) for stream in range(8, 12)]
-                assert [received.code for received in refused] == ["busy"] * 4
-                assert all(received.error and received.error[1] > 0 for received in refused)
+                refused = [await client.picture(stream) for stream in (6, 7)]
+                await other.start(0, images=3)
+                refused.append(await other.picture(2))
+                for received in refused:
+                    assert received.code == "busy"
+                    assert received.error is not None
+                    assert received.error[1] > 0
                 gate.open()
-                for stream in range(8):
+                for stream in range(6):
                     assert_whole(await client.picture(stream))
-                await client.start(0, seed=8, images=8)  # there is room again
-                for stream in range(8):
+                for stream in range(2):
+                    assert_whole(await other.picture(stream))
+                await client.start(0, seed=8, images=6)  # there is room again
+                for stream in range(6):
                     assert_whole(await client.picture(stream))
             await assert_nobody_is_left(server)
 
