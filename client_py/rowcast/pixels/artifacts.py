@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ..cache import default_cache
 from ..errors import DetokenizerError
-from ..messages import DetokenizerFile
+from ..messages import MAX_PALETTE_BYTES, DetokenizerFile
 from . import download
 from .download import Download, FileRefused, Progress
 from .network import Proxy, redacted
@@ -35,6 +35,9 @@ except ImportError:  # Windows: whoever downloads has a file of his own, and the
 logger = logging.getLogger(__name__)
 
 SUFFIXES: Final = {"palette": ".npy"}  # by kind; all others are ONNX
+# What is larger is not fetched. Two gigabytes are as much as a protobuf can have, and so an ONNX
+# file with its weights inside (R-103).
+MOST_BYTES: Final = {"palette": MAX_PALETTE_BYTES, "preview": 2**28, "full": 2**31}
 LOCK_POLL_SECONDS: Final = 0.05
 LARGEST_IN_MEMORY: Final = 2**30
 
@@ -72,7 +75,7 @@ def fetch(
         path = cached_path(file.sha256, cache, file.kind)
         if _is_whole(path, file):
             return path
-        url = _address(file.url, server_url, allowed_hosts)
+        url = _address(file, server_url, allowed_hosts)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _part(path.with_name(f"{path.name}.part"), file, progress) as (part, sink):
             if _is_whole(path, file):  # somebody else was faster
@@ -115,7 +118,7 @@ def obtain(
             error,
         )
     sink = io.BytesIO()
-    url = _address(file.url, server_url, allowed_hosts)
+    url = _address(file, server_url, allowed_hosts)
     Download(url, file, sink, progress, server_url, proxy).run()
     return sink.getvalue()
 
@@ -200,8 +203,16 @@ def _is_at(sink: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _address(file_url: str, server_url: str, allowed_hosts: Collection[str]) -> str:
-    """The file's absolute URL (R-52). Raises DetokenizerError where we may not fetch it (R-53)."""
+def _address(file: DetokenizerFile, server_url: str, allowed_hosts: Collection[str]) -> str:
+    """The file's absolute URL (R-52). Raises DetokenizerError where we may not fetch it (R-53), or
+    it is larger than a file of its kind can be."""
+    most = MOST_BYTES.get(file.kind, MOST_BYTES["full"])
+    if file.bytes > most:
+        raise DetokenizerError(
+            f"{redacted(file.url)} is announced with {file.bytes} bytes; a {file.kind} file of a "
+            f"decoder has at most {most}"
+        )
+    file_url = file.url
     server = urlsplit(server_url)
     schemes = ("https",) if server.scheme == "wss" else ("http", "https")
     try:

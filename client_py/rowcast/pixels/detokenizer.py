@@ -23,6 +23,7 @@ from .onnx_file import (
     FORMAT,
     check_thumbnail,
     open_file,
+    run,
 )
 from .palette import PAPER as PAPER
 from .palette import on_paper
@@ -111,7 +112,7 @@ class Detokenizer:
 
     def _run(self, grid: NDArray[np.int64]) -> NDArray[np.uint8]:
         try:
-            (pixels,) = self._session.run(["pixels"], {"ids": grid})
+            pixels = run(self._session, grid)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DetokenizerError(
                 f"{self.path} cannot decode on {self.provider} ({error}); try another of the "

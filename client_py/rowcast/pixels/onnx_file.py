@@ -6,7 +6,10 @@ thumbnail, that a runtime must come near to before it may paint.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +21,10 @@ from .devices import PROVIDERS
 from .runtime import import_onnxruntime
 
 FORMAT: Final = "1"
+# A graph is somebody else's program. No decode takes longer than this; and all graphs together get
+# half of this machine's memory, or so much if that is not known.
+RUN_SECONDS = 120.0
+MEMORY_BYTES: Final = 8 * 2**30
 # What reading metadata that somebody else wrote may raise.
 DAMAGE: Final = (KeyError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 
@@ -35,6 +42,8 @@ def open_file(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _bound_memory()
     options.log_severity_level = 4  # failures are raised, and told in our own words
     model: bytes | str = source if isinstance(source, bytes) else str(source)
     try:
@@ -52,6 +61,39 @@ def open_file(
         raise DetokenizerError(
             f"{path} has damaged metadata ({error}); fetch or export it anew"
         ) from error
+
+
+def run(session: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The pixels of a graph [batch, 3, height, width] for ids [batch, rows, cols].
+
+    Raises whatever ONNX Runtime does, also where it takes longer than RUN_SECONDS.
+    """
+    options = import_onnxruntime().RunOptions()
+    timer = threading.Timer(RUN_SECONDS, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        (pixels,) = session.run(["pixels"], {"ids": ids}, options)
+    finally:
+        timer.cancel()
+    return pixels  # type: ignore[no-any-return]
+
+
+@cache
+def _bound_memory() -> None:
+    """Bound what all graphs of this process take on the CPU: more is an error of the run."""
+    onnxruntime = import_onnxruntime()
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        most = MEMORY_BYTES
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": most}))
 
 
 def check_thumbnail(

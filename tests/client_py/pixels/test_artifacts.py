@@ -16,7 +16,7 @@ from rowcast.errors import DetokenizerError
 from rowcast.messages import DetokenizerFile
 from rowcast.picture import detokenizer_file
 from rowcast.pixels import download
-from rowcast.pixels.artifacts import cached_path, fetch
+from rowcast.pixels.artifacts import cached_path, fetch, obtain
 from rowcast.pixels.loader import TierLoader
 
 from tests.support.fake_server import MODEL
@@ -256,3 +256,16 @@ def test_kinds_and_precisions_that_we_do_not_know_are_told() -> None:
         TierLoader(SERVER).load(replace(MODEL, files=[file]))
     with pytest.raises(DetokenizerError, match="none"):
         TierLoader(SERVER).load(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("palette", 2**20 + 1), ("preview", 2**28 + 1), ("full", 10_000_000_000)]
+)
+def test_what_no_file_of_its_kind_can_be_is_not_fetched(
+    kind: str, size: int, tmp_path: Path
+) -> None:
+    file = DetokenizerFile(kind, "fp32", size, bytes(32), "http://127.0.0.1:9/file.onnx")
+    for get in (fetch, obtain):
+        with pytest.raises(DetokenizerError, match=f"announced with {size} bytes; .* at most"):
+            get(file, "ws://127.0.0.1:9", (), tmp_path)
+    assert list(tmp_path.iterdir()) == []
