@@ -169,7 +169,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.demo.local_server",
         "rowcast_server.convert.find",
         *(f"rowcast_server.token_command.{each}" for each in ("read_secrets", "write_secret")),
-        "rowcast_server.server.access_for",
+        "rowcast_server.gateway.sockets.bind",
         "rowcast_server.serve_options._settings_of",
         "rowcast_export.cli._run",
         "rowcast_bench.cli.describe",

@@ -34,17 +34,18 @@ def serve(arguments: list[str]) -> int:
     from .models.loading import load
     from .server import RowcastServer, access_for
 
-    access = access_for(config)  # as a port, told before a model is loaded, which may take minutes
-    sockets = bind(config)
     say = _say if not options.quiet else lambda line: None
-    say(f"loading {options.model} …")
-    model = load(options.model, options.start_token)
-    if options.cache is None:
-        fitting = with_caches_that_fit(config.placements, model.decoder, config.slots)
-        config = replace(config, placements=fitting)
-    # Made here, so that Ctrl-C ends what may take minutes.
-    server = RowcastServer(model, config, sockets=sockets, access=access)
-    return asyncio.run(_serve(server, say))
+    # What is wrong is told before a model is loaded, which may take minutes.
+    with contextlib.closing(bind(config)) as sockets:
+        access = access_for(config, sockets)
+        say(f"loading {options.model} …")
+        model = load(options.model, options.start_token)
+        if options.cache is None:
+            fitting = with_caches_that_fit(config.placements, model.decoder, config.slots)
+            config = replace(config, placements=fitting)
+        # Made here, so that Ctrl-C ends what may take minutes.
+        server = RowcastServer(model, config, sockets=sockets, access=access)
+        return asyncio.run(_serve(server, say))
 
 
 def set_up_logs(level: int, form: str) -> None:

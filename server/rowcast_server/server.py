@@ -70,7 +70,7 @@ class RowcastServer:
         self._announcement = announce(model, config.placements[0].variant)
         self._served = ServedModel(self._announcement, model.tokenizer)
         self._limits = _limits(config, self._announcement)
-        self._clients = Clients(config, access or access_for(config), time.monotonic)
+        self._clients = Clients(config, access or access_for(config, sockets), time.monotonic)
         self._sockets = sockets
         self._metrics = Metrics()
         if config.metrics_port is not None:
@@ -127,7 +127,7 @@ class RowcastServer:
         each = " on each device" if len(config.placements) > 1 else ""
         whom = str(self._clients.access) if self._clients.access.asks else "all who reach it"
         apart = "" if config.http_port is None else f", files at {self.http_url}"
-        beyond = "" if config.is_local else f", and by the addresses of {config.host}"
+        beyond = "" if self._bound.is_local else f", and by the addresses of {self._host}"
         return [
             f"serves  {model.name}, revision {model.revision.hex()}",
             f"at      {self.ws_url}{apart}{beyond}",
@@ -176,11 +176,15 @@ class RowcastServer:
             raise RuntimeError("the server has not been started")
         return self._sockets
 
+    @property
+    def _host(self) -> str:
+        return self._bound.address if self._bound.given else self.config.host
+
     def _url(self, scheme: str, port: int | None) -> str:
         if port is None:
-            return f"unix:{self._bound.unix or ''}"
+            return f"unix:{self._bound.address}"
         secure = "" if self.config.tls_cert is None else "s"
-        return f"{scheme}{secure}://{url_host(self.config.host)}:{port}"
+        return f"{scheme}{secure}://{url_host(self._host)}:{port}"
 
     def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
         welcome = Welcome(self._limits, [self._with_urls(visitor.host)])
@@ -206,7 +210,7 @@ class RowcastServer:
             base = self.config.public_url.rstrip("/") + "/"
         elif self.config.http_port is not None:
             secure = "" if self.config.tls_cert is None else "s"
-            name = url_host(host or self.config.host)
+            name = url_host(host or self._host)
             base = f"http{secure}://{name}:{self._bound.http_port}/"
         else:
             base = ""
@@ -214,16 +218,22 @@ class RowcastServer:
         return replace(self._announcement, files=files)
 
 
-def access_for(config: ServerConfig) -> Access:
-    """Who the settings admit. Raises RowcastError, also where that is everybody, from everywhere,
-    and nobody said so; OSError where a file cannot be read."""
+def access_for(config: ServerConfig, sockets: Sockets | None = None) -> Access:
+    """Who the settings admit to these sockets, or to those that are yet to be bound. Raises
+    RowcastError, also where that is everybody, from everywhere, and nobody said so; OSError where
+    a file cannot be read."""
     if config.tokens:
         return Access(config.tokens, config.token_secret_file)
     access = configured_access(config.token_file, config.token_secret_file)
-    if not (access.asks or config.is_local or config.open):
+    where = f"--host {config.host}"
+    is_local = config.is_local
+    if sockets is not None and sockets.given:
+        where = f"LISTEN_FDS: the socket at {sockets.address}"
+        is_local = sockets.is_local
+    if not (access.asks or is_local or config.open):
         raise RowcastError(
-            f"--host {config.host} lets everybody draw who reaches this machine; ask for a token "
-            "by --token-file, or say --open"
+            f"{where} lets everybody draw who reaches this machine; ask for a token by "
+            "--token-file, or say --open"
         )
     return access
 

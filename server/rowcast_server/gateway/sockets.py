@@ -6,6 +6,7 @@ Bound before a model is loaded, so that a port that is taken is told at once.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -30,6 +31,7 @@ class Sockets:
     main: list[socket.socket]
     http: list[socket.socket] = field(default_factory=list)
     unix: Path | None = None  # to be removed
+    given: bool = False  # by systemd
 
     @property
     def port(self) -> int | None:
@@ -41,18 +43,32 @@ class Sockets:
         """The TCP port of HTTP."""
         return _port((self.http or self.main)[0])
 
+    @property
+    def address(self) -> str:
+        """Where ``main`` listens: an IP address, or the path of a Unix socket."""
+        return _address(self.main[0])
+
+    @property
+    def is_local(self) -> bool:
+        """True if only programs of this machine can connect."""
+        return all(
+            _port(each) is None or ipaddress.ip_address(_address(each).partition("%")[0]).is_loopback
+            for each in (*self.main, *self.http)
+        )
+
     def close(self) -> None:
         for each in (*self.main, *self.http):
             each.close()
         if self.unix is not None:
             self.unix.unlink(missing_ok=True)
+            self.unix = None  # another server may have it from now on
 
 
 def bind(config: ServerConfig) -> Sockets:
     """Bind what the settings say. Raises RowcastError, naming the option, where it cannot be."""
     given = _given()
     if given:
-        return Sockets(given)
+        return Sockets(given, given=True)
     if config.unix is not None:
         return Sockets([_bound_unix(config.unix)], unix=config.unix)
     with ExitStack() as undo:
@@ -77,6 +93,12 @@ def _port(bound: socket.socket) -> int | None:
         return None
     port: int = bound.getsockname()[1]
     return port
+
+
+def _address(bound: socket.socket) -> str:
+    name = bound.getsockname()
+    address: str = name[0] if isinstance(name, tuple) else name
+    return address
 
 
 def _given() -> list[socket.socket]:

@@ -200,7 +200,7 @@ class _Log(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info(
             "%s %s %s: %d, %s bytes, after %.2f s",
-            _peer(request),
+            request[VISITOR].address if VISITOR in request else _peer(request),
             request.method,
             request.get(ROUTE, "an unknown path"),
             response.status,
