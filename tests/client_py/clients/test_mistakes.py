@@ -223,7 +223,7 @@ def test_a_closed_client_says_so(tiny_server: RowcastServer) -> None:
     ["localhost:8765", "http://127.0.0.1:1", "", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1"],
 )
 def test_an_address_that_is_none(connect: Connect, url: str) -> None:
-    with pytest.raises(ConnectionFailed, match="use ws://host:port"):
+    with pytest.raises(InvalidRequest, match="use ws://host:port"):
         opens(connect, url)
 
 

@@ -59,15 +59,15 @@ def test_json_always_ends_it_with_what_was_wrong(
 
 @pytest.mark.parametrize("command", ["generate", "grids", "models"])
 @pytest.mark.parametrize(
-    ("url", "error"),
-    [("ws://127.0.0.1:1", "is the server running"), ("ws://", "is no WebSocket address")],
+    ("url", "code", "error"),
+    [("ws://127.0.0.1:1", 1, "is the server running"), ("ws://", 2, "is no WebSocket address")],
 )
 def test_json_where_there_is_no_server(
-    tmp_path: Path, capsys: Captured, command: str, url: str, error: str
+    tmp_path: Path, capsys: Captured, command: str, url: str, code: int, error: str
 ) -> None:
     more = {"generate": [PROMPT, "--out", tmp_path], "models": []}
     words = more.get(command, [PROMPT, "--out", tmp_path / "grids.npz"])
-    assert code_of(command, url, *words, "--json") == 1
+    assert code_of(command, url, *words, "--json") == code
     (line,) = capsys.readouterr().out.splitlines()
     assert error in json.loads(line)["error"]
 
