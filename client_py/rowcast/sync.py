@@ -17,12 +17,11 @@ from .client import Client
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone, finished
 from .generation import Generation
-from .messages import CloseCode
 from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     check_subprotocol,
-    closing_code,
+    closing,
     connection_errors,
     first_wait,
     given_up,
@@ -133,7 +132,7 @@ class SyncClient(Client[Generator[Event]]):
             failure, may_retry = lost(closed)
             self._recover(failure, may_retry)
         except ProtocolError as error:
-            self._socket.close(CloseCode.MALFORMED)
+            self._socket.close(*closing(error))
             self._recover(error, may_retry=False)
 
     def _send(self, frames: list[bytes]) -> None:
@@ -156,7 +155,7 @@ class SyncClient(Client[Generator[Event]]):
                 socket.send(self.session.hello())
                 self._take(socket.recv(self._open_timeout))
             except BaseException as error:
-                socket.close(closing_code(error))
+                socket.close(*closing(error))
                 raise
             opening.pop_all()  # from here on `_shut` closes it
         return socket
