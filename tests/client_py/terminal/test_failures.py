@@ -101,6 +101,12 @@ def test_without_json_stdout_stays_empty(capsys: Captured) -> None:
         (InvalidRequest("stop_row must be 1 to 4"), 2, "--stop-row must be 1 to 4"),
         (InvalidRequest("row must be 0 to 4"), 2, "--row must be 0 to 4"),
         (InvalidRequest("the prompt is empty"), 2, "the prompt is empty"),
+        (
+            InvalidRequest("the prompt is no valid text: surrogates"),
+            2,
+            "the prompt is no valid text: surrogates; set LC_ALL or LANG to the encoding of the "
+            "terminal, such as C.UTF-8",
+        ),
         (RowcastError("pass the right one with token="), 1, "pass the right one with --token"),
         (
             DetokenizerError("pass allowed_hosts=['h.org'] (--allow-host) if you trust it"),
