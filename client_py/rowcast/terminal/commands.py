@@ -17,7 +17,7 @@ from .draw_grids import draw_grids
 from .draw_pictures import draw
 from .exit_codes import as_option
 from .options import DrawOptions, GridOptions, add_picture_options, add_request_options
-from .painting import painting
+from .painting import can_paint, painting
 from .parsers import CommandParser, command_parser
 from .servers import add_prompt_options, add_server_options, as_url, read_prompts, settle_server
 from .text import open_console, say
@@ -191,7 +191,7 @@ def _play(picture: Picture, detokenizer: Detokenizer) -> None:
     with painting(console) as paint:
         for frame in time_lapse(picture, detokenizer):
             paint({0: frame}, caption)
-            if console.is_terminal:
+            if can_paint(console):
                 time.sleep(0.08)
-    if not console.is_terminal:
+    if not can_paint(console):
         say(console, caption)
