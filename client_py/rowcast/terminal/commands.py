@@ -38,7 +38,7 @@ def generate(words: list[str]) -> int:
     if options.row is not None and not options.sources:
         parser.error("--row goes with --from")
     if options.seamless and options.sources:
-        parser.error("--seamless joins several pictures; --from draws one")
+        parser.error("--seamless joins pictures of one prompt; --from goes on with each alone")
     for name in ("images", "stop_row", "model", *SAMPLING) if options.sources else ():
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"{as_option(name)} does not go with --from: it draws on as the file says")

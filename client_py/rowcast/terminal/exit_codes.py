@@ -32,7 +32,10 @@ TERMINATED: Final = 143
 
 # The library's words for arguments, and the options that are typed for them.
 AS_TYPED: Final = (
-    (re.compile(r"^([a-z]+(?:_[a-z]+)*)(?= must be )"), lambda found: as_option(found[1])),
+    (
+        re.compile(r"(?:^|(?<=: ))([a-z]+(?:_[a-z]+)*)(?= must be )"),
+        lambda found: as_option(found[1]),
+    ),
     (re.compile(r"\btoken="), lambda _: "--token"),
     (
         re.compile(r"is no valid text: .*"),

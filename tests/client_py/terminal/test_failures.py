@@ -99,7 +99,7 @@ def test_without_json_stdout_stays_empty(capsys: Captured) -> None:
     ("error", "code", "text"),
     [
         (InvalidRequest("stop_row must be 1 to 4"), 2, "--stop-row must be 1 to 4"),
-        (InvalidRequest("row must be 0 to 4"), 2, "--row must be 0 to 4"),
+        (InvalidRequest("x.rows: row must be 0 to 4"), 2, "x.rows: --row must be 0 to 4"),
         (InvalidRequest("the prompt is empty"), 2, "the prompt is empty"),
         (
             InvalidRequest("the prompt is no valid text: surrogates"),
