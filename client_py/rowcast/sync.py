@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Self, Unpack
 
 import tenacity
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
@@ -128,6 +128,8 @@ class SyncClient(Client[Generator[Event]]):
                 timeout = 0
         except TimeoutError:
             self._send(self.session.retry())
+        except ConcurrencyError:
+            raise ConnectionFailed("the client is in use by another thread; make another") from None
         except ConnectionClosed as closed:
             failure, may_retry = lost(closed)
             self._recover(failure, may_retry)
