@@ -62,6 +62,8 @@ def draw(options: DrawOptions) -> int:
                 )
             )
         _check(jobs, client)
+        if options.is_gone and (model := client.session.model()).description:
+            say(console, f"{model.name} draws: {model.description}")
         report = Report(options, files, client.bytes_received)
         for number, job in enumerate(jobs, 1):
             title = f"{number} of {len(jobs)}: " if len(jobs) > 1 else ""
