@@ -28,7 +28,7 @@ from tests import document
 from tests.conformance import command, frames, scripts
 from tests.conformance.client_side import ClientPlayer
 from tests.conformance.play import ADVISED, FAILED, NOT_APPLICABLE, PASSED, Result
-from tests.conformance.run import Settings, run_client, run_server
+from tests.conformance.run import Settings, run_client, run_server, stopper
 from tests.conformance.scripts import VECTORS, Exchange, exchanges
 from tests.conformance.stage import open_stage
 from tests.conformance.values import Failed
@@ -38,6 +38,7 @@ from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_model, tiny_palette
 
 KIT = document.ROOT / "tests" / "conformance"
+PATIENCE = 20.0  # seconds: whoever runs tests may have no idle machine
 STEP_SECONDS = 0.005  # of the engine, which draws a token of each picture with a step
 TOKEN = "open sesame"
 ADAPTER = f"{sys.executable} {KIT / 'adapters' / 'rowcast_client.py'}"
@@ -73,7 +74,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_for(server: RowcastServer, **more: Any) -> Settings:
-    return Settings(url=server.ws_url, prompt="a red boat", unreadable="日本", jobs=3, **more)
+    return Settings(
+        url=server.ws_url, prompt="a red boat", unreadable="日本", jobs=3, patience=PATIENCE, **more
+    )
 
 
 def told(results: list[Result]) -> dict[str, str]:
@@ -94,13 +97,14 @@ def test_our_server_passes(folder: Path) -> None:
         results = asyncio.run(run_server(SIDES["server"], settings_for(server), lambda _: None))
     assert told(results).keys() == {
         *(each.name for each in SIDES["server"] if "token" in each.needs or each.last),
+        "recovery/grace-is-over",  # these are of the servers below
         "vectors/start-longer-than-4096-bytes",  # this server takes a little more
     }
     assert {each.outcome for each in results} == {PASSED, NOT_APPLICABLE}
 
 
-def test_our_server_passes_with_tokens_and_when_it_stops(folder: Path) -> None:
-    with slow_server(folder, tokens=frozenset({TOKEN})) as server:
+def test_our_server_passes_with_tokens_a_short_grace_and_when_it_stops(folder: Path) -> None:
+    with slow_server(folder, tokens=frozenset({TOKEN}), grace=0.02) as server:
         listener = server._gateway._server
         assert listener is not None
 
@@ -108,13 +112,13 @@ def test_our_server_passes_with_tokens_and_when_it_stops(folder: Path) -> None:
             asyncio.run_coroutine_threadsafe(server.close(20), listener.get_loop())
 
         settings = settings_for(server, token=TOKEN, stop=stop)
-        chosen = only("server", "handshake", "pings", "watch/gone/unknown-key")
+        chosen = only("server", "handshake", "pings", "recovery/grace")
         results = asyncio.run(run_server(chosen, settings, lambda _: None))
     assert told(results) == {"handshake/token-where-none-is-asked": "needs not token"}
 
 
 def test_a_server_without_a_socket_is_reached_by_its_adapter() -> None:
-    settings = Settings(adapter=PIPED_SERVER, prompt="a red boat", jobs=3)
+    settings = Settings(adapter=PIPED_SERVER, prompt="a red boat", jobs=3, patience=PATIENCE)
     chosen = only("server", "handshake", "cancel", "malformed", "recovery", "pings")
     results = asyncio.run(run_server(chosen, settings, lambda _: None))
     assert {name: text for name, text in told(results).items() if "needs" not in text} == {
@@ -126,7 +130,7 @@ def test_a_server_without_a_socket_is_reached_by_its_adapter() -> None:
 
 @pytest.mark.timeout(240)
 def test_our_client_passes() -> None:
-    settings = Settings(adapter=ADAPTER)
+    settings = Settings(adapter=ADAPTER, patience=PATIENCE)
     results = asyncio.run(run_client(SIDES["client"], settings, lambda _: None))
     assert told([each for each in results if each.outcome != ADVISED]) == {}
 
@@ -137,7 +141,8 @@ def test_our_client_passes() -> None:
 async def through_a_relay(server: RowcastServer, fault: Fault, words: list[str]) -> set[str]:
     """The outcomes of exchanges with a server that has a fault."""
     async with wrong_server(server.ws_url, fault) as url:
-        settings = Settings(url=url, prompt="a red boat", patience=1.0, jobs=3)
+        patience = 1.0 if fault in FAULTS else PATIENCE
+        settings = Settings(url=url, prompt="a red boat", patience=patience, jobs=3)
         try:
             results = await run_server(only("server", *words), settings, lambda _: None)
         except Failed:  # not even one picture can be had of it
@@ -284,6 +289,12 @@ def test_the_command_tells_what_passed_and_what_did_not(
     assert "cannot be reached" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main([])
+
+
+def test_a_command_that_does_not_stop_the_server_is_told() -> None:
+    asyncio.run(stopper(f"{sys.executable} -c pass")())
+    with pytest.raises(Failed, match="--stop failed"):
+        asyncio.run(stopper(f"{sys.executable} -c exit(1)")())
 
 
 def test_advice_is_told_and_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def benchmarks() -> dict[str, Benchmark]:
             "tokens a second, against min-dalle on the same random weights",
             {
                 "--size": size,
-                "--quick": {**quick, "help": "fewer rounds, steps and rows"},
+                "--quick": {**quick, "help": "fewer steps and rows"},
                 "--threads": all_cores,
                 "--rows": {
                     "type": int,

@@ -16,12 +16,11 @@ from .client import Client
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone, finished
 from .generation import Generation
-from .messages import CloseCode
 from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     check_subprotocol,
-    closing_code,
+    closing,
     connection_errors,
     given_up,
     lost,
@@ -126,7 +125,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
                     await socket.send(self.session.hello())
                     self._take(await socket.recv())
             except BaseException as error:
-                await socket.close(closing_code(error))
+                await socket.close(*closing(error))
                 raise
         return socket
 
@@ -141,7 +140,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
                 failure, may_retry = lost(closed)
             except ProtocolError as error:
                 failure, may_retry = error, False
-                await self._socket.close(CloseCode.MALFORMED)
+                await self._socket.close(*closing(error))
             if not await self._recover(failure, may_retry):
                 return
 

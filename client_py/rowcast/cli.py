@@ -75,20 +75,26 @@ def _tell(code: int, who: str, problem: str, words: list[str]) -> int:
 
 def _help(commands: dict[str, EntryPoint]) -> list[str]:
     lines = [
-        "usage: rowcast COMMAND …        (rowcast COMMAND --help tells more)",
+        "usage: rowcast COMMAND …        (rowcast COMMAND --help tells more; rowcast --version)",
         "",
         "An image that forms under your eyes: sent as rows of tokens, painted here.",
         "",
     ]
-    for name in sorted(commands, key=lambda n: (ORDER.index(n) if n in ORDER else 99, n)):
-        lines.append(f"  {name:<10} {_summary(commands[name])}")
-    called = command_name()
+    told = {name: _summary(point) for name, point in commands.items()}
+    lacks_server = told["serve"].startswith("needs ")
+    if lacks_server:
+        told["demo"] = told["serve"]
+    for name in sorted(told, key=lambda n: (ORDER.index(n) if n in ORDER else 99, n)):
+        lines.append(f"  {name:<10} {told[name]}")
+    called, prompt = command_name(), "'a yellow balloon over the sea'"
+    if lacks_server:
+        return [*lines, "", f"Try it:     {called} generate ws://host:port {prompt}"]
     return [
         *lines,
         "",
         f"Try it:     {called} demo 'a white house in the snow, three pine trees'",
         f"Two ends:   {called} serve",
-        f"            {called} generate 'a yellow balloon over the sea'",
+        f"            {called} generate {prompt}",
     ]
 
 

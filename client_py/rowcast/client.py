@@ -30,7 +30,7 @@ from .requests import (
     encode_text,
 )
 from .session import ClientSession
-from .transport import Patience, frame_bytes, websocket_arguments
+from .transport import Patience, check_url, frame_bytes, websocket_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class Client(ABC, Generic[Events]):
         Raises InvalidRequest; on entering ConnectionFailed, DetokenizerError, ProtocolError.
         """
         encode_text("url", url)
+        check_url(url, redacted(url))
         check_proxy(proxy)
         threads = check_whole("threads", threads, 0, MOST_THREADS)
         open_timeout = check_seconds("open_timeout", open_timeout)

@@ -82,7 +82,9 @@ class ConnectionLost(ConnectionFailed):
 
 
 class ProtocolError(RowcastError):
-    """The peer broke the protocol."""
+    """The peer broke the protocol; ``close_code`` is what the connection is closed with."""
+
+    close_code = 4400
 
 
 class MalformedFrame(ProtocolError):

@@ -97,7 +97,6 @@ class Slot:
     def accept(self, position: int) -> None:
         """Tell that the server took the picture, for the first time or again."""
         self.is_answered, self.position = True, position
-        self.generation.put_off_since = None
         self.generation.tell(self._accepted)
 
     def queue(self, position: int) -> None:
@@ -112,6 +111,7 @@ class Slot:
             raise ProtocolError(
                 f"{self.picture.rows_held} rows, where {self.rows_asked} were asked for"
             )
+        self.generation.put_off_since = None
         self.generation.tell(self._rows)
 
     def finish(self, reason: DoneReason | int) -> None:
@@ -122,12 +122,16 @@ class Slot:
     def put_off(self, now: float, wait: float, patience: tuple[float, float]) -> bool:
         """Wait out a refusal that names a time, ``wait`` seconds; False where it is told.
 
-        ``patience`` is the longest wait in all where no picture has begun, and where one has.
+        ``patience`` is the longest wait in all where no picture has begun, and where one has. It
+        begins anew with rows, and where nothing was put off for as long; `accepted` is no progress.
         """
         generation = self.generation
-        since = now if generation.put_off_since is None else generation.put_off_since
-        until = since + patience[bool(generation.pictures)]
-        if not wait or now + wait > until or generation.ended or generation.abandoned:
+        longest = patience[bool(generation.pictures)]
+        since = generation.put_off_since
+        if since is None or now > generation.put_off_until + longest:
+            since = now
+        is_over = now + wait > since + longest
+        if not wait or is_over or generation.ended or generation.abandoned:
             return False
         wait *= random.uniform(1, 1 + MOST_EXTRA_WAIT)
         generation.put_off_since = since

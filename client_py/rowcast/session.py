@@ -230,7 +230,9 @@ class ClientSession:
             case Ping() as ping:
                 return [encode(Pong(ping.echo))]
             case Error(stream=None) as error:
-                raise ProtocolError(f"the server reports: {error.text} [{error.code}]")
+                failure = ProtocolError(f"the server reports: {error.text} [{error.code}]")
+                failure.close_code = 1000  # the frame was right, and ends the connection
+                raise failure
             case Accepted() | Queued() | Rows() | Done() | Error() as message:
                 slot = self._slots.get(message.stream or 0)
                 if slot is not None:

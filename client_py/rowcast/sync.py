@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Self, Unpack
 
 import tenacity
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
@@ -17,12 +17,11 @@ from .client import Client
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
 from .events import Event, PictureDone, finished
 from .generation import Generation
-from .messages import CloseCode
 from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     check_subprotocol,
-    closing_code,
+    closing,
     connection_errors,
     given_up,
     lost,
@@ -128,11 +127,13 @@ class SyncClient(Client[Generator[Event]]):
                 timeout = 0
         except TimeoutError:
             self._send(self.session.retry())
+        except ConcurrencyError:
+            raise ConnectionFailed("the client is in use by another thread; make another") from None
         except ConnectionClosed as closed:
             failure, may_retry = lost(closed)
             self._recover(failure, may_retry)
         except ProtocolError as error:
-            self._socket.close(CloseCode.MALFORMED)
+            self._socket.close(*closing(error))
             self._recover(error, may_retry=False)
 
     def _send(self, frames: list[bytes]) -> None:
@@ -155,7 +156,7 @@ class SyncClient(Client[Generator[Event]]):
                 socket.send(self.session.hello())
                 self._take(socket.recv(self._open_timeout))
             except BaseException as error:
-                socket.close(closing_code(error))
+                socket.close(*closing(error))
                 raise
             opening.pop_all()  # from here on `_shut` closes it
         return socket

@@ -18,14 +18,32 @@ from websockets.exceptions import (
     InvalidURI,
     ProxyError,
 )
+from websockets.uri import parse_uri
 
-from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RowcastError
+from .errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    InvalidRequest,
+    ProtocolError,
+    RowcastError,
+)
 from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, CloseCode, may_reconnect
 
 FIRST_WAIT_SECONDS: Final = 0.2
 LONGEST_WAIT_SECONDS: Final = 5.0
+MOST_REASON_BYTES: Final = 123  # RFC 6455 section 5.5
 # What `websockets` closes with by itself at a peer that breaks RFC 6455, or sends too much.
 PEERS_FAULT: Final = (1002, 1007, 1009)
+
+
+def check_url(url: str, shown: str) -> None:
+    """Raise InvalidRequest for what is no WebSocket address; ``shown`` is ``url`` as it may be."""
+    try:
+        parse_uri(url)
+    except (InvalidURI, ValueError):  # whose text shows the whole address
+        raise InvalidRequest(
+            f"the url {shown!r} is no WebSocket address; use ws://host:port, with a port to 65535"
+        ) from None
 
 
 def websocket_arguments(
@@ -59,11 +77,16 @@ def check_subprotocol(shown: str, chosen: str | None) -> None:
         )
 
 
-def closing_code(error: BaseException) -> int:
-    """The code that a connection is closed with which could not be opened (R-1, R-11)."""
+def closing(error: BaseException) -> tuple[int, str]:
+    """Code and reason that a connection is closed with for an error (R-1, R-11).
+
+    Whoever writes a server reads what it did wrong.
+    """
     if isinstance(error, ConnectionFailed) and error.code == CloseCode.VERSION:
-        return CloseCode.VERSION
-    return CloseCode.MALFORMED if isinstance(error, ProtocolError) else 1000
+        return CloseCode.VERSION, ""
+    if isinstance(error, ProtocolError):
+        return error.close_code, str(error).encode()[:MOST_REASON_BYTES].decode(errors="ignore")
+    return 1000, ""
 
 
 def frame_bytes(payload: int) -> int:
@@ -134,8 +157,10 @@ def connection_errors(shown: str) -> Iterator[None]:
         raise ConnectionFailed(
             f"{shown} cannot be reached through the proxy ({error}); is its address right?"
         ) from error
-    except (InvalidURI, ValueError):  # whose text shows the whole address
-        raise ConnectionFailed(f"{shown!r} is no WebSocket address; use ws://host:port") from None
+    except (InvalidURI, ValueError):
+        raise ConnectionFailed(
+            f"{shown} leads to what is no WebSocket address; is it a Rowcast server?"
+        ) from None
     except InvalidStatus as error:
         raise ConnectionFailed(
             f"{shown} is no Rowcast server: it answered with HTTP status "

@@ -88,7 +88,7 @@ class Access:
     def __str__(self) -> str:
         """Who is admitted, for people: `who has one of 2 tokens, or a signed one`."""
         count = len(self._tokens())
-        kinds = [f"one of {count} tokens"] if count else []
+        kinds = [f"one of {count} tokens" if count > 1 else "the token"] if count else []
         kinds += [] if self._secrets is None else ["a signed one" if count else "a signed token"]
         return f"who has {', or '.join(kinds)}" if kinds else "everybody"
 

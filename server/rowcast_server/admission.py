@@ -129,13 +129,16 @@ def _read(prompt: str, served: ServedModel) -> EncodedText:
 
 def _images(start: Start, limits: Limits) -> None:
     if not 1 <= start.images <= limits.images:
+        why = ": this server takes no more at once" if start.images > limits.images else ""
         raise Refused(
-            ErrorCode.BAD_IMAGES,
-            f"images must be 1 to {limits.images}, not {start.images}: this server takes no more "
-            "at once",
+            ErrorCode.BAD_IMAGES, f"images must be 1 to {limits.images}, not {start.images}{why}"
         )
-    if max(start.stream, start.options.first_image) + start.images - 1 > MAX_STREAM:
-        raise Refused(ErrorCode.BAD_IMAGES, f"streams and images are numbered 0 to {MAX_STREAM}")
+    for name, first in (("stream", start.stream), ("first_image", start.options.first_image)):
+        if first + start.images - 1 > MAX_STREAM:
+            raise Refused(
+                ErrorCode.BAD_IMAGES,
+                f"{name} + images must be at most {MAX_STREAM + 1}, not {first + start.images}",
+            )
 
 
 def _sampling(start: Start, model: Model) -> Sampling:

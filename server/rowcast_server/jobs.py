@@ -155,10 +155,11 @@ class JobBook:
                 )  # R-122
             if not known.matches(order):
                 raise Refused(
-                    ErrorCode.CONFLICT, "this key already names a picture of other settings"
+                    ErrorCode.CONFLICT,
+                    "this key already names a picture of another prompt, seed, sampling or prefix",
                 )
             return known
-        queued = self._check_share(client)
+        queued = self.check_share(client)
         picture = Picture(next(self._numbers), name, order, self._clock().time(), client, owner)
         picture.queued = queued
         picture.ids += order.prefix
@@ -177,7 +178,11 @@ class JobBook:
         )
         return picture
 
-    def _check_share(self, client: Hashable) -> bool:
+    def knows(self, key: bytes, image: int) -> bool:
+        """True if a `start` of this key and image would draw nothing new."""
+        return (view_key(key), image) in self._by_name
+
+    def check_share(self, client: Hashable) -> bool:
         """A free slot is for whoever comes. Of the queue a client has at most what it leaves to
         others (R-124), so that there is a place for who has none.
 

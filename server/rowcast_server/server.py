@@ -40,7 +40,7 @@ from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
 
-PREFIX_FRAME_SLACK = 4_096  # a start's prompt and options beside its prefix
+FRAME_SLACK = 2_096  # a start's options beside its prompt and prefix
 
 RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
 
@@ -279,9 +279,9 @@ def _ranges(default: Sampling, codebook_size: int) -> SamplingRanges:
 
 def _limits(config: ServerConfig, model: Model) -> Limits:
     taken = (config.slots + config.queue_limit) * len(config.placements)  # at most, ever
-    prefix = model.rows * model.cols * model.id_bytes
+    longest = model.rows * model.cols * model.id_bytes + config.prompt_bytes
     return Limits(
-        client_frame_bytes=max(4_096, prefix + PREFIX_FRAME_SLACK),
+        client_frame_bytes=max(4_096, longest + FRAME_SLACK),
         prompt_bytes=config.prompt_bytes,
         images=min(config.images, taken),
         streams=config.streams,

@@ -209,6 +209,8 @@ class ServerSession:
                     ErrorCode.TOO_MANY_STREAMS,
                     f"at most {self.welcome.limits.streams} streams may be open at once",
                 )
+            if not self.book.knows(start.key, start.options.first_image):
+                self.book.check_share(client)  # before the prompt is read, which takes longest
             order = admit(start, self.served, self.welcome.limits)
         except Refused as refusal:
             self._refuse(streams, refusal)
@@ -288,6 +290,8 @@ class ServerSession:
             )
         if viewer.left:
             return self._finish(viewer, DoneReason.LEFT, now)
+        if viewer.cursor < picture.rows:
+            viewer.place = 0  # the rows tell that drawing has begun
         if self._place_wait(viewer, now) == 0:
             viewer.place, viewer.place_told = picture.place or 0, now
             return Queued(viewer.stream, viewer.place)

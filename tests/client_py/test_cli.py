@@ -96,6 +96,17 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
     assert capsys.readouterr().out == f"rowcast {version('rowcast')}\n"
 
 
+@pytest.mark.usefixtures("commands")
+def test_without_a_server_no_demo_is_suggested(capsys: Captured) -> None:
+    cli.main(["--help"])
+    shown = capsys.readouterr().out
+    hint = f"needs no_such_package_here: {install_hint('server')}"
+    assert f"  serve      {hint}\n" in shown
+    assert f"  demo       {hint}\n" in shown
+    assert "generate ws://host:port 'a yellow balloon over the sea'" in shown
+    assert "demo 'a" not in shown
+
+
 def test_the_installed_command_knows_its_subcommands(capsys: Captured) -> None:
     cli.main(["--help"])
     shown = capsys.readouterr().out.splitlines()

@@ -16,6 +16,7 @@ from .frames import SUBPROTOCOL
 from .values import Failed, NotApplicable
 
 LONGEST_LINE: Final = 2**22  # bytes of JSON
+START_SECONDS: Final = 60.0  # that an adapter has to say that it is ready
 
 
 class Closed(Exception):
@@ -102,6 +103,7 @@ class Process:
         self.command = command
         self.take: Callable[[dict[str, Any]], None] = lambda line: None
         self.ended = ""  # the reason, once it has
+        self._ready = asyncio.Event()
 
     async def __aenter__(self) -> Process:
         self._process = await asyncio.create_subprocess_exec(
@@ -111,6 +113,11 @@ class Process:
             limit=LONGEST_LINE,
         )
         self._reader = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait_for(self._ready.wait(), START_SECONDS)
+        except TimeoutError:
+            await self.__aexit__()
+            raise Failed(f"the adapter did not say that it is ready: {self.command}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,8 +140,12 @@ class Process:
             except ValueError:
                 self.ended = f"a line of the adapter that is no JSON: {line[:80]!r}"
                 continue
-            self.take(said)
+            if said.get("event") == "ready":
+                self._ready.set()
+            else:
+                self.take(said)
         self.ended = f"the adapter ended: {self.command}"
+        self._ready.set()
         self.take({"event": "ended"})
 
     def write(self, **line: Any) -> None:

@@ -40,6 +40,7 @@ class Player:
     def __init__(self, exchange: Exchange, names: values.Names, patience: float) -> None:
         self.exchange, self.patience = exchange, patience
         self.names = {**values.fresh(), **names}
+        self.names["patience"] = patience
         self.names["since"] = lambda mark: time.monotonic() - self.names[mark]
 
     async def play(self) -> Result:
@@ -105,14 +106,18 @@ class Player:
     async def until(
         self, news: asyncio.Event, is_so: Callable[[], bool], what: str, seconds: float = 0
     ) -> None:
-        """Wait until something is so; ``news`` is set at every change. Raises Failed."""
+        """Wait until something is so; ``news`` is set at every change. Raises Failed.
+
+        ``seconds`` are those of a script, for the usual patience: with more, they are more.
+        """
+        seconds = seconds * self.patience / PATIENCE_SECONDS or self.patience
         try:
-            async with asyncio.timeout(seconds or self.patience):
+            async with asyncio.timeout(seconds):
                 while not is_so():
                     news.clear()
                     await news.wait()
         except TimeoutError:
-            raise Failed(f"{what}, for {seconds or self.patience:g} s") from None
+            raise Failed(f"{what}, for {seconds:g} s") from None
 
     # Steps of both sides
 

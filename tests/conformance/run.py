@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from .client_side import ClientPlayer
 from .lines import Line, Pipes, Process, Socket
@@ -111,7 +112,7 @@ async def opened(settings: Settings) -> AsyncIterator[Callable[[list[str]], Awai
         yield Pipes(process).open
 
 
-def stopper(command: str) -> Callable[[], Awaitable[None]]:
+def stopper(command: str) -> Callable[[], Coroutine[Any, Any, None]]:
     """A function that runs a command by which a server is told to stop."""
 
     async def stop() -> None:

@@ -141,7 +141,7 @@ def caddy_files(folder: Path, port: int, upstream: str, certificate: Certificate
         {
             "reverse_proxy 127.0.0.1:8765": f"reverse_proxy {upstream}",
             "{\n\tservers {": f"{{\n\tadmin unix/{folder / 'admin'}\n"
-            "\tauto_https disable_redirects\n\tservers {",
+            "\tauto_https disable_redirects\n\tskip_install_trust\n\tservers {",
             f"\n{NAME} {{": f"\nhttps://localhost:{port}, https://{NAME}:{port} {{\n"
             "\tbind 127.0.0.1",
             "# tls /etc/ssl/pictures/fullchain.pem /etc/ssl/pictures/privkey.pem": f"tls "

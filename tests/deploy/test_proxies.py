@@ -72,14 +72,15 @@ def come(port: int, source: str, said: str, context: ssl.SSLContext | None = Non
     sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
     secure: dict[str, Any] = {} if context is None else {"ssl": context}
     path = "" if context is None else "pictures/"
-    open_websocket(
+    with open_websocket(
         f"{'ws' if context is None else 'wss'}://localhost:{port}/{path}",
         sock=sock,
         subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
         additional_headers={"X-Forwarded-For": said},
         open_timeout=PATIENCE,
         **secure,
-    ).close()
+    ):
+        pass
 
 
 @pytest.mark.parametrize("by", ["tcp", "unix"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 import traceback
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> int:
     for name in options.names:
         if name not in NAMES:
             parser.error(f"there is no scenario {name!r}; there are {', '.join(NAMES)}")
+    logging.getLogger("rowcast").setLevel(logging.ERROR)  # links break: that is the point
     found = {name: run(name, options.quick) for name in options.names or NAMES}
     for name, figures in found.items():
         show(name, figures)

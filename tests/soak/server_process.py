@@ -16,40 +16,35 @@ class ServerProcess:
 
     def __init__(self, *words: str) -> None:
         self._words = words
-        self._process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str]
         self.url = ""
-
-    @property
-    def process(self) -> subprocess.Popen[str]:
-        assert self._process is not None
-        return self._process
 
     def start(self) -> None:
         """Start it, the first time at any port, and wait until it takes jobs."""
         port = self.url.rpartition(":")[2] or "0"
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", *self._words, f"--port={port}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        word, *urls = self._process.stdout.readline().split()
+        assert self.process.stdout is not None
+        word, *urls = self.process.stdout.readline().split()
         assert word == "ready"
         self.url = urls[0]
 
-    def kill(self) -> None:
-        """`kill -9`: nothing is said and nothing is saved."""
+    def kill(self) -> str:
+        """`kill -9`: nothing is said and nothing is saved. Returns the rest of its output."""
         self.process.kill()
-        self.process.communicate()
+        return self.process.communicate()[0]
 
 
 @contextmanager
 def server_process(*words: str) -> Iterator[ServerProcess]:
     """A server that takes jobs."""
     server = ServerProcess(*words)
+    server.start()
     try:
-        server.start()
         yield server
     finally:
         server.kill()

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ STREAMING: Final = "16 jobs with viewers and without"
 class Effort:
     """Repetitions and sizes; ``rows`` 0 leaves out the way from sampling to the socket."""
 
-    rounds: int = 3  # of each side in turn; the median counts
+    rounds: int = 3  # of each side in turn: the first is cold, the median counts
     steps: int = 24  # of a round
     job_rows: int = 3
     greedy_tokens: int = 64
@@ -61,7 +62,6 @@ class Effort:
 
 THOROUGH: Final = Effort()
 BRIEF: Final = Effort(
-    rounds=1,
     steps=8,
     job_rows=1,
     greedy_tokens=16,
@@ -81,7 +81,9 @@ def run(
     device: str,
     dtype: str | None,
 ) -> tuple[dict[str, Any], str]:
-    """Measure on the CPU, or whole pictures on a device."""
+    """Measure on the CPU, or whole pictures on a device. Raises ModuleNotFoundError at once."""
+    if find_spec("min_dalle") is None:
+        raise ModuleNotFoundError("No module named 'min_dalle'", name="min_dalle")
     if (device, dtype) != ("cpu", None):
         return gpu.run(size, device, dtype, threads, console)
     effort = BRIEF if quick else THOROUGH

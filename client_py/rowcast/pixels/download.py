@@ -54,6 +54,7 @@ class Download:
         self._url = redacted(url)
         self._server_url = server_url
         self._proxy = proxy
+        self._by = ""  # the proxy, in words
         self._file = file
         self._sink = sink
         self._progress = progress
@@ -94,6 +95,8 @@ class Download:
         import httpx
 
         try:
+            proxy = proxy_of(self._address, self._server_url, self._proxy)
+            self._by = f" (by the proxy {redacted(proxy)})" if proxy else ""
             parts = urlsplit(self._address)
             # Nothing is verified where there is no TLS: reading the authorities takes time.
             is_secure = parts.scheme == "https"
@@ -103,7 +106,7 @@ class Download:
                 auth=(unquote(parts.username), unquote(parts.password or ""))
                 if parts.username
                 else None,
-                proxy=proxy_of(self._address, self._server_url, self._proxy),
+                proxy=proxy,
                 verify=context,
                 trust_env=False,
                 timeout=DOWNLOAD_TIMEOUT_SECONDS,
@@ -131,7 +134,7 @@ class Download:
             words = str(cut) or type(cut).__name__
             if "CERTIFICATE_VERIFY_FAILED" in words:
                 words = untrusted(cut)
-            raise DetokenizerError(f"{self._url} cannot be fetched: {words}") from cut
+            raise DetokenizerError(f"{self._url} cannot be fetched: {words}{self._by}") from cut
         raise FileRefused(  # the server thinks that this is all there is
             f"{self._url} ended after {self._received} of {self._file.bytes} bytes: "
             f"{self._checksums()}"

@@ -17,7 +17,7 @@ from .draw_grids import draw_grids
 from .draw_pictures import draw
 from .exit_codes import as_option
 from .options import DrawOptions, GridOptions, add_picture_options, add_request_options
-from .painting import painting
+from .painting import can_paint, painting
 from .parsers import CommandParser, command_parser
 from .servers import (
     add_host_option,
@@ -45,7 +45,7 @@ def generate(words: list[str]) -> int:
     if options.row is not None and not options.sources:
         parser.error("--row goes with --from")
     if options.seamless and options.sources:
-        parser.error("--seamless joins several pictures; --from draws one")
+        parser.error("--seamless joins pictures of one prompt; --from goes on with each alone")
     for name in ("images", "stop_row", "model", *SAMPLING) if options.sources else ():
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"{as_option(name)} does not go with --from: it draws on as the file says")
@@ -197,7 +197,7 @@ def _play(picture: Picture, detokenizer: Detokenizer) -> None:
     with painting(console) as paint:
         for frame in time_lapse(picture, detokenizer):
             paint({0: frame}, caption)
-            if console.is_terminal:
+            if can_paint(console):
                 time.sleep(0.08)
-    if not console.is_terminal:
+    if not can_paint(console):
         say(console, caption)

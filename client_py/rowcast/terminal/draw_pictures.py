@@ -49,7 +49,7 @@ def draw(options: DrawOptions) -> int:
     Raises RowcastError or OSError before anything is drawn.
     """
     console = open_console()
-    jobs = [_continuing(options, path) for path in options.sources or ()]
+    jobs = [_continuing(options, *each) for each in _sources(options, console)]
     jobs += [_of_prompt(options, prompt) for prompt in options.prompts]
     jobs += [] if options.link is None else [_watching(options, options.link)]
     files = PictureFiles(options.out, options.formats, options.overwrite)
@@ -68,6 +68,8 @@ def draw(options: DrawOptions) -> int:
                 )
             )
         _check(jobs, client)
+        if options.is_gone and (model := client.session.model()).description:
+            say(console, f"{model.name} draws: {model.description}")
         report = Report(options, files, client.bytes_received)
         for number, job in enumerate(jobs, 1):
             title = f"{number} of {len(jobs)}: " if len(jobs) > 1 else ""
@@ -97,12 +99,30 @@ def _of_prompt(options: DrawOptions, prompt: str) -> Job:
     )
 
 
-def _continuing(options: DrawOptions, path: Path) -> Job:
-    """Its name never is that of its source. Raises ReplayError, InvalidRequest or OSError."""
-    source = load_rows(path)
+def _sources(options: DrawOptions, console: Console) -> list[tuple[Path, Picture]]:
+    """Saved pictures to go on with; of several, those that are complete are passed by.
+
+    Raises ReplayError or OSError.
+    """
+    found = [(path, load_rows(path)) for path in options.sources or ()]
+    unfinished = [each for each in found if not each[1].complete]
+    if options.row is not None or not unfinished:
+        return found
+    for path, picture in found:
+        if picture.complete:
+            say(console, f"{path} is complete: passed by")
+    return unfinished
+
+
+def _continuing(options: DrawOptions, path: Path, source: Picture) -> Job:
+    """Its name never is that of its source. Raises InvalidRequest."""
     row = source.rows_held if options.row is None else options.row
+    try:
+        request = Request.continuing(source, options.row, options.seed)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path}: {error}") from error
     return Job(
-        Request.continuing(source, options.row, options.seed),
+        request,
         1,
         lambda client: client.continue_picture(source, options.row, seed=options.seed),
         lambda picture: f"{path.stem}-row-{row}-seed-{picture.recipe.seed}",

@@ -32,8 +32,15 @@ TERMINATED: Final = 143
 
 # The library's words for arguments, and the options that are typed for them.
 AS_TYPED: Final = (
-    (re.compile(r"^([a-z]+(?:_[a-z]+)*)(?= must be )"), lambda found: as_option(found[1])),
+    (
+        re.compile(r"(?:^|(?<=: ))([a-z]+(?:_[a-z]+)*)(?= must be )"),
+        lambda found: as_option(found[1]),
+    ),
     (re.compile(r"\btoken="), lambda _: "--token"),
+    (
+        re.compile(r"is no valid text: .*"),
+        r"\g<0>; set LC_ALL or LANG to the encoding of the terminal, such as C.UTF-8",
+    ),
     (re.compile(r"allowed_hosts=\['?([^']*)'?\] \(--allow-host\)"), r"--allow-host \1"),
     (re.compile(r"choose the row to draw on from"), "choose the row to draw on from with --row"),
 )

@@ -88,10 +88,15 @@ class Lines:
             say(self._console, text)
 
 
+def can_paint(console: Console) -> bool:
+    """True for a terminal with colours: without them every picture looks the same."""
+    return console.is_terminal and not console.no_color and console.color_system is not None
+
+
 @contextmanager
 def painting(console: Console) -> Iterator[Callable[[Mapping[int, Image.Image], str], None]]:
-    """A function that repaints images and a caption in place; without a terminal, `Lines`."""
-    if not console.is_terminal:
+    """A function that repaints images and a caption in place; `Lines` where nothing is seen."""
+    if not can_paint(console):
         lines = Lines(console)
         yield lambda images, caption: lines(caption)
         return

@@ -7,6 +7,7 @@ tells its number of codes. A file of another decoder is refused here, before a c
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ from rowcast.messages import MAX_PALETTE_BYTES
 from rowcast.pixels.palette import Palette
 
 from ..errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 PALETTE: Final = "palette.npy"
 SOURCE: Final = "rowcast.source_sha256"
@@ -75,7 +78,13 @@ def read_detokenizer(path: Path) -> Detokenizer:
             )
         files.append(_client_file(other, kind, precision))
     palette = path.with_name(PALETTE)
-    if palette.is_file() and palette.stat().st_size <= MAX_PALETTE_BYTES:
+    if palette.is_file() and palette.stat().st_size > MAX_PALETTE_BYTES:
+        logger.warning(
+            "%s is larger than %d bytes: clients would refuse it, and are given none",
+            palette,
+            MAX_PALETTE_BYTES,
+        )
+    elif palette.is_file():
         try:
             Palette(palette.read_bytes(), codebook_size, pixels_per_token, str(palette))
         except DetokenizerError as error:

@@ -16,12 +16,11 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import chain, pairwise
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import emoji
 import numpy as np
@@ -35,10 +34,8 @@ WORD_START = "Ġ"
 # without them a text still reads as it did, so that their loss is none.
 UNHEARD = frozenset({"Mn", "Me", "Cf"})
 JOINER = "\u200d"  # of two emoji into one
+BETWEEN = ""  # parts of a text
 VARIANTS = "\ufe0e\ufe0f"  # as text, as a picture
-# Readings kept, and the longest text of one: a few MB at most, whatever is asked for.
-KEPT_READINGS = 8_192
-KEPT_CHARACTERS = 24
 
 Ids = npt.NDArray[np.int64]
 
@@ -130,13 +127,6 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", errors="ignore").decode()
 
 
-class _Reading(NamedTuple):
-    ids: tuple[int, ...]  # of the first pieces, as many as can fit
-    length: int  # pieces in all
-    lost: int
-    is_read: bool
-
-
 class TextTokenizer:
     """Byte-pair tokens over `vocab` (subword to id) and `merges` (pairs, most frequent first)."""
 
@@ -148,10 +138,11 @@ class TextTokenizer:
         self.vocab = dict(vocab)
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}  # the last of equals wins
         _Emoji.read()  # now, not in a first prompt
-        letters = [WORD_START, *map(chr, range(128))]
+        letters = [BETWEEN, WORD_START, *map(chr, range(128))]
         made = (part for pair in self.ranks for part in (*pair, "".join(pair)))
         self._parts = list(dict.fromkeys([*letters, *made]))
         self._numbers = {part: number for number, part in enumerate(self._parts)}
+        self._numbers[" "] = self._numbers[WORD_START]  # in a text that is taken apart
         self._merges = {  # of two parts' numbers in one: the rank, and the number they make
             self._numbers[left] * len(self._parts) + self._numbers[right]: rank
             for (left, right), rank in self.ranks.items()
@@ -166,7 +157,9 @@ class TextTokenizer:
                 codes = np.frombuffer(joined.encode(), np.uint8)
                 self._side_by_side[codes[:-1], codes[1:]] = True
         self._side_by_side[:, ord(" ")] = False
-        self._kept = lru_cache(KEPT_READINGS)(self._read)
+        self._ids = np.array([self.vocab.get(part, UNKNOWN) for part in self._parts])
+        self._is_known = np.array([part in self.vocab or not part for part in self._parts])
+        self._letters = np.array([len(part.removeprefix(WORD_START)) for part in self._parts])
 
     @classmethod
     def from_files(cls, vocab_path: Path | str, merges_path: Path | str) -> TextTokenizer:
@@ -185,15 +178,17 @@ class TextTokenizer:
         spelled = _spelled(text)
         words = "".join(" " + word for word in _ascii(spelled).split(" ") if word)
         first, times = self._apart(words)
-        readings = {
-            part: self._kept(part) if len(part) <= KEPT_CHARACTERS else self._read(part)
-            for part in times
-        }
-        count = sum(times[part] * reading.length for part, reading in readings.items())
-        lost = sum(times[part] * reading.lost for part, reading in readings.items())
-        is_read = any(reading.is_read for reading in readings.values())
-        pieces = chain.from_iterable(readings[part].ids for part in first)
+        merged = np.array(self._merge(times), dtype=np.int64)
+        ends = np.flatnonzero(merged == self._numbers[BETWEEN])
+        begins = [0, *(ends[:-1] + 1).tolist()]
+        spans = dict(zip(times, map(slice, begins, ends.tolist()), strict=False))
+        pieces = [number for part in first for number in self._ids[merged[spans[part]]].tolist()]
         kept = [START, *pieces, END][:TEXT_POSITIONS]
+        repeats = np.repeat(np.array([*times.values()], np.int64), np.diff(ends, prepend=-1))
+        count = int(repeats.sum()) - times.total()  # without what is between
+        letters, is_known = self._letters[merged], self._is_known[merged]
+        lost = int((repeats * letters)[~is_known].sum())
+        is_read = bool((letters[is_known] > 0).any())
         ids = np.full(TEXT_POSITIONS, PAD, dtype=np.int64)
         ids[: len(kept)] = kept
         if not spelled.isascii():
@@ -221,26 +216,20 @@ class TextTokenizer:
         first = [words[begin:end] for begin, end in pairwise(edges)]
         return first[:TEXT_POSITIONS], times
 
-    def _read(self, part: str) -> _Reading:
-        merged = self._merge(part)
-        pieces = [self._parts[number] for number in merged]
-        unknown = [piece for piece in pieces if piece not in self.vocab]
-        return _Reading(
-            tuple(self.vocab.get(piece, UNKNOWN) for piece in pieces[:TEXT_POSITIONS]),
-            len(pieces),
-            sum(len(piece.removeprefix(WORD_START)) for piece in unknown),
-            any(piece in self.vocab and piece != WORD_START for piece in pieces),
-        )
+    def _merge(self, parts: Iterable[str]) -> list[int]:
+        """The numbers of the pieces of each part, and of `BETWEEN` after each.
 
-    def _merge(self, part: str) -> list[int]:
-        """The numbers of its pieces: merge the pair of lowest rank, leftmost first, until none."""
-        numbers = [self._numbers[letter] for letter in part.replace(" ", WORD_START)]
+        The rule: merge the pair of lowest rank, leftmost first, until none is left.
+        """
+        numbers: list[int] = []
+        for part in parts:
+            numbers += [self._numbers[letter] for letter in part]
+            numbers.append(self._numbers[BETWEEN])
         size, count = len(self._parts), len(numbers)
         rank_of, merged = self._merges.get, self._merged
         # Of each place: that of the part before and after it, and the rank of the two in one.
         before, after = list(range(-1, count)), list(range(1, count + 1))
-        ranks = [rank_of(left * size + right) for left, right in pairwise(numbers)]
-        ranks.append(None)
+        ranks = [rank_of(left * size + right) for left, right in pairwise(numbers)] + [None]
         waiting: dict[int, list[int]] = {}  # the places of a rank
         for at, rank in enumerate(ranks):
             if rank is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rowcast.errors import RowcastError
+from rowcast_bench.cli import bench
 from rowcast_bench.engine import gpu
 from rowcast_bench.engine import run as engine
 from rowcast_bench.engine.report import report
@@ -49,6 +51,20 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
     assert "are identical" in told
     assert "| times as fast | 1.0 |" in told
     assert (own_cache / "bench" / "random-small" / "decoder.pt").is_file()
+
+
+def test_without_min_dalle_nothing_is_written_and_nothing_measured(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "min_dalle", None)
+    with pytest.raises(RowcastError, match="`rowcast bench engine` needs min_dalle"):
+        bench(["engine", "--size", "small", "--quick"])
+    assert "writing random weights" not in capsys.readouterr().err
+    assert not (own_cache / "bench").exists()
+
+
+def test_a_cold_round_is_never_the_only_one() -> None:
+    assert min(engine.BRIEF.rounds, engine.THOROUGH.rounds) >= 3
 
 
 def test_what_goes_wrong_in_a_worker_is_told_here() -> None:

@@ -9,7 +9,7 @@ from rowcast.errors import (
     ConnectionLost,
     ProtocolError,
 )
-from rowcast.messages import CloseCode, Rows, encode
+from rowcast.messages import CloseCode, Error, Rows, encode
 
 from tests.support.client.clients import PROMPT, draws_another
 from tests.support.client.shells import Connect
@@ -46,6 +46,36 @@ HOSTILE: dict[str, tuple[list[bytes | str], str]] = {
     ),
     "a frame over the transport's limit": ([bytes(70_000)], "cannot be read"),
 }
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "reason"),
+    [
+        (done(crc32=5), CloseCode.MALFORMED, "crc32"),
+        (encode(Error(None, "internal", 0, "out of memory")), 1000, "out of memory [internal]"),
+        (encode(Error(None, "internal", 0, "é" * 200)), 1000, "the server reports: ééé"),
+    ],
+)
+def test_a_server_reads_why_its_connection_is_closed(
+    connect: Connect, frame: bytes, code: int, reason: str
+) -> None:
+    closed: list[tuple[int | None, str | None]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.send(accepted(), rows(0, 4), frame)
+        await peer.connection.wait_closed()
+        closed.append((peer.connection.close_code, peer.connection.close_reason))
+
+    with (
+        fake_server(script) as fake,
+        connect(fake.url, decode=False) as client,
+        pytest.raises(ProtocolError),
+    ):
+        client.pictures(PROMPT)
+    [(found, told)] = closed
+    assert found == code
+    assert reason in (told or "")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,8 @@ from tests.support.client.clients import PROMPT, draws_another, opens
 from tests.support.client.shells import AsyncShell, Connect
 from tests.support.fake_server import (
     Peer,
+    accepted,
+    done,
     fake_server,
     rows,
 )
@@ -215,6 +218,29 @@ def test_a_closed_client_says_so(tiny_server: RowcastServer) -> None:
     asyncio.run(asynchronous())
 
 
+def test_a_synchronous_client_that_another_thread_uses_says_so() -> None:
+    asked, refused = threading.Event(), threading.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.send(accepted())
+        asked.set()
+        await asyncio.to_thread(refused.wait, 20)
+        await peer.send(rows(0, 4), done())
+        await peer.connection.wait_closed()
+
+    with fake_server(script) as fake, rowcast.connect_sync(fake.url, decode=False) as client:
+        other = threading.Thread(target=client.pictures, args=(PROMPT,))
+        other.start()
+        assert asked.wait(10)
+        time.sleep(0.2)  # until it waits for the first row
+        with pytest.raises(ConnectionFailed, match="by another thread; make another"):
+            client.pictures(PROMPT)
+        refused.set()
+        other.join(10)
+        assert not other.is_alive()
+
+
 # No server, or none of ours
 
 
@@ -223,7 +249,7 @@ def test_a_closed_client_says_so(tiny_server: RowcastServer) -> None:
     ["localhost:8765", "http://127.0.0.1:1", "", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1"],
 )
 def test_an_address_that_is_none(connect: Connect, url: str) -> None:
-    with pytest.raises(ConnectionFailed, match="use ws://host:port"):
+    with pytest.raises(InvalidRequest, match="use ws://host:port"):
         opens(connect, url)
 
 

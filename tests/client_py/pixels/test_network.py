@@ -13,6 +13,7 @@ import pytest
 import rowcast
 from msgspec.structs import replace
 from rowcast.errors import ConnectionFailed, DetokenizerError, InvalidRequest
+from rowcast.messages import DetokenizerFile
 from rowcast.pixels.artifacts import fetch
 from rowcast.pixels.network import certificates, check_proxy, is_loopback, proxy_of
 from rowcast_server.server import RowcastServer
@@ -114,6 +115,15 @@ def test_a_proxy_is_an_address_or_true_or_none(proxy: Any) -> None:
         rowcast.connect_sync("ws://127.0.0.1:1", proxy=proxy)
 
 
+def test_a_file_whose_proxy_does_not_answer_is_told_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://alice:s3cret@127.0.0.1:9")
+    file = DetokenizerFile("full", "fp32", 7, bytes(32), "http://files.test/x")
+    with pytest.raises(DetokenizerError, match=r"by the proxy http://\*{3}@127\.0\.0\.1:9"):
+        fetch(file, FAR, ("files.test",), tmp_path, None, True)
+
+
 def test_by_an_option_socket_and_file_both_go_through_a_proxy(
     connect: Connect, tiny_server: RowcastServer, proxy: ForwardProxy
 ) -> None:
@@ -197,7 +207,7 @@ def test_the_password_of_an_address_is_in_no_message_and_in_no_log(
             "alice:s3cret@h",
             "ws://alice:s3cret@[::1",
         ):
-            with pytest.raises(ConnectionFailed) as caught:
+            with pytest.raises((ConnectionFailed, InvalidRequest)) as caught:
                 connect(url, token="t0ken").__enter__()
             error: BaseException | None = caught.value
             while error is not None:

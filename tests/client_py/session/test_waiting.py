@@ -78,7 +78,7 @@ def test_of_a_request_that_was_accepted_in_part_the_rest_is_asked_for(waiting: W
     assert (start.options.first_image, start.options.seed) == (1, 41)
 
 
-def test_patience_is_for_all_waits_together_and_begins_anew_with_what_is_accepted(
+def test_patience_is_for_all_waits_together_and_begins_anew_with_rows(
     waiting: Waiting,
 ) -> None:
     generation, _ = waiting.session.start(Request(PROMPT))
@@ -103,6 +103,35 @@ def test_patience_is_for_all_waits_together_and_begins_anew_with_what_is_accepte
     with pytest.raises(RequestRefused) as caught:
         generation.take()
     assert [picture.held_bytes for picture in caught.value.pictures] == [ids_until(2)]
+
+
+def test_a_server_that_only_accepts_and_is_busy_again_is_not_asked_for_ever(
+    waiting: Waiting,
+) -> None:
+    generation, _ = waiting.session.start(Request(PROMPT))
+    waiting.session.receive(accepted())
+    waiting.session.receive(rows(0))
+    asked = 0
+    while not generation.ended and asked < 20:
+        waiting.refuse()
+        waiting.now += 3
+        asked += len(waiting.asked())
+        waiting.session.receive(accepted(first_row=1))
+    assert asked == 7  # in 20 seconds
+    assert generation.ended
+
+
+def test_patience_is_whole_again_after_a_long_time_in_the_queue(waiting: Waiting) -> None:
+    generation, _ = waiting.session.start(Request(PROMPT))
+    waiting.refuse()
+    waiting.now += 3
+    assert len(waiting.asked()) == 1
+    waiting.session.receive(accepted(position=9))
+    waiting.now += 600
+    waiting.greet()
+    waiting.session.resume()
+    waiting.refuse()
+    assert not generation.ended
 
 
 def test_a_wait_longer_than_the_patience_is_told_at_once(waiting: Waiting) -> None:

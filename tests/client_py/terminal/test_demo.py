@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,9 +128,14 @@ def test_a_demo_needs_no_network_and_no_proxy(
 def test_a_demo_that_is_stopped_early_says_once_how_to_go_on(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    with demo(tiny_folder, tmp_path, "--stop-row", "2") as process:
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "tiny"))
+    settings = json.loads((model / "model.json").read_text("utf-8"))
+    described = json.dumps(settings | {"description": "Boats, small ones."})
+    (model / "model.json").write_text(described, "utf-8")
+    with demo(model, tmp_path, "--stop-row", "2") as process:
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
+    assert "tiny draws: Boats, small ones.\n" in said
     [line] = [line for line in said.splitlines() if "go on with" in line]
     called = command_name()
     next_step = f"{called} serve, and elsewhere {called} generate --from {tmp_path}/image-0.rows"

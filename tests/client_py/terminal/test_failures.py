@@ -59,15 +59,15 @@ def test_json_always_ends_it_with_what_was_wrong(
 
 @pytest.mark.parametrize("command", ["generate", "grids", "models"])
 @pytest.mark.parametrize(
-    ("url", "error"),
-    [("ws://127.0.0.1:1", "is the server running"), ("ws://", "is no WebSocket address")],
+    ("url", "code", "error"),
+    [("ws://127.0.0.1:1", 1, "is the server running"), ("ws://", 2, "is no WebSocket address")],
 )
 def test_json_where_there_is_no_server(
-    tmp_path: Path, capsys: Captured, command: str, url: str, error: str
+    tmp_path: Path, capsys: Captured, command: str, url: str, code: int, error: str
 ) -> None:
     more = {"generate": [PROMPT, "--out", tmp_path], "models": []}
     words = more.get(command, [PROMPT, "--out", tmp_path / "grids.npz"])
-    assert code_of(command, url, *words, "--json") == 1
+    assert code_of(command, url, *words, "--json") == code
     (line,) = capsys.readouterr().out.splitlines()
     assert error in json.loads(line)["error"]
 
@@ -99,8 +99,14 @@ def test_without_json_stdout_stays_empty(capsys: Captured) -> None:
     ("error", "code", "text"),
     [
         (InvalidRequest("stop_row must be 1 to 4"), 2, "--stop-row must be 1 to 4"),
-        (InvalidRequest("row must be 0 to 4"), 2, "--row must be 0 to 4"),
+        (InvalidRequest("x.rows: row must be 0 to 4"), 2, "x.rows: --row must be 0 to 4"),
         (InvalidRequest("the prompt is empty"), 2, "the prompt is empty"),
+        (
+            InvalidRequest("the prompt is no valid text: surrogates"),
+            2,
+            "the prompt is no valid text: surrogates; set LC_ALL or LANG to the encoding of the "
+            "terminal, such as C.UTF-8",
+        ),
         (RowcastError("pass the right one with token="), 1, "pass the right one with --token"),
         (
             DetokenizerError("pass allowed_hosts=['h.org'] (--allow-host) if you trust it"),

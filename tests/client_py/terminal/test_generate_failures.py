@@ -80,7 +80,7 @@ def test_what_another_server_might_take_is_no_wrong_usage(
         (["ws://h:1", "--from", "x.rows", "--images", "2"], "--images does not go with --from"),
         (["ws://h:1", "--from", "x.rows", "--stop-row", "2"], "--stop-row does not go with"),
         (["ws://h:1", "--from", "x.rows", "--top-p", "0.5"], "--top-p does not go with --from"),
-        (["ws://h:1", "--from", "x.rows", "--seamless"], "--seamless joins several pictures"),
+        (["ws://h:1", "--from", "x.rows", "--seamless"], "--seamless joins pictures of one"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_happens(

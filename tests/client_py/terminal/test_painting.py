@@ -106,6 +106,14 @@ def test_nothing_is_painted_where_nobody_looks() -> None:
     assert text_of(pipe) == ""
 
 
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_without_colours_nothing_is_painted(variables: dict[str, str]) -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, _environ=variables)
+    with painting(shown) as paint:
+        paint({0: Image.new("RGB", (4, 4))}, "row 1 of 2")
+    assert "▀" not in text_of(shown)
+
+
 def test_what_takes_long_is_told_in_lines_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -201,6 +202,23 @@ def test_a_prompt_that_is_refused_does_not_keep_the_others(
     assert answer["error"].startswith("1 of 2: tiny can read nothing of this prompt")
     assert [each["prompt"] for each in answer["pictures"]] == [PROMPT]
     assert answer["files"] == [f"{out}/image-0.rows"]
+
+
+def test_of_several_saved_pictures_those_that_are_complete_are_passed_by(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    url, words = tiny_server.ws_url, [PROMPT, "--format", "rows", "--out", out]
+    assert run("generate", url, *words) == 0
+    assert run("generate", url, *words, "--stop-row", 2) == 0
+    whole, half = out / "image-0.rows", out / "image-1.rows"
+    capsys.readouterr()
+    assert run("generate", url, "--from", whole, half, *words[1:], "--json") == 0
+    captured = capsys.readouterr()
+    assert f"{whole} is complete: passed by\n" in captured.err
+    [picture] = json.loads(captured.out)["pictures"]
+    assert picture["files"][0].startswith(f"{out}/image-1-row-2-seed-")
+    assert run("generate", url, "--from", whole, *words[1:]) == 2
+    assert told(capsys).startswith(f"rowcast generate: {whole}: the picture is complete; choose")
 
 
 def test_several_saved_pictures_go_on(

@@ -117,6 +117,7 @@ async def main() -> None:
     logging.disable(logging.WARNING)  # of links that were lost, on purpose
     with tempfile.TemporaryDirectory() as cache:
         users = Users(cache)
+        tell("ready")
         while line := await lines.get():
             await users.take(json.loads(line))
 

@@ -15,7 +15,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
     def refusal(model: Path, *options: str, code: int = 1) -> str:
         try:
-            returned = main(["serve", "--model", str(model), "--port=0", "--http-port=0", *options])
+            returned = main(["serve", "--model", str(model), "--port=0", *options])
         except SystemExit as exit:  # of argparse
             returned = int(exit.code or 0)
         out, err = capsys.readouterr()

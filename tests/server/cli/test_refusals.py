@@ -25,7 +25,6 @@ def failing(model: Path | str, *options: str) -> str:
             "--model",
             str(model),
             "--port=0",
-            "--http-port=0",
             *options,
         ],
         capture_output=True,

@@ -79,7 +79,7 @@ def serving(
 ) -> Iterator[Serving]:
     words = ["--quiet"] if quiet else []
     process = subprocess.Popen(
-        [*command, "serve", f"--model={model}", "--port=0", "--http-port=0", *words, *options],
+        [*command, "serve", f"--model={model}", "--port=0", *words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -113,7 +113,7 @@ class TestRunning:
         (tmp_path / "tokens").write_text("first\nsecond\n")
         options = "--device=cpu", "--cache=states", "--threads=1", "--slots=3", "--queue=5"
         for more, whom in (
-            ([], "all who reach 127.0.0.1"),
+            ([], "all who reach it"),
             ([f"--token-file={tmp_path / 'tokens'}"], "who has one of 2 tokens"),
         ):
             with serving(tiny_folder, *options, *more, quiet=False) as server:
@@ -123,7 +123,7 @@ class TestRunning:
             assert err.splitlines() == [
                 f"loading {tiny_folder} …",
                 f"serves  tiny, revision {revision}",
-                f"at      {server.ws_url}, files at {server.http_url}",
+                f"at      {server.ws_url}",
                 "on      cpu, float32, cache of states, threads: 1",
                 "draws   3 pictures at once; 5 more may wait",
                 f"admits  {whom}",
@@ -141,7 +141,7 @@ class TestRunning:
                 await client.connection.send("text")
                 assert await client.close_code() == 4400
             async with httpx.AsyncClient(trust_env=False) as http:
-                await http.get(files[0][4])
+                await http.get(f"{server.http_url}/{files[0][4]}")
             _, _, err = server.stop()
         for said in (
             "connected",
@@ -150,7 +150,7 @@ class TestRunning:
             "picture 1 ended: complete, 4 rows, waited ",
             "drawn in ",
             "4400",
-            f"GET /detokenizer/{files[0][3].hex()}.onnx HTTP/1.1: 200 of {files[0][2]} bytes, ",
+            "GET /detokenizer/{name}: 200, ",
             "left after ",
         ):
             assert said in err, said
@@ -169,7 +169,7 @@ class TestRunning:
 
     def test_ctrl_c_while_a_model_loads_ends_it_with_a_word(self, tiny_folder: Path) -> None:
         with subprocess.Popen(
-            [*ROWCAST, "serve", f"--model={tiny_folder}", "--port=0", "--http-port=0"],
+            [*ROWCAST, "serve", f"--model={tiny_folder}", "--port=0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -208,9 +208,9 @@ class TestRunning:
             ((*_, files),) = client.welcome[2]
             kind, precision, size, _, url = files[0]
         assert (kind, precision) == ("full", "fp32")
-        assert url.startswith(server.http_url)
+        assert server.http_url == server.ws_url.replace("ws", "http")
         async with httpx.AsyncClient(trust_env=False) as http:
-            assert len((await http.get(url)).content) == size
+            assert len((await http.get(f"{server.http_url}/{url}")).content) == size
             assert (await http.get(f"{server.http_url}/readyz")).status_code == 200
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,7 @@ def configs(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
     """The settings of servers that are asked for; none is made."""
     found: list[ServerConfig] = []
 
-    def note(model: LoadedModel, config: ServerConfig) -> None:
+    def note(model: LoadedModel, config: ServerConfig, **_: object) -> None:
         found.append(config)
         raise RowcastError("noted")
 
@@ -36,7 +36,7 @@ def test_options_become_settings(
     refusal: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rowcast_server.cli.usable_cores", lambda: 8)
+    monkeypatch.setattr("rowcast_server.serve_options.usable_cores", lambda: 8)
     refusal(tiny_folder, "--device=cpu")
     refusal(
         tiny_folder,
@@ -52,10 +52,9 @@ def test_options_become_settings(
         "--public-url=https://pictures.example.org/a/",
     )
     default, other = configs
-    assert default == ServerConfig(port=0, http_port=0)
+    assert default == ServerConfig(port=0)
     assert other == ServerConfig(
         port=0,
-        http_port=0,
         placements=(Placement("cpu", "int8"),) * 2,
         slots=3,
         queue_limit=0,
@@ -75,7 +74,7 @@ def test_more_threads_than_cores_are_as_many_as_cores(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("rowcast_server.cli.usable_cores", lambda: 3)
+    monkeypatch.setattr("rowcast_server.serve_options.usable_cores", lambda: 3)
     refusal(tiny_folder, "--device=cpu", "--threads=9999")
     assert configs[0].threads == 3
     assert "--threads 9999: this process may use 3 cores; taking 3" in caplog.text

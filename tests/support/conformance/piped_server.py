@@ -88,6 +88,7 @@ async def main() -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=read, daemon=True).start()
+    print('{"event": "ready"}', flush=True)
     drawing = asyncio.create_task(pipes.draw())
     await ended.wait()
     drawing.cancel()
