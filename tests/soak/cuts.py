@@ -1,8 +1,8 @@
 """A link that is cut at every byte of a picture: each row arrives once, in order.
 
-The link is cut after each number of bytes, each way, by RST and by FIN: on the connection on which
-the picture was asked for, from `start` on, and on the one by which the client comes back from a cut
-in the middle, from its handshake on.
+The link is cut after each number of bytes, each way: by RST and by FIN on the connection on which
+the picture was asked for, from `start` on, and by one of them on the connection by which the client
+comes back from a cut in the middle, from its handshake on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import product
+from functools import cache, partial
 
 import numpy as np
 from rowcast_server.models.loading import load
@@ -102,13 +101,16 @@ async def cut_everywhere(url: str, stride: int) -> Figures:
         missed.append(cuts[-1])
         say(f"  not reached: {cuts[-1]}")
 
-    def sweep(before: tuple[Cut, ...], passed: list[int]) -> Iterator[Callable[[], Awaitable[None]]]:
-        for upwards, reset in product((False, True), (True, False)):
-            say(f"  {'RST' if reset else 'FIN'} after 0 to {passed[upwards]} bytes "
-                f"{'to' if upwards else 'from'} the server, connection {len(before) + 1}")  # fmt: skip
+    def sweep(
+        before: tuple[Cut, ...], passed: list[int]
+    ) -> Iterator[Callable[[], Awaitable[None]]]:
+        for upwards in (False, True):
+            way = "to" if upwards else "from"
+            say(f"  0 to {passed[upwards]} bytes {way} the server, connection {len(before) + 1}")
             for after in range(0, passed[upwards] + 1, stride):
-                cuts = (*before, Cut(after, upwards, reset))
-                yield lambda cuts=cuts: job(cuts)  # type: ignore[misc]
+                # Coming back has three times the bytes: RST and FIN take turns there.
+                for reset in (True, False) if not before else (after // stride % 2 == 0,):
+                    yield partial(job, (*before, Cut(after, upwards, reset)))
 
     await at_once(sweep((), first), AT_ONCE)
     await at_once(sweep((middle,), second), AT_ONCE)

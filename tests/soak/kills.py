@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,6 @@ async def draw_once(url: str, count: int) -> list[Ids]:
             (end,) = await client.pictures(prompt_of(number), seed=number)
             pictures[number] = end.picture.ids
 
-        await at_once((lambda number=number: draw(number) for number in range(count)), count)  # type: ignore[misc]
+        await at_once((partial(draw, number) for number in range(count)), count)
     assert len({ids.tobytes() for ids in pictures.values()}) == count
     return [np.array(pictures[number]) for number in range(count)]

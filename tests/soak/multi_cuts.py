@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
 from .cuts import AT_ONCE, SERVER, Jobs, at_once, expected_ids
 from .cutting_link import Cut
@@ -35,7 +36,7 @@ async def cut_often(url: str, count: int) -> Figures:
             say(f"  job {number} of {count}")
         await jobs.draw(number, expected_ids(number, IMAGES), list(random_cuts(number)))
 
-    await at_once((lambda number=number: job(number) for number in range(count)), AT_ONCE)  # type: ignore[misc]
+    await at_once((partial(job, number) for number in range(count)), AT_ONCE)
     figures = Figures()
     figures.add("cuts", jobs.cuts, least=2 * count)
     figures.add("connections", jobs.connections)
