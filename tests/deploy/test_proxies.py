@@ -25,7 +25,7 @@ from rowcast.messages import SUBPROTOCOL, DoneReason
 from rowcast_server.serve_options import parse
 from websockets.sync.client import connect as open_websocket
 
-from tests.deploy.front import DEPLOY, NAME, PATIENCE, Certificate, Front, front, replaced
+from tests.deploy.front import DEPLOY, NAME, PATIENCE, Certificate, front, replaced
 from tests.support.client.clients import PROMPT, first_rows, ids
 from tests.support.client.shells import AsyncShell
 from tests.support.pace import paced_server
@@ -192,11 +192,10 @@ def unit_started(held: socket.socket, folder: Path) -> Iterator[subprocess.Popen
         process.communicate()
 
 
-@pytest.mark.parametrize("kind", PROXIES)
-def test_after_a_restart_of_the_unit_a_picture_is_drawn_on(
-    kind: str, folder: Path, tmp_path: Path, certificate: Certificate
+def test_after_a_restart_of_the_unit_pictures_are_drawn_on(
+    folder: Path, tmp_path: Path, certificate: Certificate
 ) -> None:
-    """The picture is of 4096 tokens, so that it takes longer than the test."""
+    """They are of 4096 tokens, so that they take longer than the test."""
     model = tiny_model(tmp_path / "model", rows=64, cols=64, width=128, decoder_layers=8)
     settings = {'"postcard"': f'"{model}"', "drain = 20": "drain = 0", "9765": "0"}
     shipped = (DEPLOY / "server.toml").read_text("utf-8")
@@ -206,13 +205,16 @@ def test_after_a_restart_of_the_unit_a_picture_is_drawn_on(
         held = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         address = f"127.0.0.1:{held.getsockname()[1]}"
         first = stack.enter_context(unit_started(held, tmp_path))
-        proxy: Front = stack.enter_context(front(kind, folder, address, certificate))
-        client = stack.enter_context(AsyncShell(proxy.url, token=TOKEN, decode=False))
-        events = client.generate(PROMPT, seed=5)
-        seen: list[Event] = [first_rows(events)]
+        drawn = []
+        for kind in PROXIES:
+            proxy = stack.enter_context(front(kind, folder / kind, address, certificate))
+            client = stack.enter_context(AsyncShell(proxy.url, token=TOKEN, decode=False))
+            drawn.append(client.generate(PROMPT, seed=5))
+        seen: list[list[Event]] = [[first_rows(events)] for events in drawn]
         first.send_signal(signal.SIGTERM)
         assert first.wait(PATIENCE) == 0
         stack.enter_context(unit_started(held, tmp_path))
-        for _ in range(3):  # one may have come before
-            seen.append(first_rows(events))
-    check_rows(seen)
+        for events, before in zip(drawn, seen, strict=True):
+            for _ in range(3):  # one may have come before
+                before.append(first_rows(events))
+            check_rows(before)

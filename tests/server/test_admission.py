@@ -260,3 +260,21 @@ def test_pictures_of_two_revisions_do_not_mix() -> None:
     assert ask(revision=MODEL.revision).model is MODEL
     assert refusal(revision=bytes(8)).code == "wrong_revision"
     assert ask(served=WIDE, revision=bytes(8)).model is WIDE
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"images": 0}, "images must be 1 to 16, not 0$"),
+        ({"images": -1}, "images must be 1 to 16, not -1$"),
+        ({"images": 17}, "images must be 1 to 16, not 17: this server takes no more at once$"),
+        ({"images": 2, "stream": 65_535}, r"stream \+ images must be at most 65536, not 65537$"),
+        (
+            {"images": 2, "first_image": 65_535},
+            r"first_image \+ images must be at most 65536, not 65537$",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_images_is_named(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(Refused, match=text):
+        ask(**changes)

@@ -52,7 +52,8 @@ class Sockets:
     def is_local(self) -> bool:
         """True if only programs of this machine can connect."""
         return all(
-            _port(each) is None or ipaddress.ip_address(_address(each).partition("%")[0]).is_loopback
+            _port(each) is None
+            or ipaddress.ip_address(_address(each).partition("%")[0]).is_loopback
             for each in (*self.main, *self.http)
         )
 

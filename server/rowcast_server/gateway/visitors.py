@@ -113,17 +113,17 @@ def subscriber(address: str) -> str:
     """Those addresses as one that one subscriber has: of IPv6 a whole /64."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
-    return address
+    return address if parsed is None else str(parsed)
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for what is no address. One of IPv4 in IPv6's form is one of IPv4."""
     try:
-        return ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _origin(origin: str) -> tuple[str, int | None] | None:

@@ -88,7 +88,8 @@ async def test_a_range_beyond_the_end_is_416_and_tells_the_size(
 
 
 @pytest.mark.parametrize(
-    "asked", ["lines=1-2", "bytes=x-y", "bytes=0-1,5-6", "bytes=", "bytes", "bytes=--1", "bytes=9-5", "0-9"]
+    "asked",
+    ["lines=1-2", "bytes=x-y", "bytes=0-1,5-6", "bytes=", "bytes", "bytes=--1", "bytes=9-5", "0-9"],
 )
 async def test_a_range_that_cannot_be_read_is_as_if_there_were_none(
     http: httpx.AsyncClient, asked: str

@@ -141,7 +141,9 @@ class TestBadInput:
                     pass  # cut, or no longer read from
 
         await asyncio.to_thread(pings_without_reading)
-        await assert_nobody_is_left(server)  # or a picture of before holds one of the nine places of this client
+        await assert_nobody_is_left(
+            server
+        )  # or a picture of before holds one of the nine places of this client
         async with connected(server.ws_url) as client:
             gate.shut()
             for stream in range(40):
