@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check parity coverage pythons format bench figures docs clean
+.PHONY: help demo test lint check parity soak coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: lint test  ## lint, types, tests
 
 parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 	$(BIN)/python -m pytest -m parity -s
+
+soak: $(VENV)/installed-test  ## links cut, servers killed, slow links: minutes of faults, figures against bars
+	$(BIN)/python -m tests.soak $(NAMES)
 
 coverage: $(VENV)/installed-test  ## the share of lines and branches that tests run, with a floor per package
 	rm -f .coverage .coverage.*
