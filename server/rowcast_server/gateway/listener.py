@@ -25,7 +25,7 @@ from .visitors import UNKNOWN, Doorman
 
 logger = logging.getLogger(__name__)
 
-CLOSE_SECONDS: Final = 2.0  # that TLS has to end
+CLOSE_SECONDS: Final = 2.0  # that TLS has to end, and who is refused to go
 HTTP_SHARE: Final = 4  # one in so many connections may be HTTP
 RETRY_SECONDS: Final = 5  # after a refusal for want of room
 DESCRIPTORS_KEPT: Final = 64  # for files, logs and the system's own
@@ -158,6 +158,7 @@ class Arrival(asyncio.Protocol):
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._head = bytearray()
+        self._refused = False
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
         self._securing: asyncio.Task[None] | None = None
@@ -175,6 +176,8 @@ class Arrival(asyncio.Protocol):
             self._securing = self._loop.create_task(self._secure(self._listener.certificates))
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._head += data
         if self._securing is None:  # else there is nothing yet to answer by
             self._read(max(0, len(self._head) - len(data) - len(END)))
@@ -195,10 +198,21 @@ class Arrival(asyncio.Protocol):
         except RequestRefused as refusal:
             logger.info("refused %s: %d %s", self.peer, refusal.status, refusal)
             self._listener.metrics.refused(f"http_{refusal.status}")
-            self._transport.write(refusal.response())
+            self._refuse(refusal)
+        else:
+            self._leave()
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer, and read on without a look: with bytes unread, a close would be a reset, which
+        takes the answer away from who has not read it yet."""
+        self._refused = True
+        self._timer.cancel()
+        self._timer = self._loop.call_later(CLOSE_SECONDS, self.abort)
+        self._transport.write(refusal.response())
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS
             self._transport.close()
-            self._loop.call_later(CLOSE_SECONDS, self._transport.abort)  # if nobody reads it
-        self._leave()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._leave()

@@ -118,7 +118,7 @@ ODD: dict[str, tuple[bytes, int]] = {
     "two Hosts in one": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1, evil.example\r\n\r\n", 421),
     "a WebSocket without a key": (GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 400),
     "a WebSocket of Hixie": (
-        GET + b"Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key1: 1\r\n\r\n12345678",
+        GET + b"Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key1: 1\r\n\r\n",
         400,
     ),
     "a field too long": (GET + b"X: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),

@@ -135,7 +135,6 @@ class TestOrigin:
             "http://127.0.0.1:8765.evil.example",
             "http://127.0.0.1:8765@evil.example",
             "http://127.0.0.1:8765/",
-            "http://127.0.0.1:8765?",
             "http://127.0.0.1:99999",
             "http://localhost:8765",
             "127.0.0.1:8765",

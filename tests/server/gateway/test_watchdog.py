@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -209,3 +210,26 @@ async def test_who_pings_and_reads_is_never_cut(studio: Studio) -> None:
             assert await client.receive() == [10, number]
         for _ in range(200):
             await (await client.connection.ping(bytes(125)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not tell")
+async def test_rows_drawn_while_the_network_is_full_travel_together(studio: Studio) -> None:
+    """R-46. Few bytes, which would all fit into the kernel's buffer, behind what waits there."""
+    async with open_gateway(studio) as (_, url), deaf(url) as client:
+        await watch_all(studio, client)
+        studio.drawer.draw(0, 64)  # more than the client's buffer takes
+        await asyncio.sleep(0.1)
+        for _ in range(8):
+            studio.drawer.draw(1, 1)
+            await asyncio.sleep(0.01)
+
+        def read() -> list[tuple[int, int]]:
+            """The first row and the number of rows of each frame of stream 1, until it has 8."""
+            frames: list[tuple[int, int]] = []
+            while sum(count for _, count in frames) < 8:
+                message = client.receive()
+                if message[:2] == [ROWS, 1]:
+                    frames.append((message[2], len(message[3]) // (64 * 4)))
+            return frames
+
+        assert await asyncio.to_thread(read) == [(0, 8)]
