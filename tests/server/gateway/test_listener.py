@@ -1,0 +1,462 @@
+"""One port for both protocols: how many may connect, for how long unread, and by which sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rowcast_server.config import ServerConfig
+from rowcast_server.gateway import listener, sockets
+from rowcast_server.gateway.gateway import Gateway
+from rowcast_server.gateway.listener import descriptors_for
+from websockets.asyncio.client import connect, unix_connect
+from websockets.exceptions import InvalidStatus
+
+from tests.support.fakes import Studio, open_gateway
+from tests.support.raw_client import PING, PONG, Client, connected, until
+from tests.support.web import CONTENT, FILE, HOST, SHA256, nobody, raw, status_of
+
+REQUEST = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+CLOSING = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+
+
+class Bare:
+    """A connection of bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, request: bytes = REQUEST) -> bytes:
+        """The beginning of the answer, empty where there is none."""
+        self.writer.write(request)
+        with contextlib.suppress(ConnectionResetError):
+            return await self.reader.read(65_536)
+        return b""
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                assert await self.reader.read() == b""
+        return True
+
+
+@asynccontextmanager
+async def bare(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Bare]:
+    port = int(url.rpartition(":")[2])
+    made = Bare(*await asyncio.open_connection(HOST, port, ssl=tls))
+    try:
+        yield made
+    finally:
+        made.writer.transport.abort()
+
+
+@asynccontextmanager
+async def gate(**settings: Any) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway whose counts are back at nothing in the end."""
+    async with open_gateway(Studio(loop=asyncio.get_running_loop()), **settings) as (gateway, url):
+        yield gateway, url
+        await until(lambda: nobody(gateway))
+
+
+async def refusal_of(url: str, **arguments: Any) -> tuple[int, str | None]:
+    """Status and Retry-After of a WebSocket that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with connected(url, **arguments):
+            pass
+    response = refused.value.response
+    return response.status_code, response.headers.get("Retry-After")
+
+
+class TestHalfOpen:
+    @pytest.mark.parametrize(
+        "data", [b"", b"G", CLOSING[:-1], b"\r", b"\n" * 99, b"\x16\x03\x01\x02\x00"]
+    )
+    async def test_who_sends_no_whole_request_is_let_go(self, data: bytes) -> None:
+        async with gate(open_timeout=0.1) as (gateway, url), bare(url) as client:
+            client.writer.write(data)
+            await until(lambda: gateway._listener._arrivals)
+            assert await client.is_closed()
+
+    async def test_every_byte_does_not_begin_the_time_anew(self) -> None:
+        async with gate(open_timeout=0.2) as (_, url), bare(url) as client:
+            async with asyncio.timeout(20):
+                with contextlib.suppress(ConnectionError):
+                    while not client.reader.at_eof():
+                        client.writer.write(b"x")
+                        await client.writer.drain()
+                        await asyncio.sleep(0.01)
+
+    async def test_who_has_sent_one_has_time(self) -> None:
+        async with gate(open_timeout=0.1) as (_, url):
+            async with connected(url) as client, bare(url) as http:
+                assert status_of(await http.ask()) == 200
+                await asyncio.sleep(0.3)
+                assert status_of(await http.ask()) == 200
+                await client.send(PING, 1)
+                assert await client.receive() == [PONG, 1]
+
+    async def test_of_too_many_the_oldest_goes_and_the_others_are_served(self) -> None:
+        async with gate(handshakes=2, open_timeout=60) as (gateway, url), AsyncExitStack() as stack:
+            clients = []
+            for count in range(1, 5):
+                clients.append(await stack.enter_async_context(bare(url)))
+                await until(lambda count=count: len(gateway._listener._arrivals) == min(count, 2))
+            for gone in clients[:2]:
+                assert await gone.is_closed()
+            for there in clients[2:]:
+                assert status_of(await there.ask(CLOSING)) == 200
+
+    async def test_a_flood_of_them_does_not_keep_others_out(self) -> None:
+        async with gate(handshakes=8, open_timeout=60) as (_, url), AsyncExitStack() as stack:
+            for _ in range(100):
+                await stack.enter_async_context(bare(url))
+            async with connected(url) as client:
+                assert client.welcome
+
+    async def test_who_is_refused_and_does_not_go_is_cut(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(listener, "CLOSE_SECONDS", 0.1)
+        async with gate() as (gateway, url), bare(url) as client:
+            assert status_of(await client.ask(b"nonsense\r\n\r\n")) == 400
+            client.writer.write(b"more" * 1_000)
+            assert gateway._listener._arrivals, "it is counted until it goes"
+            await until(lambda: nobody(gateway))
+
+
+class TestHowMany:
+    async def test_of_one_address_so_many(self) -> None:
+        async with gate(address_connections=3) as (gateway, url):
+            async with connected(url), bare(url) as http:
+                assert status_of(await http.ask()) == 200
+                async with connected(url):
+                    assert await refusal_of(url) == (429, "5")
+                    answer = await raw(url, REQUEST)
+                    assert status_of(answer) == 429
+                    assert b"Retry-After: 5\r\n" in answer
+                    assert b"there are 3 connections from your address" in answer
+                await until(lambda: gateway._listener._connections == 2)
+                async with connected(url) as client:
+                    assert client.welcome
+
+    async def test_a_proxy_does_not_count_as_its_clients(self) -> None:
+        settings = {"address_connections": 1, "trusted_proxies": ("127.0.0.1",)}
+        async with gate(**settings) as (_, url), AsyncExitStack() as stack:
+            for number in range(3):
+                headers = {"X-Forwarded-For": f"9.9.9.9, 198.51.100.{number}"}
+                line = connected(url, additional_headers=headers)
+                assert (await stack.enter_async_context(line)).welcome
+            assert await refusal_of(url, additional_headers=headers) == (429, "5")
+
+    async def test_in_all_so_many_and_a_quarter_of_them_http(self) -> None:
+        async with gate(connections=8) as (gateway, url), AsyncExitStack() as stack:
+            for _ in range(2):
+                http = await stack.enter_async_context(bare(url))
+                assert status_of(await http.ask()) == 200
+            answer = await raw(url, REQUEST)
+            assert status_of(answer) == 503
+            assert b"Retry-After: 5\r\n" in answer
+            for _ in range(6):
+                line = await stack.enter_async_context(connected(url))
+                assert line.welcome, "WebSockets have the rest"
+            assert await refusal_of(url) == (503, "5")
+            assert gateway._listener._connections == 8
+
+    async def test_where_there_is_room_for_one_it_may_be_http(self) -> None:
+        async with gate(connections=1) as (_, url):
+            assert status_of(await raw(url, CLOSING)) == 200
+
+    async def test_counts_are_as_before_after_every_kind_of_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(CONTENT * 200)
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio, {SHA256: path}) as (gateway, url):
+            for end in ENDS:
+                async with asyncio.timeout(20):
+                    await end(url)
+                    await until(lambda: nobody(gateway))
+        assert nobody(gateway)
+
+    async def test_counts_are_as_before_after_the_end_of_the_server(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio) as (gateway, url), bare(url) as http:
+            assert status_of(await http.ask()) == 200
+            async with bare(url), bare(url) as half, connected(url):
+                half.writer.write(b"GET")
+                await until(lambda: len(gateway._listener._arrivals) == 2)
+                await gateway.close()
+                await until(lambda: nobody(gateway))
+
+
+async def _closes(url: str) -> None:
+    async with connected(url):
+        pass
+
+
+async def _aborts(url: str) -> None:
+    async with connected(url) as client:
+        client.connection.transport.abort()
+
+
+async def _speaks_text(url: str) -> None:
+    async with connected(url) as client:
+        await client.connection.send("text")
+        assert await client.close_code() == 4400
+
+
+async def _offers_nothing(url: str) -> None:
+    with pytest.raises(InvalidStatus):
+        async with connect(url, proxy=None):
+            pass
+
+
+async def _comes_from_elsewhere(url: str) -> None:
+    assert (await refusal_of(url, origin="https://evil.example"))[0] == 403
+
+
+def _asks(request: bytes, status: int) -> Callable[[str], Any]:
+    async def ask(url: str) -> None:
+        assert status_of(await raw(url, request)) == status
+
+    return ask
+
+
+def _leaves(*requests: bytes, reads: bool = False) -> Callable[[str], Any]:
+    async def leave(url: str) -> None:
+        async with bare(url) as client:
+            for request in requests:
+                client.writer.write(request)
+                await asyncio.sleep(0.01)
+            if reads:
+                await client.reader.read(100)
+
+    return leave
+
+
+async def _ends_its_side(url: str) -> None:
+    await raw(url, b"GET / HT", end=True)
+    await raw(url, REQUEST, end=True)
+
+
+DOWNLOAD = f"GET {FILE} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+UPGRADE = (
+    f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+)
+ENDS: Sequence[Callable[[str], Any]] = (
+    _closes,
+    _aborts,
+    _speaks_text,
+    _offers_nothing,
+    _comes_from_elsewhere,
+    _ends_its_side,
+    _asks(CLOSING, 200),
+    _asks(CLOSING.replace(b"livez", b"nothing"), 404),
+    _asks(CLOSING.replace(b"127.0.0.1", b"evil.example"), 421),
+    _asks(b"nonsense\r\n\r\n", 400),
+    _asks(UPGRADE + b"\r\n", 400),
+    _asks(UPGRADE + b"Sec-WebSocket-Version: 7\r\n\r\n", 400),
+    _asks(b"x" * 70_000, 431),
+    _leaves(),
+    _leaves(b"GET"),
+    _leaves(REQUEST),
+    _leaves(REQUEST, b"GET /", reads=True),
+    _leaves(DOWNLOAD),
+    _leaves(DOWNLOAD, reads=True),
+    _leaves(UPGRADE + b"\r\n"),
+    _leaves(UPGRADE[:-2]),
+)
+
+
+def test_this_process_may_have_as_many_connections_as_descriptors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resource = pytest.importorskip("resource")
+    limits = [(1_024, 2_000)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+    assert descriptors_for(ServerConfig(connections=500, handshakes=100)) == 500
+    assert limits == [(1_024, 2_000)], "there were enough"
+    assert descriptors_for(ServerConfig(connections=1_500, handshakes=100)) == 1_500
+    assert limits[-1] == (1_664, 2_000)
+    assert caplog.text == ""
+    assert descriptors_for(ServerConfig(connections=4_096, handshakes=100)) == 2_000 - 164
+    assert "--connections 4096: this process may open 2000 files" in caplog.text
+
+
+class TestPlaces:
+    async def test_on_two_ports_each_has_its_own(self) -> None:
+        async with gate(http_port=0) as (gateway, url):
+            bound = gateway._listener._servers[1].sockets[0].getsockname()
+            other = f"ws://{HOST}:{bound[1]}"
+            assert other != url
+            assert status_of(await raw(other, CLOSING)) == 200
+            answer = await raw(url, CLOSING)
+            assert status_of(answer) == 426
+            assert b"--http-port has the files" in answer
+            assert (await refusal_of(other))[0] == 400
+            async with connected(url) as client:
+                assert client.welcome
+
+    async def test_by_a_unix_socket(self, tmp_path: Path) -> None:
+        path = tmp_path / "rowcast.sock"
+        headers = {"X-Forwarded-For": "198.51.100.7"}
+        async with gate(unix=path, address_connections=1) as (gateway, _):
+            async with unix_connect(
+                str(path),
+                "ws://localhost/",
+                subprotocols=["rowcast.v1"],  # type: ignore[list-item]
+                additional_headers=headers,
+                compression=None,
+            ) as connection:
+                client = Client(connection)
+                await client.send(0, None, "unix")
+                assert (await client.receive())[0] == 1
+                assert list(gateway._listener._by_address) == ["198.51.100.7"]
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(CLOSING)
+            assert status_of(await reader.read()) == 200
+            writer.close()
+        assert not path.exists()
+
+    async def test_by_a_socket_of_systemd(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.create_server((HOST, 0)) as given:
+            port = given.getsockname()[1]
+            monkeypatch.setattr(sockets, "SYSTEMD_FIRST", given.detach())
+            monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+            monkeypatch.setenv("LISTEN_FDS", "1")
+            async with gate() as (_, url):
+                assert url == f"ws://{HOST}:{port}"
+                async with connected(url) as client:
+                    assert client.welcome
+                assert status_of(await raw(url, CLOSING)) == 200
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two folders, each of a certificate of 127.0.0.1 by nobody, and its key."""
+    folders = [tmp_path_factory.mktemp("tls") for _ in range(2)]
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    command += " -subj /CN=rowcast -addext subjectAltName=IP:127.0.0.1"
+    for folder in folders:
+        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "chain.pem")]
+        subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return folders
+
+
+def trusting(folder: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(folder / "chain.pem"))
+
+
+class TestTls:
+    @pytest.fixture
+    def files(self, certificates: list[Path], tmp_path: Path) -> dict[str, Path]:
+        """Settings of a server that has the first certificate."""
+        files = {"tls_cert": tmp_path / "chain.pem", "tls_key": tmp_path / "key.pem"}
+        for path in files.values():
+            path.write_bytes((certificates[0] / path.name).read_bytes())
+        return files
+
+    async def test_both_protocols_are_spoken_over_it(
+        self, files: dict[str, Path], certificates: list[Path]
+    ) -> None:
+        tls = trusting(certificates[0])
+        async with gate(**files) as (_, url):
+            secure = url.replace("ws:", "wss:")
+            async with connected(secure, ssl=tls) as client:
+                await client.send(PING, 1)
+                assert await client.receive() == [PONG, 1]
+            async with bare(url, tls) as http:
+                assert status_of(await http.ask()) == 200
+                assert status_of(await http.ask()) == 200
+            async with bare(url, tls) as bad:
+                assert status_of(await bad.ask(b"nonsense\r\n\r\n")) == 400
+                assert await bad.is_closed()
+            assert (await refusal_of(secure, ssl=tls, origin="https://evil.example"))[0] == 403
+
+    async def test_a_certificate_may_hold_its_key(
+        self, certificates: list[Path], tmp_path: Path
+    ) -> None:
+        both = tmp_path / "both.pem"
+        both.write_bytes(b"".join((certificates[0] / n).read_bytes() for n in ("chain.pem", "key.pem")))
+        async with gate(tls_cert=both) as (_, url), bare(url, trusting(certificates[0])) as http:
+            assert status_of(await http.ask()) == 200
+
+    async def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered_over_it(
+        self, files: dict[str, Path], certificates: list[Path]
+    ) -> None:
+        """In one piece: the loop has then not yet come to say that the handshake has ended."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trusting(certificates[0]).wrap_bio(incoming, outgoing, server_hostname=HOST)
+        async with gate(**files) as (_, url), bare(url) as client:
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    client.writer.write(outgoing.read())
+                    incoming.write(await client.reader.read(65_536))
+            tls.write(CLOSING)
+            client.writer.write(outgoing.read())  # Finished, and the request
+            answer = b""
+            async with asyncio.timeout(20):
+                while b"live\n" not in answer:
+                    try:
+                        answer += tls.read(65_536)
+                    except ssl.SSLWantReadError:
+                        piece = await client.reader.read(65_536)
+                        assert piece, answer
+                        incoming.write(piece)
+            assert status_of(answer) == 200
+
+    async def test_it_is_read_again_when_it_changes_and_nobody_is_cut(
+        self, files: dict[str, Path], certificates: list[Path], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        old, new = map(trusting, certificates)
+        async with gate(**files) as (gateway, url):
+            secure = url.replace("ws:", "wss:")
+            held = gateway._listener.certificates
+            assert held is not None
+            async with connected(secure, ssl=old) as client:
+                for path in files.values():
+                    path.write_bytes((certificates[1] / path.name).read_bytes())
+                held._checked = float("-inf")
+                async with connected(secure, ssl=new) as other:
+                    assert other.welcome
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    async with connected(secure, ssl=old):
+                        pass
+                files["tls_key"].write_text("nonsense")
+                held._checked = float("-inf")
+                async with connected(secure, ssl=new) as other:
+                    assert other.welcome, "the one from before stays"
+                assert "the certificate from before stays" in caplog.text
+                await client.send(PING, 1)
+                assert await client.receive() == [PONG, 1]
+
+    @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01"])
+    async def test_a_slow_handshake_is_cut(self, files: dict[str, Path], data: bytes) -> None:
+        async with gate(open_timeout=0.2, **files) as (_, url), bare(url) as client:
+            client.writer.write(data)
+            assert await client.is_closed()
+
+    async def test_who_speaks_plainly_is_cut_at_once_and_counted_no_longer(
+        self, files: dict[str, Path]
+    ) -> None:
+        async with gate(open_timeout=60, **files) as (gateway, url):
+            async with bare(url) as client:
+                answer = await client.ask(CLOSING)
+                assert b"HTTP" not in answer
+                await until(lambda: nobody(gateway))
+            async with bare(url):
+                await until(lambda: gateway._listener._arrivals)
+            await until(lambda: nobody(gateway))
