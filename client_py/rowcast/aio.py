@@ -9,7 +9,7 @@ from typing import Self, Unpack
 
 import tenacity
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed
 
 from .client import Client
@@ -19,12 +19,24 @@ from .generation import Generation
 from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
+    ReadsInPieces,
     check_subprotocol,
     closing,
     connection_errors,
     given_up,
     lost,
 )
+
+
+class _Connection(ReadsInPieces, ClientConnection):
+    """A connection whose server can send as much as it likes, and delay nobody here."""
+
+
+class _Opening(websocket_connect):
+    """Follows no redirect: the token goes to the server that the user named, and to no other."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 class AsyncClient(Client[AsyncGenerator[Event]]):
@@ -118,7 +130,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
         """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
         with connection_errors(self._shown_url):
             arguments = await asyncio.to_thread(self._websocket_arguments)  # reads certificates
-            socket = await open_websocket(self.url, **arguments)
+            socket = await _Opening(self.url, create_connection=_Connection, **arguments)
             try:
                 check_subprotocol(self._shown_url, socket.subprotocol)
                 async with asyncio.timeout(self._open_timeout):

@@ -24,6 +24,7 @@ from .pixels.tiers import Decoder
 from .requests import (
     Request,
     RequestOptions,
+    Token,
     check_flag,
     check_seconds,
     check_whole,
@@ -50,7 +51,7 @@ class Client(ABC, Generic[Events]):
         self,
         url: str,
         *,
-        token: str | None = None,
+        token: Token = None,
         decode: bool = True,
         cache: Path | str | None = None,
         allowed_hosts: Collection[str] = (),
@@ -69,6 +70,9 @@ class Client(ABC, Generic[Events]):
         ``cache`` is where detokenizer files are kept; ``allowed_hosts`` are hosts beside the
         server's own that they may come from; ``progress`` is called, from any thread, with the
         bytes received and announced of the file that is being fetched.
+
+        ``token`` is what the server asks for, or a function that gives a fresh one for each
+        connection.
 
         A broken link is taken up again for ``reconnect`` seconds. A server that is too busy for a
         request is asked again, when it says so, for up to ``wait_when_busy`` seconds (None: as long
@@ -93,7 +97,7 @@ class Client(ABC, Generic[Events]):
         self._loader = None
         if check_flag("decode", decode):
             self._loader = TierLoader(
-                url, cache, allowed_hosts, progress, threads, quality, providers, proxy
+                url, cache, allowed_hosts, progress, threads, quality, providers, proxy, token
             )
         self.url = url
         self.session = ClientSession(
@@ -108,7 +112,7 @@ class Client(ABC, Generic[Events]):
         self._state = "new"  # then open, then closed
         self.bytes_received = 0
         self._open_timeout = None if math.isinf(open_timeout) else open_timeout
-        self._patience = Patience(reconnect)
+        self._patience = Patience(reconnect, renews_token=callable(token))
         self._decoders = ThreadPoolExecutor(1, "rowcast-decode")  # one decode in flight
 
     @property
@@ -207,7 +211,7 @@ class Client(ABC, Generic[Events]):
 
     def _retries(self, failure: RowcastError, may_retry: bool) -> dict[str, Any] | None:
         """tenacity's arguments to take up a link lost by ``failure``; None where it stays lost."""
-        if not may_retry or not self.session.active:
+        if not may_retry or not self.session.active or not self._patience.covers(failure):
             return None
         retries = self._patience.retries(self.session.progress)
         if retries is not None:

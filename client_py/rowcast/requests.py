@@ -6,12 +6,22 @@ The server checks again (its answers are `error` frames); a mistake found here c
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any, Final, Unpack
 
 import numpy as np
 
 from .errors import BeyondLimits, InvalidRequest
-from .messages import MAX_SEED, MAX_STREAM, REVISION_BYTES, Limits, Model, Options, Range
+from .messages import (
+    MAX_SEED,
+    MAX_STREAM,
+    MAX_TOKEN_CHARACTERS,
+    REVISION_BYTES,
+    Limits,
+    Model,
+    Options,
+    Range,
+)
 from .picture import SAMPLING, Picture, Sampling, SamplingOptions, sampling_options
 
 MAX_TOP_K: Final = 2**32 - 1  # what a .rows file can hold
@@ -32,6 +42,21 @@ class RequestOptions(SamplingOptions, total=False):
     stop_row: int | None
     prefix: bytes | None
     revision: bytes | None
+
+
+# A token, or what gives a fresh one for each connection: signed ones end (R-121).
+Token = str | Callable[[], str] | None
+
+
+def token_text(token: Token) -> str | None:
+    """The token to show now. Raises InvalidRequest for what cannot be one."""
+    text = token() if callable(token) else token
+    if text is None:
+        return None
+    encode_text("token", text)
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        raise InvalidRequest(f"token must have at most {MAX_TOKEN_CHARACTERS} characters")
+    return str(plain_text(text))
 
 
 OPTION_NAMES: Final = tuple(sorted(RequestOptions.__annotations__))

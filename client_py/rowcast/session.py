@@ -31,7 +31,6 @@ from .generation import Generation, Slot
 from .messages import (
     KEY_BYTES,
     MAX_STREAM,
-    MAX_TOKEN_CHARACTERS,
     Accepted,
     Cancel,
     Done,
@@ -55,12 +54,12 @@ from .picture import PRECISIONS, SAMPLING, UNKNOWN_SAMPLING, Picture, Recipe, de
 from .requests import (
     MAX_TOP_K,
     Request,
+    Token,
     check_bytes,
     check_count,
     check_request,
-    encode_text,
-    plain_text,
     resolve_sampling,
+    token_text,
 )
 
 logger = logging.getLogger(__name__)
@@ -81,18 +80,16 @@ class ClientSession:
 
     def __init__(
         self,
-        token: str | None = None,
+        token: Token = None,
         precisions: Sequence[str] = PRECISIONS,
         *,
         reconnect: float = 0.0,
         wait_when_busy: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if token is not None:
-            encode_text("token", token)
-            if len(token) > MAX_TOKEN_CHARACTERS:
-                raise InvalidRequest(f"token must have at most {MAX_TOKEN_CHARACTERS} characters")
-        self._hello = Hello(plain_text(token), NAME)
+        if not callable(token):
+            token = token_text(token)
+        self._token = token
         self._precisions = precisions
         self._waits = (wait_when_busy, reconnect)
         self._clock = clock
@@ -115,11 +112,14 @@ class ClientSession:
         return self._welcome
 
     def hello(self) -> bytes:
-        """The first frame on a socket; `welcome` is then the first to come."""
+        """The first frame on a socket; `welcome` is then the first to come.
+
+        Raises InvalidRequest where a function gives no token.
+        """
         self._greeted = self._is_going_away = False
         for slot in self._slots.values():
             slot.is_answered = False
-        return encode(self._hello)
+        return encode(Hello(token_text(self._token), NAME))
 
     def model(self, name: str | None = None) -> Model:
         """A model that the server announced. Raises InvalidRequest for an unknown one."""

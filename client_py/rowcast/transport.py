@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import tenacity
+from websockets.asyncio.connection import Connection
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -18,6 +20,7 @@ from websockets.exceptions import (
     InvalidURI,
     ProxyError,
 )
+from websockets.http11 import Response
 from websockets.uri import parse_uri
 
 from .errors import (
@@ -31,6 +34,8 @@ from .messages import MAX_WELCOME_BYTES, SUBPROTOCOL, CloseCode, may_reconnect
 
 FIRST_WAIT_SECONDS: Final = 0.2
 LONGEST_WAIT_SECONDS: Final = 5.0
+READ_BYTES: Final = 4_096  # at a time: 2,000 of the shortest frames, some 20 ms
+MOST_SAID: Final = 300  # characters of a server's refusal that are shown
 MOST_REASON_BYTES: Final = 123  # RFC 6455 section 5.5
 # What `websockets` closes with by itself at a peer that breaks RFC 6455, or sends too much.
 PEERS_FAULT: Final = (1002, 1007, 1009)
@@ -96,6 +101,49 @@ def frame_bytes(payload: int) -> int:
     return payload + (4 if payload < 65_536 else 10)
 
 
+class ReadsInPieces(Connection):
+    """A connection of `websockets` whose frames are read a little at a time.
+
+    It reads all frames of what the event loop hands it, up to 256 KiB, in one go: a peer that sends
+    pings, each of which is answered, would hold up everything else for seconds.
+    """
+
+    _unread = b""
+
+    def data_received(self, data: bytes) -> None:
+        if not self._unread and len(data) <= READ_BYTES:
+            self.feed(data)
+            return
+        self._unread += data
+        self.transport.pause_reading()
+        if len(self._unread) == len(data):  # else it is under way
+            self._read_on()
+
+    def eof_received(self) -> None:
+        self.feed(self._unread)
+        self._unread = b""
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unread = b""
+        super().connection_lost(exc)
+
+    def feed(self, data: bytes) -> None:
+        """Read some bytes."""
+        super().data_received(data)
+
+    def _read_on(self) -> None:
+        """Feed a piece; the loop's other work comes between this and the next."""
+        if not self._unread:
+            return  # the connection was lost meanwhile
+        piece, self._unread = self._unread[:READ_BYTES], self._unread[READ_BYTES:]
+        self.feed(piece)
+        if self._unread:
+            self.loop.call_soon(self._read_on)
+        elif not self.recv_messages.paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
 class Patience:
     """Time to take up a broken link again: ``seconds``, renewed only by what arrives.
 
@@ -103,8 +151,15 @@ class Patience:
     that begins there and doubles (R-74).
     """
 
-    def __init__(self, seconds: float, first_wait: float = FIRST_WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        first_wait: float = FIRST_WAIT_SECONDS,
+        *,
+        renews_token: bool = False,
+    ) -> None:
         self.seconds = seconds
+        self._renews_token = renews_token
         self._first_wait = first_wait
         self._progress = -1
         self._until = float("-inf")
@@ -123,9 +178,17 @@ class Patience:
         return {
             "stop": tenacity.stop_after_delay(self._until - now),
             "wait": tenacity.wait_random_exponential(self._first_wait, LONGEST_WAIT_SECONDS),
-            "retry": tenacity.retry_if_exception(_worth_retrying),
+            "retry": tenacity.retry_if_exception(self.covers),
             "reraise": True,
         }
+
+    def covers(self, error: BaseException) -> bool:
+        """True if it is worth to come back after this: a token that has ended stays so, unless
+        there is a fresh one each time."""
+        code = getattr(error, "code", None)
+        if code == CloseCode.TOKEN_EXPIRED and not self._renews_token:
+            return False
+        return not isinstance(error, ProtocolError) and may_reconnect(code)
 
     def first_wait(self) -> float:
         """Seconds before the first attempt, so that a server's clients do not come back as one."""
@@ -137,10 +200,6 @@ def given_up(cause: RowcastError, error: ConnectionFailed | ProtocolError) -> Ro
     if isinstance(error, ConnectionFailed):
         return ConnectionLost(f"{cause}; reconnecting failed: {error}", error.code)
     return error
-
-
-def _worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, ConnectionFailed) and may_reconnect(error.code)
 
 
 @contextmanager
@@ -162,10 +221,7 @@ def connection_errors(shown: str) -> Iterator[None]:
             f"{shown} leads to what is no WebSocket address; is it a Rowcast server?"
         ) from None
     except InvalidStatus as error:
-        raise ConnectionFailed(
-            f"{shown} is no Rowcast server: it answered with HTTP status "
-            f"{error.response.status_code}; is this the http port?"
-        ) from error
+        raise _refused(shown, error.response) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(
             f"{shown} is no Rowcast server, or is of another version ({error}); is the port right?"
@@ -183,6 +239,35 @@ def connection_errors(shown: str) -> Iterator[None]:
             f"{shown} cannot be reached ({error or 'the connection broke'}); "
             f"is the server running, is the port right{tls}?"
         ) from error
+
+
+def _refused(shown: str, response: Response) -> ConnectionFailed:
+    """The failure that an answer other than a WebSocket is (R-123)."""
+    status = response.status_code
+    if 300 <= status < 400:
+        elsewhere = without_user(response.headers.get("Location", "nowhere"))
+        return ConnectionFailed(
+            f"{shown} leads elsewhere: to {elsewhere}; use that address if you trust it"
+        )
+    said = (response.body or b"").decode(errors="replace").partition("\n")[0][:MOST_SAID]
+    match status:
+        case 401:
+            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.BAD_TOKEN)
+        case 400 | 403 | 421:
+            return ConnectionFailed(f"{shown} refused: {said or f'HTTP status {status}'}")
+        case 429:
+            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.RATE_LIMITED)
+        case 503:
+            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.TRY_LATER)
+    return ConnectionFailed(
+        f"{shown} is no Rowcast server: it answered with HTTP status {status}; is the port right?"
+    )
+
+
+def without_user(url: str) -> str:
+    """A URL without its user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def untrusted(error: BaseException) -> str:
@@ -206,6 +291,8 @@ def closed_text(code: int | None, reason: str) -> str:
     """The meaning of a closed connection to a caller, by its close code (protocol.md section 7)."""
     known = {
         CloseCode.BAD_TOKEN: "the server asks for a valid token; pass it with token=",
+        CloseCode.TOKEN_EXPIRED: "the token has expired; connect with a fresh one, or with a "
+        "function that gives one as token=",
         CloseCode.VERSION: "the server speaks another version of the protocol",
         CloseCode.TOO_SLOW: "the server closed the connection: this client read too slowly",
         CloseCode.LIMIT: "a message was larger than the server takes",

@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 from ..cache import default_cache
 from ..errors import DetokenizerError
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile
+from ..requests import Token
 from . import download
 from .download import Download, FileRefused, Progress
 from .network import Proxy, redacted
@@ -63,12 +64,13 @@ def fetch(
     cache: Path | str | None = None,
     progress: Progress | None = None,
     proxy: Proxy = None,
+    token: Token = None,
 ) -> Path:
     """The path of a verified copy of the file, downloaded if need be.
 
-    ``server_url`` is the WebSocket's, ``proxy`` as of `connect`. Raises DetokenizerError, naming
-    the file, for a foreign host, a redirect, a failed, truncated or oversized download, a wrong
-    checksum, or a cache that cannot keep it.
+    ``server_url`` is the WebSocket's, ``proxy`` and ``token`` as of `connect`. Raises
+    DetokenizerError, naming the file, for a foreign host, a redirect, a failed, truncated or
+    oversized download, a wrong checksum, or a cache that cannot keep it.
     """
     path = Path("the file")  # until it is known where
     try:
@@ -82,7 +84,7 @@ def fetch(
                 part.unlink(missing_ok=True)
                 return path
             try:
-                Download(url, file, sink, progress, server_url, proxy).run()
+                Download(url, file, sink, progress, server_url, proxy, token).run()
                 if fcntl is None:
                     sink.close()  # Windows renames no open file
                 os.replace(part, path)
@@ -105,10 +107,11 @@ def obtain(
     cache: Path | str | None = None,
     progress: Progress | None = None,
     proxy: Proxy = None,
+    token: Token = None,
 ) -> Path | bytes:
     """As `fetch`, or the file's bytes, with a warning, where the cache cannot keep it."""
     try:
-        return fetch(file, server_url, allowed_hosts, cache, progress, proxy)
+        return fetch(file, server_url, allowed_hosts, cache, progress, proxy, token)
     except _CannotKeep as error:
         if file.bytes > LARGEST_IN_MEMORY:
             raise
@@ -119,7 +122,7 @@ def obtain(
         )
     sink = io.BytesIO()
     url = _address(file, server_url, allowed_hosts)
-    Download(url, file, sink, progress, server_url, proxy).run()
+    Download(url, file, sink, progress, server_url, proxy, token).run()
     return sink.getvalue()
 
 

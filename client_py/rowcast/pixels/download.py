@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DetokenizerError, RowcastError
 from ..messages import DetokenizerFile
-from ..transport import untrusted
+from ..requests import Token, token_text
+from ..transport import untrusted, without_user
 from .network import Proxy, certificates, proxy_of, redacted
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class FileRefused(DetokenizerError):
 class Download:
     """The download of ``file`` from ``url`` into ``sink``. `run` once.
 
-    ``proxy`` is as of `connect`, for the server at ``server_url``.
+    ``proxy`` and ``token`` are as of `connect`, for the server at ``server_url``: no other host
+    gets the token.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Download:
         progress: Progress | None,
         server_url: str = "",
         proxy: Proxy = None,
+        token: Token = None,
     ) -> None:
         self._address = url
         self._url = redacted(url)
         self._server_url = server_url
         self._proxy = proxy
+        self._token = token
         self._by = ""  # the proxy, in words
         self._file = file
         self._sink = sink
@@ -157,7 +161,7 @@ class Download:
     def _request(self, client: httpx.Client, asked: dict[str, str]) -> bool:
         """False if the server has no such range (416); ask for the whole file then."""
         # Identity: never more bytes than are announced.
-        headers = {"Accept-Encoding": "identity", **asked}
+        headers = {"Accept-Encoding": "identity", **self._authorization(), **asked}
         with client.stream("GET", without_user(self._address), headers=headers) as answer:
             if asked and answer.status_code == 206:
                 if not answer.headers.get("Content-Range", "").startswith(
@@ -174,6 +178,14 @@ class Download:
             for chunk in answer.iter_raw():
                 self._take(chunk)
         return True
+
+    def _authorization(self) -> dict[str, str]:
+        """The token, for who announced the file (R-120); an address with a user has its own."""
+        ours, theirs = urlsplit(self._server_url), urlsplit(self._address)
+        if theirs.username or theirs.hostname != ours.hostname:
+            return {}
+        token = token_text(self._token)
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _take(self, chunk: bytes) -> None:
         if self._received + len(chunk) > self._file.bytes:
@@ -197,9 +209,3 @@ class Download:
 
     def _checksums(self) -> str:
         return f"sha256 {self._digest.hexdigest()}, announced {self._file.sha256.hex()}"
-
-
-def without_user(url: str) -> str:
-    """A URL without its user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

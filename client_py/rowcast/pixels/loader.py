@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..errors import DetokenizerError, InvalidRequest, RowcastError
-from ..messages import MAX_PALETTE_BYTES, DetokenizerFile, Model
+from ..messages import DetokenizerFile, Model
 from ..picture import PRECISIONS, Picture, detokenizer_file
+from ..requests import Token
 from .artifacts import is_cached, obtain
 from .devices import CPU, GPU_PRECISIONS, usable
 from .download import Progress
@@ -47,6 +48,7 @@ class TierLoader:
         quality: str = TIERS[-1],
         providers: Sequence[str] = (CPU,),
         proxy: Proxy = None,
+        token: Token = None,
     ) -> None:
         if isinstance(allowed_hosts, str):
             raise InvalidRequest(f"allowed_hosts are several: [{allowed_hosts!r}]")
@@ -61,6 +63,7 @@ class TierLoader:
         self._threads = threads
         self._quality = quality
         self._proxy = proxy
+        self._token = token
         self._model: Model | None = None
         self._missing: list[DetokenizerFile] = []  # not loaded yet, the next one first
         self._tiers: dict[str, Tier] = {}
@@ -216,12 +219,15 @@ class TierLoader:
     def _load_next(self) -> None:
         assert self._model is not None
         file = self._missing[0]
-        if file.kind == "palette" and file.bytes > MAX_PALETTE_BYTES:
-            raise DetokenizerError(
-                f"{redacted(file.url)} is announced with {file.bytes} bytes; the palette has at "
-                f"most {MAX_PALETTE_BYTES}"
-            )
-        content = obtain(file, self._url, self._allowed_hosts, self._cache, self._tell, self._proxy)
+        content = obtain(
+            file,
+            self._url,
+            self._allowed_hosts,
+            self._cache,
+            self._tell,
+            self._proxy,
+            self._token,
+        )
         if self.is_closed:
             raise _Closed
         tier = load_tier(file, content, self._model, self._threads, self._providers)

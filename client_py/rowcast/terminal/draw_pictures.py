@@ -14,11 +14,11 @@ from rich.console import Console
 from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..events import Event
 from ..picture import Picture
-from ..pixels.download import without_user
 from ..requests import Request, check_request
 from ..rows_file import load_rows
 from ..share_link import ShareLink
 from ..sync import SyncClient, connect
+from ..transport import without_user
 from .exit_codes import failure, raising_terminated
 from .install_hints import command_name
 from .options import DrawOptions

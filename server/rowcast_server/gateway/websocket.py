@@ -20,7 +20,8 @@ from ..config import ServerConfig
 from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
 from ..metrics import Metrics
 from ..session import ServerSession
-from .watchdog import Left, WatchedConnection, in_time, prepare_socket
+from .unsent import all_sent
+from .watchdog import SEND_BUFFER_BYTES, Left, WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class WebSocketSide:
         self._empty.set()
 
     async def _handle(self, connection: WatchedConnection) -> None:
-        prepare_socket(connection.transport, self._config.send_timeout)
+        prepare_socket(connection.transport, self._config.send_timeout, SEND_BUFFER_BYTES)
         begun, address = time.monotonic(), connection.visitor.address
         logger.info("%s connected", address)
         news = asyncio.Event()
@@ -200,6 +201,8 @@ class WebSocketSide:
                 news.clear()
                 for frame in session.outgoing(loop.time()):
                     await in_time(connection, connection.send(frame), self._config.send_timeout)
+                    sent = all_sent(connection.transport)
+                    await in_time(connection, sent, self._config.send_timeout)
                     self._metrics.frame_sent(len(frame))
                     self._on_frame_sent(frame)
             await self._close(connection, CloseCode.GOING_AWAY, "this server stops")

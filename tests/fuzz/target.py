@@ -1,0 +1,52 @@
+"""What is fuzzed, by name: a check that takes an input, seeds, and how they are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from random import Random
+from typing import Final
+
+Check = Callable[[bytes], str]
+# A source of chance, the input, and others to take parts from -> the next input.
+Mutate = Callable[[Random, bytes, Sequence[bytes]], bytes]
+
+# The module of each target below this package. One that is run for coverage is imported only once
+# the hook that counts branches is there.
+MODULES: Final = {
+    "decode_client": "targets.frames",
+    "decode_server": "targets.frames",
+    "agreement": "targets.frames",
+    "rows_file": "targets.rows_file",
+    "request_head": "targets.request_head",
+    "visitors": "targets.visitors",
+    "tokens": "targets.tokens",
+    "palette": "targets.palette",
+    "metadata": "targets.metadata",
+    "share_link": "targets.share_link",
+    "server_session": "machines.server_session",
+    "client_session": "machines.client_session",
+    "both_sessions": "machines.both_sessions",
+}
+NAMES: Final = tuple(MODULES)
+
+
+@dataclass(frozen=True)
+class Target:
+    """``check`` returns what came of an input, in a word or two: an input of which something new
+    comes is kept, and changed further. Whatever it raises is a fault.
+
+    ``seconds`` is the longest that an input may take.
+    """
+
+    check: Check
+    seeds: Callable[[], list[bytes]]
+    mutate: Mutate
+    max_bytes: int = 4_096
+    seconds: float = 10.0
+
+
+def target(name: str) -> Target:
+    found: Target = import_module(f"tests.fuzz.{MODULES[name]}").TARGETS[name]
+    return found

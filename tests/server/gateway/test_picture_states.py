@@ -1,0 +1,181 @@
+"""How a picture is, over HTTP: the same as over a WebSocket, under the same rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from rowcast.messages import DoneReason, view_key
+from rowcast.rows_file import read_picture
+
+from tests.support.fakes import KEY, MODEL, WHOLE, Studio, ids_of, open_gateway
+from tests.support.web import assert_shared
+
+VIEW = view_key(KEY)
+STATE = f"/pictures/{VIEW.hex()}/0"
+
+
+@asynccontextmanager
+async def opened(**settings: Any) -> AsyncIterator[tuple[Studio, httpx.AsyncClient]]:
+    studio = Studio(loop=asyncio.get_running_loop())
+    async with (
+        open_gateway(studio, **settings) as (_, url),
+        httpx.AsyncClient(base_url=url.replace("ws", "http"), trust_env=False) as http,
+    ):
+        yield studio, http
+
+
+async def state_of(http: httpx.AsyncClient, path: str = STATE) -> dict[str, Any]:
+    response = await http.get(path)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("application/json")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert_shared(response)
+    state: dict[str, Any] = response.json()
+    return state
+
+
+async def test_a_picture_is_told_from_its_place_in_the_queue_to_its_end() -> None:
+    async with opened() as (studio, http):
+        picture = studio.start(stop_row=3)
+        waiting = {
+            "state": "waiting",
+            "rows": 0,
+            "position": 0,
+            "image": 0,
+            "model": "tiny",
+            "revision": MODEL.revision.hex(),
+            "seed": 7,
+            "grid": [4, 4],
+            "stop_row": 3,
+        }
+        assert await state_of(http) == waiting, "not placed yet"
+        studio.drawer.place(picture.number, 2)
+        assert await state_of(http) == waiting | {"position": 2}
+        studio.drawer.place(picture.number)
+        assert await state_of(http) == waiting | {"state": "drawing"}
+        studio.drawer.draw(picture.number, 2)
+        assert await state_of(http) == waiting | {"state": "drawing", "rows": 2}
+        studio.drawer.draw(picture.number)
+        assert await state_of(http) == waiting | {"state": str(DoneReason.STOP_ROW), "rows": 3}
+
+
+async def test_every_end_has_its_word() -> None:
+    async with opened() as (studio, http):
+        ends = {
+            str(DoneReason.COMPLETE): lambda number: studio.drawer.draw(number, 4),
+            "failed": lambda number: studio.drawer.fail(number, "at /secret/path"),
+            str(DoneReason.CANCELLED): lambda number: studio.book.cancel(
+                studio.book._by_number[number]
+            ),
+            str(DoneReason.DEADLINE): lambda number: studio.book.cancel(
+                studio.book._by_number[number], DoneReason.DEADLINE
+            ),
+        }
+        for image, (word, end) in enumerate(ends.items()):
+            end(studio.start(image=image).number)
+            state = await state_of(http, f"/pictures/{VIEW.hex()}/{image}")
+            assert (state["state"], state["image"], state["position"]) == (word, image, 0)
+            assert "secret" not in str(state)
+
+
+async def test_rows_are_a_file_that_our_own_tools_read() -> None:
+    async with opened() as (studio, http):
+        number = studio.start().number
+        for rows in (0, 2, 4):
+            if rows:
+                studio.drawer.draw(number, 2)
+            response = await http.get(f"{STATE}.rows")
+            assert response.status_code == 200
+            assert response.headers["Content-Type"] == "application/octet-stream"
+            assert response.headers["Cache-Control"] == "no-store"
+            assert_shared(response)
+            picture = read_picture(response.content)
+            assert picture.held_bytes == ids_of(0, 0, rows)
+            assert (picture.recipe.prompt, picture.recipe.seed) == ("", 7), "no prompt (R-102)"
+            assert picture.recipe.model == "tiny"
+            assert picture.reason == (DoneReason.COMPLETE if rows == 4 else None)
+        assert b"a red boat" not in response.content
+
+
+async def test_image_and_view_key_name_it_as_for_watch() -> None:
+    async with opened() as (studio, http):
+        for image in (0, 3):
+            studio.drawer.draw(studio.start(image=image).number, 1)
+        for image in (0, 3):
+            response = await http.get(f"/pictures/{VIEW.hex()}/{image}.rows")
+            assert read_picture(response.content).held_bytes == ids_of(image, 0, 1)
+        assert (await state_of(http, f"/pictures/{VIEW.hex().upper()}/0"))["rows"] == 1
+        head = await http.head(STATE)
+        assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/pictures/{KEY.hex()}/0",  # the owner's key is no view key
+        f"/pictures/{VIEW.hex()}/1",
+        f"/pictures/{VIEW.hex()}/65536",
+        f"/pictures/{VIEW.hex()}/99999",
+        f"/pictures/{VIEW.hex()}/100000",
+        f"/pictures/{VIEW.hex()}/-1",
+        f"/pictures/{VIEW.hex()}/x",
+        f"/pictures/{VIEW.hex()}/%D9%A0",  # a digit, of Arabic
+        f"/pictures/{VIEW.hex()}/",
+        f"/pictures/{VIEW.hex()}",
+        f"/pictures/{VIEW.hex()}/0.png",
+        f"/pictures/{VIEW.hex()[:-2]}/0",
+        f"/pictures/{VIEW.hex()[:-1]}/0",
+        f"/pictures/{VIEW.hex()}00/0",
+        f"/pictures/{'g' * 32}/0",
+        "/pictures//0",
+        "/pictures/../0",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".rows"])
+async def test_what_there_is_not_is_404(path: str, suffix: str) -> None:
+    async with opened() as (studio, http):
+        studio.start()
+        response = await http.get(path + suffix)
+        assert response.status_code == 404
+        assert_shared(response)
+
+
+async def test_who_guesses_view_keys_has_to_wait() -> None:
+    async with opened(failures_per_minute=2) as (studio, http):
+        studio.start()
+        for number in range(8):  # four minutes' worth
+            assert (await http.get(f"/pictures/{number:032x}/0")).status_code == 404
+        response = await http.get(f"/pictures/{9:032x}/0")
+        assert response.status_code == 429
+        assert response.headers["Retry-After"] == "30"
+        assert_shared(response)
+        studio.clock.advance(60)
+        assert (await http.get(f"/pictures/{9:032x}/0")).status_code == 404
+
+
+async def test_where_tokens_are_asked_for_so_they_are_here() -> None:
+    async with opened(tokens=frozenset({"s3cret"})) as (studio, http):
+        studio.drawer.draw(studio.start().number, 4)
+        for path in (STATE, f"{STATE}.rows"):
+            bare = await http.get(path)
+            assert bare.status_code == 401
+            assert bare.headers["WWW-Authenticate"] == 'Bearer realm="rowcast"'
+            assert "s3cret" not in bare.text
+            for wrong in ("Bearer wrong", "Bearer s3cret2", "Bearer"):
+                response = await http.get(path, headers={"Authorization": wrong})
+                assert response.status_code == 401
+            response = await http.get(path, headers={"Authorization": "Bearer s3cret"})
+            assert response.status_code == 200
+        assert WHOLE in response.content or read_picture(response.content).held_bytes == WHOLE
+
+
+async def test_a_page_may_ask_with_a_token() -> None:
+    async with opened() as (_, http):
+        response = await http.options(STATE, headers={"Origin": "https://app.example"})
+        assert response.status_code == 204
+        assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
