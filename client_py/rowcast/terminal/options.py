@@ -114,6 +114,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop-row", type=int, metavar="K", help="draw only the first K rows")
     parser.add_argument(
+        "-o",
         "--out",
         type=Path,
         default=DEFAULT_OUT,
