@@ -31,6 +31,8 @@ def main() -> int | str | None:
         code = command(ready=_let_ctrl_c_raise)
     except SystemExit as leaving:
         code = leaving.code
+    except OSError as error:  # of the output: any other was told, with what it is of
+        code = _cannot_write(error)
     for stream in (sys.stdout, sys.stderr):
         code = _flush(stream, code, READER_GONE)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -78,11 +80,14 @@ def _flush(stream: TextIO, code: int | str | None, reader_gone: int) -> int | st
     except BrokenPipeError:
         code = reader_gone if stream is sys.stdout else code
     except OSError as error:
-        if not code:  # else it was told
-            os.write(2, f"rowcast: the output cannot be written: {error.strerror}\n".encode())
-            code = 1
+        code = code or _cannot_write(error)  # else it was told
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes again
     return code
+
+
+def _cannot_write(error: OSError) -> int:
+    os.write(2, f"rowcast: the output cannot be written: {error.strerror}\n".encode())
+    return 1  # exit_codes.FAILED
 
 
 if __name__ == "__main__":

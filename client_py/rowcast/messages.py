@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -318,23 +318,22 @@ def _decode(decoder: msgspec.msgpack.Decoder[M], frame: bytes, limit: int) -> M 
     try:
         return decoder.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        if _is_unknown_optional(frame):
+        known = {kind.__struct_config__.tag for kind in get_args(decoder.type)}
+        if _is_optional(frame, known):
             return None
         raise MalformedFrame(f"not a message of {SUBPROTOCOL}: {error}") from error
 
 
-def _is_unknown_optional(frame: bytes) -> bool:
+def _is_optional(frame: bytes, known: set[Any]) -> bool:
     try:
-        return _any_decoder.decode(frame).number >= FIRST_OPTIONAL_TAG
+        number = _any_decoder.decode(frame).number
+        return number >= FIRST_OPTIONAL_TAG and number not in known
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
 
 def view_key(key: bytes) -> bytes:
-    """The key that only watches: the first 16 bytes of SHA-256("rowcast view" ‖ key) (R-31).
-
-    Raises InvalidRequest unless ``key`` is KEY_BYTES bytes.
-    """
+    """The key that only watches: the first 16 bytes of SHA-256("rowcast view" ‖ key) (R-31)."""
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
         raise InvalidRequest(f"key must be {KEY_BYTES} bytes; bytes.fromhex makes them of a text")
     return hashlib.sha256(b"rowcast view" + key).digest()[:KEY_BYTES]

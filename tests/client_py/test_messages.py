@@ -318,6 +318,18 @@ def test_ids_take_two_bytes_where_they_fit(size: int, id_bytes: int) -> None:
     assert messages.id_bytes_for(size) == id_bytes
 
 
+def test_a_damaged_frame_of_a_known_optional_message_is_no_unknown_one() -> None:
+    class Viewers(msgspec.Struct, array_like=True, frozen=True, tag=32):
+        count: int
+
+    decoder = msgspec.msgpack.Decoder(messages.Ping | Viewers)
+    assert messages._decode(decoder, msgspec.msgpack.encode([32, 4]), 99) == Viewers(4)
+    assert messages._decode(decoder, msgspec.msgpack.encode([33, "x"]), 99) is None
+    for damaged in ([32, "x"], [32]):
+        with pytest.raises(MalformedFrame):
+            messages._decode(decoder, msgspec.msgpack.encode(damaged), 99)
+
+
 def test_close_codes_from_4500_may_be_retried() -> None:
     retried = {code.value for code in messages.CloseCode if messages.may_reconnect(code)}
     assert retried == {1001, 1012, 1013, 4501, 4508, 4529}

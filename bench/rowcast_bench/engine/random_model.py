@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,10 +90,18 @@ def write_weights(folder: Path, sizes: Sizes, seed: int = 0) -> None:
         torch.save(state, folder / file)
 
 
+def need_peer() -> None:
+    """Raise ModuleNotFoundError where min-dalle or torch is missing, before anything is written."""
+    for name in ("min_dalle", "torch"):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def random_model(name: str, cache: Path, tell: Callable[[str], object] = lambda text: None) -> Path:
     """The folder of a random model of `SIZES`, written into ``cache`` unless it is there."""
     folder = cache / "bench" / f"random-{name}"
     if not (folder / DETOKENIZER).exists():
+        need_peer()
         tell(f"writing random weights of the size of {name} into {folder} …")
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)

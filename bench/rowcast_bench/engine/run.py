@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from ..progress import Progress
 from . import gpu
 from .agreement import int8_agreement
 from .emission import StampedServer, view
-from .random_model import random_model
+from .random_model import need_peer, random_model
 from .report import JOBS, SIDES, report
 from .sides import MinDalle, Ours
 from .worker import Worker
@@ -82,8 +81,7 @@ def run(
     dtype: str | None,
 ) -> tuple[dict[str, Any], str]:
     """Measure on the CPU, or whole pictures on a device. Raises ModuleNotFoundError at once."""
-    if find_spec("min_dalle") is None:
-        raise ModuleNotFoundError("No module named 'min_dalle'", name="min_dalle")
+    need_peer()
     if (device, dtype) != ("cpu", None):
         return gpu.run(size, device, dtype, threads, console)
     effort = BRIEF if quick else THOROUGH

@@ -110,7 +110,7 @@ def _version(name: str) -> str | None:
 
 
 def _extra(extra: str) -> Finding:
-    missing = [name for name in _packages_of(extra) if _version(name) is None]
+    missing = [name for name in dict.fromkeys(_packages_of(extra)) if _version(name) is None]
     if not missing:
         return Finding(f"[{extra}]", "installed", True)
     return Finding(f"[{extra}]", f"without {', '.join(missing)}: {install_hint(extra)}")

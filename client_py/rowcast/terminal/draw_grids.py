@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..aio import AsyncClient, connect
-from ..errors import InvalidRequest, RowcastError
+from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
 from ..messages import MAX_SEED, DoneReason
 from ..requests import Request, check_request, check_whole, resolve_sampling
@@ -40,7 +40,7 @@ def draw_grids(options: GridOptions) -> int:
     console = open_console()
     started = time.monotonic()
     drawing = _Drawing(options)
-    code, problem = 0, ""
+    code, problem, more = 0, "", ""
     try:
         with (
             raising_terminated(),
@@ -53,6 +53,8 @@ def draw_grids(options: GridOptions) -> int:
         if drawing.file is None:
             raise
         code, problem = failure(error)
+        if not isinstance(error, RequestRefused):  # which it would be again
+            more = "; the same command goes on from here"
     assert drawing.file is not None
     file, origin, held = drawing.file, drawing.file.origin, len(drawing.file.grids)
     say(
@@ -60,7 +62,7 @@ def draw_grids(options: GridOptions) -> int:
         f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}",
     )
     if problem:
-        complain(f"rowcast: {problem}; the same command goes on from here")
+        complain(f"rowcast: {problem}{more}")
     if options.json:
         report = {
             "grids": held,
@@ -121,8 +123,7 @@ class _Drawing:
             except InvalidRequest as error:
                 if line == 1:  # most are of the options, which all have in common
                     raise
-                of = f"{options.prompts_file}, " if options.prompts_file else ""
-                raise type(error)(f"{of}prompt {line}: {error}") from error
+                raise type(error)(f"{self._named(line)}: {error}") from error
         origin = Origin(
             model=model.name,
             revision=model.revision.hex(),
@@ -136,6 +137,11 @@ class _Drawing:
         )
         return GridFile(options.out, origin)
 
+    def _named(self, line: int) -> str:
+        """A prompt as people find it."""
+        of = f"{self._options.prompts_file}, " if self._options.prompts_file else ""
+        return f"{of}prompt {line}"
+
     async def _work(
         self,
         client: AsyncClient,
@@ -145,14 +151,18 @@ class _Drawing:
     ) -> None:
         """Draw one picture after the other until all numbers are taken."""
         for number in numbers:
-            [done] = await client.pictures(
-                file.origin.prompt(number),
-                model=file.origin.model,
-                revision=bytes.fromhex(file.origin.revision),
-                seed=file.origin.seed,
-                first_image=number,
-                **self._options.sampling,
-            )
+            try:
+                [done] = await client.pictures(
+                    file.origin.prompt(number),
+                    model=file.origin.model,
+                    revision=bytes.fromhex(file.origin.revision),
+                    seed=file.origin.seed,
+                    first_image=number,
+                    **self._options.sampling,
+                )
+            except RequestRefused as error:
+                named = self._named(number // file.origin.images + 1)
+                raise RequestRefused(error.code, f"{named}: {error.text}") from error
             if done.reason != DoneReason.COMPLETE:
                 raise RowcastError(f"picture {number} ended before its last row: {done.reason}")
             file.add(number, done.picture.grid)

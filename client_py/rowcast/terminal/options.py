@@ -123,6 +123,7 @@ def add_saving_options(parser: argparse.ArgumentParser) -> None:
         "rows of 2, 6 are 2 rows of 3, a prime number one row",
     )
     parser.add_argument(
+        "-o",
         "--out",
         type=Path,
         default=DEFAULT_OUT,

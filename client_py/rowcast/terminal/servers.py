@@ -97,6 +97,7 @@ def settle_server(
     if address is not None:
         words.pop(0)
     unnamed = os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    unnamed = as_url(unnamed) or unnamed
     options.url = address or unnamed
     if options.url == unnamed:
         options.address_again = ""

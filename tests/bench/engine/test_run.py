@@ -53,12 +53,18 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
     assert (own_cache / "bench" / "random-small" / "decoder.pt").is_file()
 
 
-def test_without_min_dalle_nothing_is_written_and_nothing_measured(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("missing", ["min_dalle", "torch"])
+@pytest.mark.parametrize("name", ["engine", "loading"])
+def test_without_the_peer_nothing_is_written_and_nothing_measured(
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    missing: str,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "min_dalle", None)
-    with pytest.raises(RowcastError, match="`rowcast bench engine` needs min_dalle"):
-        bench(["engine", "--size", "small", "--quick"])
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(RowcastError, match=f"`rowcast bench {name}` needs {missing}"):
+        bench([name, "--size", "small"])
     assert "writing random weights" not in capsys.readouterr().err
     assert not (own_cache / "bench").exists()
 

@@ -72,6 +72,20 @@ def test_what_an_extra_lacks_is_told_with_how_to_install_it(
     assert found["[hub]"] == ("installed", True)
 
 
+def test_what_two_extras_bring_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def without(name: str) -> str:
+        if name == "onnx":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(module, "version", without)
+    run("doctor", "--json")
+    text, _ = findings(capsys)["[training]"]
+    assert text.partition(":")[0].count("onnx") == text.count("onnxscript") + 1
+
+
 def test_what_is_not_well_is_a_failure(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -165,6 +165,17 @@ def test_what_cannot_be_drawn_is_said_and_nothing_written(
     assert not file.exists()
 
 
+def test_a_prompt_that_is_refused_is_named(
+    tiny_server: RowcastServer, tmp_path: Path, prompts: Path, capsys: Captured
+) -> None:
+    prompts.write_text("a boat\n家\n", "utf-8")
+    words = [tiny_server.ws_url, "--prompts", prompts, "--out", tmp_path / "grids.npz"]
+    assert run(*words) == 1
+    said = capsys.readouterr().err
+    assert f"rowcast: {prompts}, prompt 2: tiny can read nothing of this prompt" in said
+    assert "goes on from here" not in said
+
+
 def test_a_file_that_cannot_be_written_is_said_before_drawing(
     tiny_server: RowcastServer, tmp_path: Path, prompts: Path, capsys: Captured
 ) -> None:

@@ -73,7 +73,7 @@ def test_the_time_of_pictures_is_that_of_drawing_not_of_saving_them(
 def test_several_pictures_have_files_of_their_own(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
-    assert run("generate", tiny_server.ws_url, PROMPT, "--images", 3, "--out", out, "--json") == 0
+    assert run("generate", tiny_server.ws_url, PROMPT, "--images", 3, "-o", out, "--json") == 0
     answer = report(capsys)
     assert len(answer["files"]) == 9
     pictures = [load_rows(out / f"image-{index}.rows") for index in range(3)]

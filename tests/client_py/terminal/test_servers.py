@@ -108,7 +108,7 @@ def test_the_environment_names_a_server_and_a_token(
     tiny_folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     with running_server(tiny_folder, tokens=frozenset({"open"})) as server:
-        monkeypatch.setenv("ROWCAST_URL", server.ws_url)
+        monkeypatch.setenv("ROWCAST_URL", server.ws_url.removeprefix("ws://"))
         assert run("generate", PROMPT, "--out", out) == 1
         assert "pass it with --token" in told(capsys)
         assert run("generate", PROMPT, "--out", out, "--token", "wrong") == 1

@@ -88,6 +88,17 @@ def test_a_full_disk_behind_stdout_is_told(unbuffered: str) -> None:
     assert "No space left on device" in line
 
 
+@SHELL
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", ["--help", "cache path --json", "cache nonsense --json"])
+def test_a_full_disk_is_told_without_a_traceback_wherever_it_is_met(words: str) -> None:
+    run = shell(f"$ROWCAST {words} >/dev/full", PYTHONUNBUFFERED="1")
+    assert run.returncode == 1
+    said = run.stderr.decode()
+    assert "rowcast: the output cannot be written: No space left on device\n" in said
+    assert "Traceback" not in said
+
+
 def test_ctrl_c_during_imports_leaves_no_traceback() -> None:
     """At several times after the start, from the first line of ours on."""
     for delay in (0.0, 0.05, 0.1, 0.2, 0.3):
