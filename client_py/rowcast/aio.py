@@ -9,7 +9,7 @@ from typing import Self, Unpack
 
 import tenacity
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket_connect
+from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
 from .client import Client
@@ -20,7 +20,7 @@ from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
     ReadsInPieces,
-    check_subprotocol,
+    check_peer,
     closing,
     connection_errors,
     given_up,
@@ -30,13 +30,6 @@ from .transport import (
 
 class _Connection(ReadsInPieces, ClientConnection):
     """A connection whose server can send as much as it likes, and delay nobody here."""
-
-
-class _Opening(websocket_connect):
-    """Follows no redirect: the token goes to the server that the user named, and to no other."""
-
-    def process_redirect(self, exc: Exception) -> Exception:
-        return exc
 
 
 class AsyncClient(Client[AsyncGenerator[Event]]):
@@ -130,9 +123,9 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
         """An open socket, after `hello` and `welcome`. Raises ConnectionFailed, ProtocolError."""
         with connection_errors(self._shown_url):
             arguments = await asyncio.to_thread(self._websocket_arguments)  # reads certificates
-            socket = await _Opening(self.url, create_connection=_Connection, **arguments)
+            socket = await open_websocket(self.url, create_connection=_Connection, **arguments)
             try:
-                check_subprotocol(self._shown_url, socket.subprotocol)
+                check_peer(self._shown_url, self.url, socket)
                 async with asyncio.timeout(self._open_timeout):
                     await socket.send(self.session.hello())
                     self._take(await socket.recv())

@@ -20,7 +20,7 @@ from .generation import Generation
 from .pixels.easel import Easel
 from .requests import RequestOptions
 from .transport import (
-    check_subprotocol,
+    check_peer,
     closing,
     connection_errors,
     given_up,
@@ -152,7 +152,7 @@ class SyncClient(Client[Generator[Event]]):
             # `websockets` wants to be entered; its 17.1 warns where it is not.
             socket: ClientConnection = opening.enter_context(open_websocket(self.url, **arguments))
             try:
-                check_subprotocol(self._shown_url, socket.subprotocol)
+                check_peer(self._shown_url, self.url, socket)
                 socket.send(self.session.hello())
                 self._take(socket.recv(self._open_timeout))
             except BaseException as error:

@@ -8,11 +8,12 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import tenacity
 from websockets.asyncio.connection import Connection
+from websockets.client import ClientProtocol
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -73,9 +74,20 @@ def websocket_arguments(
     }
 
 
-def check_subprotocol(shown: str, chosen: str | None) -> None:
-    """Raise ConnectionFailed where the server did not agree to our subprotocol (R-1)."""
-    if chosen != SUBPROTOCOL:
+def check_peer(shown: str, url: str, socket: AnyConnection) -> None:
+    """Raise ConnectionFailed where it is not the server at ``url``, or does not speak our
+    subprotocol (R-1).
+
+    `websockets` follows redirects: nobody but whom the user named is to get the token.
+    """
+    uri = socket.protocol.uri
+    if uri != parse_uri(url):
+        scheme = "wss" if uri.secure else "ws"
+        raise ConnectionFailed(
+            f"{shown} leads elsewhere: to {scheme}://{uri.host}:{uri.port}{uri.resource_name}; use "
+            "that address if you trust it"
+        )
+    if socket.subprotocol != SUBPROTOCOL:
         raise ConnectionFailed(
             f"{shown} speaks WebSocket, but not {SUBPROTOCOL}; is it a Rowcast server?",
             CloseCode.VERSION,
@@ -99,6 +111,15 @@ def frame_bytes(payload: int) -> int:
     if payload < 126:
         return payload + 2
     return payload + (4 if payload < 65_536 else 10)
+
+
+class AnyConnection(Protocol):
+    """What both clients' connections of `websockets` have."""
+
+    protocol: ClientProtocol
+
+    @property
+    def subprotocol(self) -> str | None: ...
 
 
 class ReadsInPieces(Connection):
@@ -210,6 +231,8 @@ def connection_errors(shown: str) -> Iterator[None]:
     """
     try:
         yield
+    except RowcastError:
+        raise
     except ssl.SSLCertVerificationError as error:  # which is a ValueError too
         raise ConnectionFailed(f"{shown} cannot be trusted: {untrusted(error)}") from error
     except ProxyError as error:
@@ -244,11 +267,6 @@ def connection_errors(shown: str) -> Iterator[None]:
 def _refused(shown: str, response: Response) -> ConnectionFailed:
     """The failure that an answer other than a WebSocket is (R-123)."""
     status = response.status_code
-    if 300 <= status < 400:
-        elsewhere = without_user(response.headers.get("Location", "nowhere"))
-        return ConnectionFailed(
-            f"{shown} leads elsewhere: to {elsewhere}; use that address if you trust it"
-        )
     said = (response.body or b"").decode(errors="replace").partition("\n")[0][:MOST_SAID]
     match status:
         case 401:

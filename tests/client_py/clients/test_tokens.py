@@ -8,23 +8,24 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import rowcast
 from rowcast.errors import ConnectionFailed, ConnectionLost, InvalidRequest, RequestRefused
 from rowcast.messages import CloseCode, DoneReason
-from rowcast.transport import READ_BYTES
+from rowcast.pixels.artifacts import fetch
+from rowcast.transport import READ_BYTES, ReadsInPieces
 from rowcast_server.access import sign_token
 from rowcast_server.server import RowcastServer
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.support.client.clients import PROMPT, first_rows, opens
 from tests.support.client.shells import Connect
-from tests.support.fake_server import welcome
+from tests.support.fake_server import Peer, fake_server, welcome
 from tests.support.pace import Gate, paced_server
 from tests.support.servers import running_server
+from tests.support.site import CONTENT, Handler, sends, site
 
 pytestmark = pytest.mark.timeout(60)  # a client that waits for ever must fail, not hang
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -61,34 +62,21 @@ def test_a_token_brings_pictures_and_private_files(connect: Connect, closed: Row
         assert client.tiers[-1].startswith("full")
 
 
-def test_a_token_goes_to_no_other_host(connect: Connect, closed: RowcastServer) -> None:
-    port = closed.http_url.rpartition(":")[2]
-    elsewhere = f"http://localhost:{port}/"
-    with (
-        running_server_that_points_to(elsewhere, closed) as url,
-        pytest.raises(rowcast.RowcastError, match="answered with status 401"),
-    ):
-        opens(connect, url, token=token(), allowed_hosts=["localhost"])
+@pytest.mark.parametrize(
+    ("server", "sent"), [("ws://127.0.0.1:1", "Bearer mine"), ("ws://localhost:1", None)]
+)
+def test_a_token_goes_to_the_servers_own_host_alone(
+    server: str, sent: str | None, tmp_path: Path
+) -> None:
+    seen: list[str | None] = []
 
+    def answer(request: Handler) -> None:
+        seen.append(request.headers.get("Authorization"))
+        sends(CONTENT)(request)
 
-@contextmanager
-def running_server_that_points_to(base: str, other: RowcastServer) -> Iterator[str]:
-    """A server that announces the files of another one, at that one's address."""
-    from msgspec.structs import replace
-    from rowcast.messages import Welcome, encode
-
-    from tests.support.fake_server import LIMITS, fake_server
-
-    model = other._announcement
-    files = [replace(file, url=base + file.url) for file in model.files]
-    answer = encode(Welcome(LIMITS, [replace(model, files=files)]))
-
-    async def greet(peer: object) -> None:
-        await peer.send(answer)  # type: ignore[attr-defined]
-        await asyncio.sleep(30)
-
-    with fake_server(greet) as url:
-        yield url
+    with site(answer) as other:
+        fetch(other.file(), server, ["127.0.0.1"], tmp_path, token="mine")
+    assert seen == [sent]
 
 
 def test_without_a_token_nothing_opens(connect: Connect, closed: RowcastServer) -> None:
@@ -130,7 +118,7 @@ def test_a_function_that_gives_fresh_tokens_keeps_the_picture(
     assert len(given) == 2
 
 
-@pytest.mark.parametrize("made", [7, "x" * 1_025, ""])
+@pytest.mark.parametrize("made", [7, "x" * 1_025, "", "\ud800"])
 def test_a_function_that_gives_no_token_is_told(
     connect: Connect, closed: RowcastServer, made: object
 ) -> None:
@@ -146,7 +134,6 @@ def test_who_may_watch_may_not_draw(connect: Connect, closed: RowcastServer) -> 
 
 
 ANSWERS = {
-    "302 Found\r\nLocation: ws://alice:s3cret@127.0.0.1:9/": (None, "leads elsewhere: to ws://127"),
     "400 Bad Request": (None, "refused: go away"),
     "401 Unauthorized": (CloseCode.BAD_TOKEN, "refused: go away"),
     "403 Forbidden": (None, "refused: go away"),
@@ -178,6 +165,33 @@ def test_a_refusal_before_the_websocket_is_told_in_its_words(connect: Connect, a
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["", "/pictures/"])
+def test_who_is_led_to_another_server_gives_it_no_token(connect: Connect, path: str) -> None:
+    heard: list[object] = []
+
+    async def listen(peer: Peer) -> None:
+        heard.append(await peer.receive())
+
+    with fake_server(listen) as other, socket.create_server(("127.0.0.1", 0)) as listening:
+        location = other.url.replace("ws://", "ws://alice:s3cret@") + path
+
+        def redirect() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                answer = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n"
+                connection.sendall(answer.encode())
+
+        thread = threading.Thread(target=redirect)
+        thread.start()
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ConnectionFailed, match=f"leads elsewhere: to {other.url}") as caught:
+            opens(connect, url, token="mine")
+        thread.join()
+    assert heard == []
+    assert "s3cret" not in str(caught.value)
+
+
 async def test_a_flood_of_pings_leaves_turns_to_others() -> None:
     flood = b"\x89\x00" * 100_000  # pings without payload
 
@@ -192,7 +206,7 @@ async def test_a_flood_of_pings_leaves_turns_to_others() -> None:
         turns = 0
         async with rowcast.connect(f"ws://127.0.0.1:{port}", decode=False) as client:
             unread = client._socket
-            assert unread is not None
+            assert isinstance(unread, ReadsInPieces)
             read = 0
             feed = unread.feed
 
