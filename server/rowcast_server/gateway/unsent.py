@@ -1,7 +1,8 @@
 """Bytes that the kernel was given and has not sent: rows drawn meanwhile are to travel together.
 
-The kernel takes 64 KiB for a viewer, which a link of 50 kbit/s carries in ten seconds. What is drawn
-in that time would queue up there, row by row, and a `goaway` or the end of a picture behind it.
+The kernel takes 64 KiB for a viewer, which a link of 50 kbit/s carries in ten seconds. What is
+drawn in that time would queue up there, row by row, and a `goaway` or the end of a picture behind
+it.
 """
 
 from __future__ import annotations

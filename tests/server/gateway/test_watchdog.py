@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 from rowcast.messages import Limits, Welcome, view_key
-from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES
 from rowcast_server.gateway.gateway import Gateway
 from rowcast_server.gateway.unsent import unsent_bytes
+from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES
 from websockets.asyncio.server import ServerConnection
 
 from tests.support.fakes import KEY, MODEL, Studio, open_gateway
