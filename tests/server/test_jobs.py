@@ -11,7 +11,7 @@ from rowcast_server.engine.request import RowDrawn
 from rowcast_server.errors import Refused
 from rowcast_server.network.facts import Sampling
 
-from tests.support.fakes import KEY, Studio, ids_of
+from tests.support.fakes import KEY, Studio, ids_of, order
 
 VIEW = view_key(KEY)
 
@@ -194,3 +194,93 @@ class TestFinding:
         with pytest.raises(Refused) as refused:
             studio.book.find(key, image, rows, crc32)
         assert (refused.value.code, refused.value.retry_ms) == ("gone", 0)
+
+
+class TestShares:
+    """Of a drawer of ``capacity`` slots and ``places`` in its queue."""
+
+    @staticmethod
+    def fill(studio: Studio, client: str, owner: str | None = None) -> int:
+        """Start pictures of a client until it is told that it has its share."""
+        for number in range(1_000):
+            key = client.encode().ljust(12) + number.to_bytes(4)
+            try:
+                studio.book.start(key, 0, order(), client, owner)
+            except Refused as refused:
+                assert (refused.code, refused.retry_ms) == ("busy", 2_000)
+                return number
+        raise AssertionError("it never had enough")
+
+    def test_of_the_queue_nobody_has_more_than_it_leaves(self) -> None:
+        studio = Studio(capacity=4, places=100)
+        taken = [self.fill(studio, client) for client in "abcd"]
+        assert taken == [4 + 51, 25, 12, 6]
+        assert studio.drawer.room == (0, 100 - 51 - 25 - 12 - 6)
+        assert self.fill(studio, "e") > 0, "who has none finds a place"
+
+    def test_free_slots_are_for_whoever_comes(self) -> None:
+        assert self.fill(Studio(capacity=4), "a") == 4
+        studio = Studio(capacity=4, places=1)
+        assert self.fill(studio, "a") == 5
+
+    def test_what_takes_a_slot_does_not_wait(self) -> None:
+        """Also before the engine has told that it draws it."""
+        assert self.fill(Studio(capacity=16, places=16), "a") == 16 + 9
+
+    def test_what_ends_or_is_drawn_makes_room_for_more(self) -> None:
+        studio = Studio(capacity=1, places=4)
+        assert self.fill(studio, "a") == 1 + 3
+        studio.drawer.draw(0, 4)
+        studio.drawer.place(1)  # as the engine does then
+        assert self.fill(studio, "b") == 1
+        studio.book.cancel(studio.book._by_number[2])
+        studio.book.cancel(studio.book._by_number[3])
+        assert self.fill(studio, "c") == 1
+
+    def test_a_client_has_so_many_at_once_also_where_there_is_room(self) -> None:
+        studio = Studio(client_pictures=3)
+        assert self.fill(studio, "a") == 3
+        assert self.fill(studio, "b") == 3
+        studio.drawer.draw(0, 4)
+        studio.book.cancel(studio.book._by_number[1])
+        studio.drawer.fail(2)
+        assert self.fill(studio, "a2") == 3
+        assert studio.book._taken == {"b": 3, "a2": 3}
+
+    def test_nothing_is_left_of_whoever_has_no_picture(self) -> None:
+        studio = Studio(capacity=2, places=9)
+        for client in "abc":
+            self.fill(studio, client)
+        for number in list(studio.book._by_number):
+            studio.book.cancel(studio.book._by_number[number])
+        assert studio.book._taken == studio.book._waiting == {}
+
+    def test_a_start_that_is_refused_counts_for_nothing(self) -> None:
+        studio = Studio(capacity=1)
+        studio.start()
+        with pytest.raises(Refused):
+            studio.book.start(OTHER_KEY, 0, order(), "b")
+        assert "b" not in studio.book._taken
+        assert len(studio.book) == 1
+
+    def test_the_same_picture_again_is_no_other(self) -> None:
+        studio = Studio(client_pictures=1)
+        picture = studio.start()
+        assert studio.start() is picture
+
+
+class TestOwners:
+    @pytest.mark.parametrize(
+        ("first", "second"), [("alice", "bob"), ("alice", None), (None, "alice")]
+    )
+    def test_a_key_is_its_owners_whatever_is_asked_for(
+        self, first: str | None, second: str | None
+    ) -> None:
+        studio = Studio()
+        picture = studio.book.start(KEY, 0, order(), "somebody", first)
+        for changes in ({}, {"prompt": "a blue boat"}, {"seed": 8}):
+            with pytest.raises(Refused) as refused:
+                studio.book.start(KEY, 0, order(**changes), "somebody", second)
+            assert (refused.value.code, refused.value.retry_ms) == ("forbidden", 0)
+        assert studio.book.start(KEY, 0, order(), "elsewhere", first) is picture
+        assert picture.owner == first

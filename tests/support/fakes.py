@@ -132,10 +132,15 @@ class FakeDrawer:
     """Takes what the book submits; draws only what a test asks for."""
 
     def __init__(
-        self, deliver: Callable[[list[EngineEvent]], None], model: Model, capacity: int
+        self,
+        deliver: Callable[[list[EngineEvent]], None],
+        model: Model,
+        capacity: int,
+        places: int,
     ) -> None:
         self.model = model
         self.capacity = capacity
+        self.places = places
         self.requests: dict[int, PictureRequest] = {}  # not ended
         self.clients: dict[int, Hashable] = {}
         self.arrivals: asyncio.Queue[int] = asyncio.Queue()
@@ -145,10 +150,11 @@ class FakeDrawer:
 
     @property
     def room(self) -> tuple[int, int]:
-        return max(0, self.capacity - len(self.requests)), 0
+        over = len(self.requests) - self.capacity
+        return max(0, -over), self.places - max(0, over)
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
-        if len(self.requests) >= self.capacity:
+        if self.room == (0, 0):
             raise Refused(ErrorCode.BUSY, "full", 2_000)
         self.arrivals.put_nowait(picture)
         self.requests[picture] = request
@@ -192,15 +198,19 @@ class Studio:
         deadline: float = 600.0,
         capacity: int = 10_000,
         client_pictures: int = 10_000,
+        places: int = 0,
+        access: Access | None = None,
         welcome: Welcome | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """With a ``loop`` its time is the real one, as behind `open_gateway`."""
+        """``capacity`` pictures may be drawn, and ``places`` more wait. Without ``access`` tokens are
+        those of settings. With a ``loop`` its time is the real one, as behind `open_gateway`."""
+        self.access = access
         self.clock = FakeClock()
         self.welcome = welcome or Welcome(LIMITS, [MODEL])
         model = self.welcome.models[0]
         self.served = ServedModel(model, TOKENIZER)
-        self.drawer = FakeDrawer(lambda events: self.book.deliver(events), model, capacity)
+        self.drawer = FakeDrawer(lambda events: self.book.deliver(events), model, capacity, places)
         clock = loop or self.clock
         self.book = JobBook(
             self.drawer,
@@ -222,7 +232,7 @@ class Studio:
 
     def clients_of(self, config: ServerConfig) -> Clients:
         """The rates of a server of these settings, and its tokens."""
-        return Clients(config, Access(config.tokens), self.clock.time)
+        return Clients(config, self.access or Access(config.tokens), self.clock.time)
 
     def session(
         self,

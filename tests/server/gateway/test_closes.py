@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
+import time
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 from rowcast.messages import CloseCode, view_key
+from rowcast_server.access import Access, sign_token
 from rowcast_server.errors import CloseConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -22,6 +26,7 @@ from tests.support.raw_client import (
     PONG,
     START,
     connected,
+    until,
 )
 
 
@@ -164,6 +169,57 @@ class TestCloses:
                     assert closed.value.rcvd.code == 4403
             async with connected(url, "secret") as client:
                 assert client.welcome
+
+    async def test_a_token_that_ends_on_the_way_is_4501_and_the_picture_goes_on(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret").write_text("s" * 32)
+        access = Access((), tmp_path / "secret")
+        studio = Studio(loop=asyncio.get_running_loop(), access=access)
+        async with open_gateway(studio) as (gateway, url):
+            ends = math.ceil(time.time() + 0.5)
+            token = sign_token(b"s" * 32, "alice", ends)
+            async with connected(url, token) as client:
+                number = await start_through(studio, client)
+                studio.drawer.draw(number, 1)
+                await client.rows(0, 8)
+                assert await client.close_code() == 4501
+                assert time.time() >= ends
+            assert studio.drawer.cancelled == []
+            async with connected(url, token, greet=False) as client:
+                await client.send(HELLO, token, "late")
+                assert await client.close_code() == 4501
+            token = sign_token(b"s" * 32, "alice", time.time() + 60)
+            async with connected(url, token) as client:
+                await client.start(0, key=KEY)
+                studio.drawer.draw(number, 3)
+                assert (await client.picture(0)).ids == WHOLE
+            await until(lambda: not gateway._websocket._sessions)
+
+    async def test_who_guesses_is_4429_and_others_are_admitted(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        settings = {"tokens": frozenset({"secret"}), "failures_per_minute": 1}
+        async with open_gateway(studio, trusted_proxies=("127.0.0.1",), **settings) as (_, url):
+            codes = []
+            for token in ("a", "b", "c", "d", "e", "secret"):
+                async with connected(url, greet=False) as client:
+                    await client.send(HELLO, token, "x")
+                    codes.append(await client.close_code())
+            assert codes == [4403] * 4 + [CloseCode.RATE_LIMITED] * 2
+            elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+            async with connected(url, "secret", additional_headers=elsewhere) as client:
+                assert client.welcome
+
+    async def test_a_token_of_the_request_admits_where_hello_has_none(self) -> None:
+        studio = Studio(loop=asyncio.get_running_loop())
+        async with open_gateway(studio, tokens=frozenset({"secret"})) as (_, url):
+            headers = {"Authorization": "Bearer secret"}
+            async with connected(url, additional_headers=headers) as client:
+                assert client.welcome
+            with pytest.raises(InvalidStatus) as refused:
+                async with connected(url, additional_headers={"Authorization": "Bearer x"}):
+                    pass
+            assert refused.value.response.status_code == 401
 
     async def test_a_fault_of_ours_is_1011_and_the_others_go_on(
         self, place: tuple[Studio, str], monkeypatch: pytest.MonkeyPatch

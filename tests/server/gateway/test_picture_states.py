@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from rowcast.messages import DoneReason, view_key
-from rowcast.rows_file import read_picture
+from rowcast.rows_file import decode_picture
+from rowcast_server.access import Access, sign_token
 
 from tests.support.fakes import KEY, MODEL, WHOLE, Studio, ids_of, open_gateway
 from tests.support.web import assert_shared
@@ -20,8 +23,10 @@ STATE = f"/pictures/{VIEW.hex()}/0"
 
 
 @asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[tuple[Studio, httpx.AsyncClient]]:
-    studio = Studio(loop=asyncio.get_running_loop())
+async def opened(
+    access: Access | None = None, **settings: Any
+) -> AsyncIterator[tuple[Studio, httpx.AsyncClient]]:
+    studio = Studio(loop=asyncio.get_running_loop(), access=access)
     async with (
         open_gateway(studio, **settings) as (_, url),
         httpx.AsyncClient(base_url=url.replace("ws", "http"), trust_env=False) as http,
@@ -61,18 +66,18 @@ async def test_a_picture_is_told_from_its_place_in_the_queue_to_its_end() -> Non
         studio.drawer.draw(picture.number, 2)
         assert await state_of(http) == waiting | {"state": "drawing", "rows": 2}
         studio.drawer.draw(picture.number)
-        assert await state_of(http) == waiting | {"state": str(DoneReason.STOP_ROW), "rows": 3}
+        assert await state_of(http) == waiting | {"state": "stop_row", "rows": 3}
 
 
 async def test_every_end_has_its_word() -> None:
     async with opened() as (studio, http):
         ends = {
-            str(DoneReason.COMPLETE): lambda number: studio.drawer.draw(number, 4),
+            "complete": lambda number: studio.drawer.draw(number, 4),
             "failed": lambda number: studio.drawer.fail(number, "at /secret/path"),
-            str(DoneReason.CANCELLED): lambda number: studio.book.cancel(
+            "cancelled": lambda number: studio.book.cancel(
                 studio.book._by_number[number]
             ),
-            str(DoneReason.DEADLINE): lambda number: studio.book.cancel(
+            "deadline": lambda number: studio.book.cancel(
                 studio.book._by_number[number], DoneReason.DEADLINE
             ),
         }
@@ -94,7 +99,7 @@ async def test_rows_are_a_file_that_our_own_tools_read() -> None:
             assert response.headers["Content-Type"] == "application/octet-stream"
             assert response.headers["Cache-Control"] == "no-store"
             assert_shared(response)
-            picture = read_picture(response.content)
+            picture = decode_picture(response.content)
             assert picture.held_bytes == ids_of(0, 0, rows)
             assert (picture.recipe.prompt, picture.recipe.seed) == ("", 7), "no prompt (R-102)"
             assert picture.recipe.model == "tiny"
@@ -108,7 +113,7 @@ async def test_image_and_view_key_name_it_as_for_watch() -> None:
             studio.drawer.draw(studio.start(image=image).number, 1)
         for image in (0, 3):
             response = await http.get(f"/pictures/{VIEW.hex()}/{image}.rows")
-            assert read_picture(response.content).held_bytes == ids_of(image, 0, 1)
+            assert decode_picture(response.content).held_bytes == ids_of(image, 0, 1)
         assert (await state_of(http, f"/pictures/{VIEW.hex().upper()}/0"))["rows"] == 1
         head = await http.head(STATE)
         assert (head.status_code, head.content) == (200, b"")
@@ -171,7 +176,18 @@ async def test_where_tokens_are_asked_for_so_they_are_here() -> None:
                 assert response.status_code == 401
             response = await http.get(path, headers={"Authorization": "Bearer s3cret"})
             assert response.status_code == 200
-        assert WHOLE in response.content or read_picture(response.content).held_bytes == WHOLE
+        assert decode_picture(response.content).held_bytes == WHOLE
+
+
+async def test_who_may_draw_alone_may_not_look(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    async with opened(access=Access((), tmp_path / "secret")) as (studio, http):
+        studio.start()
+        for rights, status in ((["draw"], 403), (["watch"], 200), ([], 403)):
+            token = sign_token(b"s" * 32, "alice", time.time() + 60, rights)
+            response = await http.get(STATE, headers={"Authorization": f"Bearer {token}"})
+            assert response.status_code == status
+            assert_shared(response)
 
 
 async def test_a_page_may_ask_with_a_token() -> None:
