@@ -49,7 +49,9 @@ def forward_proxy() -> Iterator[ForwardProxy]:
             if method == b"CONNECT":
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             else:
-                back.write(head)
+                # To the origin a proxy asks in origin form (RFC 9112 section 3.2.1).
+                path = parts._replace(scheme="", netloc="").geturl() or "/"
+                back.write(head.replace(target, path.encode(), 1))
             both = [asyncio.create_task(_pump(there, writer)), _reading(reader, back)]
             tasks.update(both)
             await asyncio.wait(both)

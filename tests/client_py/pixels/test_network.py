@@ -21,6 +21,7 @@ from rowcast_server.server import RowcastServer
 from tests.support.client.shells import SHELLS, Connect
 from tests.support.fake_server import Peer, accepted, done, fake_server, rows
 from tests.support.forward_proxy import ForwardProxy, forward_proxy
+from tests.support.servers import running_server
 from tests.support.site import CONTENT, sends, site
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -136,19 +137,17 @@ def test_by_an_option_socket_and_file_both_go_through_a_proxy(
 
 
 def test_by_the_environment_socket_and_file_both_go_through_a_proxy(
-    connect: Connect,
-    tiny_server: RowcastServer,
-    proxy: ForwardProxy,
-    monkeypatch: pytest.MonkeyPatch,
+    connect: Connect, tiny_folder: Path, proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To a host that only the proxy knows."""
-    far = tiny_server.ws_url.replace("127.0.0.1", "rowcast.test")
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    with pytest.raises(ConnectionFailed, match="cannot be reached"):
-        connect(far).__enter__()
-    assert proxy.asked == []
-    with connect(far, proxy=True) as client:
-        (end,) = client.pictures("a red boat")
+    with running_server(tiny_folder, allow_hosts=("rowcast.test",)) as server:
+        far = server.ws_url.replace("127.0.0.1", "rowcast.test")
+        with pytest.raises(ConnectionFailed, match="cannot be reached"):
+            connect(far).__enter__()
+        assert proxy.asked == []
+        with connect(far, proxy=True) as client:
+            (end,) = client.pictures("a red boat")
     assert end.image is not None
     assert {*proxy.asked} == {("CONNECT", "rowcast.test"), ("GET", "rowcast.test")}
 
