@@ -13,7 +13,7 @@ help:  ## this list
 demo: $(VENV)/installed-server  ## a server and a client: a picture forms in the terminal
 	$(BIN)/rowcast demo $(if $(PROMPT),"$(PROMPT)") --out demo-output
 
-test: $(VENV)/installed-test  ## all tests
+test: $(VENV)/installed-test $(VENV)/proxies  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/installed-test  ## ruff and mypy --strict
@@ -30,7 +30,7 @@ parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 soak: $(VENV)/installed-test  ## links cut, servers killed, slow links: minutes of faults, figures against bars
 	$(BIN)/python -m tests.soak $(NAMES)
 
-coverage: $(VENV)/installed-test  ## the share of lines and branches that tests run, with a floor per package
+coverage: $(VENV)/installed-test $(VENV)/proxies  ## the share of lines and branches that tests run, with a floor per package
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=
 	$(BIN)/coverage report --include='client_py/*' --fail-under=97
@@ -47,7 +47,7 @@ bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a se
 	$(BIN)/rowcast bench engine
 	$(BIN)/rowcast bench decode
 
-pythons: $(VENV)/installed-dev  ## the tests on every other Python that is there (nox)
+pythons: $(VENV)/installed-dev $(VENV)/proxies  ## the tests on every other Python that is there (nox)
 	$(BIN)/python -m nox
 
 figures: $(VENV)/installed-test  ## run what the documents' figures come from, and write them there
@@ -91,3 +91,14 @@ $(VENV)/installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing the extra $* into $(VENV) …"
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
+
+# nginx and caddy for tests/deploy, where the system has none: Debian's packages, unpacked here and not
+# installed, so that none of them starts. Where that cannot be, the tests say so.
+$(VENV)/proxies: | $(VENV)/bin/python
+	@rm -rf $@.new && mkdir $@.new && cd $@.new && for name in nginx caddy; do \
+	  PATH="$$PATH:/usr/sbin" command -v $$name >/dev/null && continue; \
+	  echo "unpacking Debian's $$name into $@ …"; \
+	  { apt-get download $$name || { apt-get update && apt-get download $$name; }; } >$$name.log 2>&1 && \
+	  dpkg -x $${name}_*.deb . && rm $${name}_*.deb || { \
+	    echo "$$name is not to be had that way: install it, or tests/deploy fails"; exit 0; }; \
+	done && cd .. && mv proxies.new proxies

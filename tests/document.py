@@ -105,7 +105,11 @@ def unpack(data: bytes) -> Any:
     """One MessagePack value and nothing after it. Text that is not UTF-8 is left to `read`."""
     try:
         return msgpack.unpackb(
-            data, object_pairs_hook=Map, strict_map_key=False, unicode_errors="surrogateescape"
+            data,
+            object_pairs_hook=Map,
+            strict_map_key=False,
+            unicode_errors="surrogateescape",
+            ext_hook=lambda code, content: Map((code, content)),  # its own takes no code below 0
         )
     except (ValueError, msgpack.UnpackException) as error:
         raise Refused(str(error)) from error

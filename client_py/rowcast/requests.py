@@ -5,13 +5,15 @@ The server checks again (its answers are `error` frames); a mistake found here c
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, Final, Unpack
 
+import msgspec
 import numpy as np
 
-from .errors import BeyondLimits, InvalidRequest
+from .errors import BeyondLimits, InvalidRequest, ProtocolError
 from .messages import (
     MAX_SEED,
     MAX_STREAM,
@@ -21,6 +23,7 @@ from .messages import (
     Model,
     Options,
     Range,
+    id_bytes_for,
 )
 from .picture import SAMPLING, Picture, Sampling, SamplingOptions, sampling_options
 
@@ -146,6 +149,21 @@ def resolve_sampling(request: Request, model: Model) -> Sampling:
         asked = getattr(request.options, name)
         values[name] = kind(getattr(model.sampling, name).default if asked is None else asked)
     return Sampling(**values)  # type: ignore[arg-type]  # each of its own kind
+
+
+def check_announced(model: Model) -> None:
+    """Raise ProtocolError where what a server announced cannot be."""
+    if model.id_bytes != id_bytes_for(model.codebook_size):  # R-9
+        raise ProtocolError(
+            f"{model.name} was announced with {model.codebook_size} ids of {model.id_bytes} bytes"
+        )
+    ranges = {name: getattr(model.sampling, name) for name in SAMPLING}
+    numbers = [number for each in ranges.values() for number in msgspec.structs.astuple(each)]
+    counts = [ranges[name].default for name, kind in SAMPLING.items() if kind is int]
+    if not all(map(math.isfinite, numbers)) or not all(
+        count.is_integer() and 0 <= count <= MAX_TOP_K for count in counts
+    ):
+        raise ProtocolError(f"{model.name} was announced with a sampling that cannot be")
 
 
 def encode_text(name: str, text: str) -> bytes:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
-
-import msgspec
 
 from . import __version__
 from .errors import (
@@ -48,13 +45,12 @@ from .messages import (
     decode_server,
     done_reason,
     encode,
-    id_bytes_for,
 )
-from .picture import PRECISIONS, SAMPLING, UNKNOWN_SAMPLING, Picture, Recipe, detokenizer_file
+from .picture import PRECISIONS, UNKNOWN_SAMPLING, Picture, Recipe, detokenizer_file
 from .requests import (
-    MAX_TOP_K,
     Request,
     Token,
+    check_announced,
     check_bytes,
     check_count,
     check_request,
@@ -167,7 +163,8 @@ class ClientSession:
         for slot in generation.unended:
             if slot.is_put_off:  # there is nothing to cancel, and no end will come
                 self._end(slot)
-        return [encode(Cancel(slot.stream)) for slot in generation.unended]
+        own = [each for each in generation.unended if self._slots.get(each.stream) is each]
+        return [encode(Cancel(slot.stream)) for slot in own]
 
     def resume(self) -> list[bytes]:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
@@ -205,9 +202,10 @@ class ClientSession:
 
     def close(self) -> list[bytes]:
         """Fail whatever is still forming; returns the frames that cancel it."""
-        active = self.active
+        forming = [slot for each in self.active for slot in each.unended if not slot.is_put_off]
+        frames = [encode(Cancel(slot.stream)) for slot in forming]
         self.fail(ConnectionLost("the client was closed"))
-        return [frame for generation in active for frame in self.cancel(generation)]
+        return frames
 
     def fail(self, error: RowcastError) -> None:
         """Fail every unfinished generation: the connection is lost for good."""
@@ -225,7 +223,7 @@ class ClientSession:
         match message:
             case Welcome():
                 for model in message.models:
-                    _check_announced(model)
+                    check_announced(model)
                 self._greeted, self._welcome = True, message
             case Ping() as ping:
                 return [encode(Pong(ping.echo))]
@@ -331,18 +329,3 @@ class ClientSession:
         if first + count > MAX_STREAM + 1:
             raise InvalidRequest("images have no free streams; end some pictures first")
         return range(first, first + count)
-
-
-def _check_announced(model: Model) -> None:
-    """Raise ProtocolError where what is announced cannot be."""
-    if model.id_bytes != id_bytes_for(model.codebook_size):  # R-9
-        raise ProtocolError(
-            f"{model.name} was announced with {model.codebook_size} ids of {model.id_bytes} bytes"
-        )
-    ranges = {name: getattr(model.sampling, name) for name in SAMPLING}
-    numbers = [number for each in ranges.values() for number in msgspec.structs.astuple(each)]
-    counts = [ranges[name].default for name, kind in SAMPLING.items() if kind is int]
-    if not all(map(math.isfinite, numbers)) or not all(
-        count.is_integer() and 0 <= count <= MAX_TOP_K for count in counts
-    ):
-        raise ProtocolError(f"{model.name} was announced with a sampling that cannot be")

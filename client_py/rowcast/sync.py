@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Self, Unpack
 
 import tenacity
-from websockets.exceptions import ConcurrencyError, ConnectionClosed
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
@@ -41,6 +41,7 @@ class SyncClient(Client[Generator[Event]]):
 
     _socket: ClientConnection | None = None
     _is_lost = False
+    _user: threading.Thread | None = None  # who is in the midst of it, or was interrupted there
 
     def __enter__(self) -> Self:
         self._enter()
@@ -73,6 +74,42 @@ class SyncClient(Client[Generator[Event]]):
 
     def _follow(
         self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool = False
+    ) -> Generator[Event]:
+        events = self._events(begin, seamless)
+        try:
+            while True:
+                self._begin_use()
+                try:
+                    event = next(events, None)
+                except RowcastError:
+                    self._user = None
+                    raise
+                self._user = None
+                if event is None:
+                    return
+                yield event
+        finally:
+            user, self._user = self._user, threading.current_thread()
+            events.close()
+            self._user = user
+
+    def _begin_use(self) -> None:
+        """Raise ConnectionFailed while another thread uses the client.
+
+        What was interrupted, by a signal say, may have lost a frame, or left the session half way:
+        then the link is given up, and the next request takes another.
+        """
+        if self._user not in (None, threading.current_thread()) and self._user.is_alive():
+            raise ConnectionFailed("the client is in use by another thread; make another")
+        if self._user is not None:
+            self.session.fail(ConnectionLost("the client was interrupted"))
+            if self._socket is not None:
+                self._is_lost = True
+                self._socket.close()
+        self._user = threading.current_thread()
+
+    def _events(
+        self, begin: Callable[[], tuple[Generation, list[bytes]]], seamless: bool
     ) -> Generator[Event]:
         self._receive(timeout=0)  # what came while nobody looked: a `goaway`, the end of the link
         generation, frames = begin()
@@ -127,8 +164,6 @@ class SyncClient(Client[Generator[Event]]):
                 timeout = 0
         except TimeoutError:
             self._send(self.session.retry())
-        except ConcurrencyError:
-            raise ConnectionFailed("the client is in use by another thread; make another") from None
         except ConnectionClosed as closed:
             failure, may_retry = lost(closed)
             self._recover(failure, may_retry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rowcast
@@ -12,7 +13,9 @@ from rowcast.errors import (
 )
 from rowcast.events import PictureDone, RowsArrived
 from rowcast.messages import DoneReason, view_key
+from rowcast.session import ClientSession
 from rowcast_server.server import RowcastServer
+from websockets.sync.client import ClientConnection
 
 from tests.support.client.clients import (
     PROMPT,
@@ -148,3 +151,38 @@ async def test_closing_the_client_ends_whoever_still_waits(tiny_folder: Path) ->
             task = await begun(client)
         with pytest.raises(ConnectionLost, match="closed"):
             await task
+
+
+@pytest.mark.parametrize("lost", ["as it came", "on its way out", "once taken"])
+def test_an_interrupted_synchronous_client_goes_on_with_another_link(
+    tiny_server: RowcastServer, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """As by Ctrl-C in a notebook: a frame may be lost, or half sent, or half taken."""
+    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
+        suspended = client.generate(PROMPT, seed=4)
+        next(suspended)
+        with monkeypatch.context() as patched:
+            if lost == "once taken":
+                take = ClientSession.receive
+
+                def interrupted_after(session: ClientSession, frame: bytes) -> list[bytes]:
+                    take(session, frame)
+                    raise KeyboardInterrupt
+
+                patched.setattr(ClientSession, "receive", interrupted_after)
+            else:
+                name = "recv" if lost == "as it came" else "send"
+                whole = getattr(ClientConnection, name)
+
+                def interrupted(*args: Any, **options: Any) -> None:
+                    whole(*args, **options)
+                    raise KeyboardInterrupt
+
+                patched.setattr(ClientConnection, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.pictures(PROMPT, 3, seed=5)
+        (end,) = client.pictures(PROMPT, seed=6)
+        assert (end.seed, end.picture.complete) == (6, True)
+        with pytest.raises(ConnectionLost, match="was interrupted"):
+            list(suspended)
+        assert client.session.active == ()

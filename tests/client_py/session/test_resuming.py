@@ -62,6 +62,13 @@ def test_frames_that_come_after_leaving_are_dropped() -> None:  # R-94
     assert [slot.stream for slot in again.slots] == [0]  # the stream is free again
 
 
+def test_what_has_failed_cancels_no_stream_that_another_request_has_by_now() -> None:
+    session, failed = started()
+    session.fail(ConnectionLost("gone"))
+    session.start(Request(PROMPT))  # on the same stream
+    assert session.cancel(failed) == []
+
+
 def test_closing_cancels_what_forms_and_fails_whoever_waits() -> None:
     session, generation = started()
     session.receive(accepted())

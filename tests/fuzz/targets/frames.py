@@ -22,6 +22,7 @@ from tests.fuzz.target import Target
 NUMBER: Final = re.compile(r"\d+")
 FRAMES: Final = document.ROOT / "tests" / "vectors" / "frames.json"
 MOST_DEPTH: Final = 16  # what a receiver must take (R-12)
+TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 MOST_SEED_BYTES: Final = 1_100  # beyond, an input is long rather than telling
 DECODERS: Final[dict[str, Callable[[bytes], Message | None]]] = {
     "client": decode_client,
@@ -59,13 +60,13 @@ def agreed(data: bytes) -> str:
     side, frame = ("client", "server")[data[0] & 1] if data else "client", data[1:]
     try:
         theirs: Any = document.decode_frame(side, frame)
-    except document.Refused as error:
+    except (document.Refused, RecursionError) as error:
         theirs = error
     try:
         ours: Any = DECODERS[side](frame)
     except MalformedFrame as error:
         ours = error
-    refused = isinstance(ours, MalformedFrame), isinstance(theirs, document.Refused)
+    refused = isinstance(ours, Exception), isinstance(theirs, Exception)
     if all(refused):
         return NUMBER.sub("0", str(ours))[:120] if len(frame) < 400 else "refused, and long"
     if any(refused):
@@ -82,7 +83,7 @@ def differs_by_rule(frame: bytes, theirs: Any) -> str | None:
     """The rule that lets one take and the other refuse it, None if there is none."""
     if depth(frame) > MOST_DEPTH:
         return "R-12"
-    if isinstance(theirs, document.Refused) and "timestamp" in str(theirs).lower():
+    if isinstance(theirs, document.Refused) and any(map(frame.__contains__, TIMESTAMPS)):
         return "R-91"  # `msgpack` reads timestamps even where they are ignored
     return None
 
@@ -117,9 +118,9 @@ def _mutate_of_both(random: Random, data: bytes, others: Sequence[bytes]) -> byt
 
 
 TARGETS: Final = {
-    "decode_client": Target(partial(decoded, "client"), partial(seeds, "client", "server"), mutate),
+    "decode_client": Target(partial(decoded, "client"), partial(seeds, "client"), mutate),
     "decode_server": Target(
-        partial(decoded, "server"), partial(seeds, "server", "client"), mutate, max_bytes=65_537
+        partial(decoded, "server"), partial(seeds, "server"), mutate, max_bytes=65_537
     ),
     "agreement": Target(agreed, _seeds_of_both, _mutate_of_both),
 }

@@ -196,7 +196,7 @@ class TestCloses:
                 assert (await client.picture(0)).ids == WHOLE
             await until(lambda: not gateway._websocket._sessions)
 
-    async def test_who_guesses_is_4429_and_others_are_admitted(self) -> None:
+    async def test_who_guesses_is_4529_and_others_are_admitted(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())
         settings = {"tokens": frozenset({"secret"}), "failures_per_minute": 1}
         async with open_gateway(studio, trusted_proxies=("127.0.0.1",), **settings) as (_, url):
