@@ -131,11 +131,6 @@ def parsers(name: str) -> dict[str, argparse.ArgumentParser]:
 PARSERS = {name: parser for command in COMMANDS for name, parser in parsers(command).items()}
 
 
-def test_no_option_is_taken_for_another_by_its_beginning() -> None:
-    """As ``--prompt`` for ``--prompts``, which is a file."""
-    assert {name for name, parser in PARSERS.items() if parser.allow_abbrev} == set()
-
-
 def options_of(name: str) -> set[str]:
     """The option strings of a command; a positional argument as its metavar in capitals."""
     found: set[str] = set()

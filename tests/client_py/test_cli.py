@@ -10,6 +10,8 @@ from rowcast import cli
 from rowcast.errors import RowcastError
 from rowcast.terminal.install_hints import install_hint
 
+from tests.test_readme import PARSERS
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -94,6 +96,11 @@ def test_help_lists_the_commands_each_with_a_line(
 def test_the_version_is_the_packages(capsys: Captured) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"rowcast {version('rowcast')}\n"
+
+
+def test_no_option_is_taken_for_another_by_its_beginning() -> None:
+    """As ``--prompt`` for ``--prompts``, which is a file."""
+    assert {name for name, parser in PARSERS.items() if parser.allow_abbrev} == set()
 
 
 @pytest.mark.usefixtures("commands")
