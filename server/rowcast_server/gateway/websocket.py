@@ -20,7 +20,7 @@ from ..config import ServerConfig
 from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
 from ..metrics import Metrics
 from ..session import ServerSession
-from .unsent import all_sent
+from .unsent import PACKET_BYTES, unsent_at_most
 from .watchdog import SEND_BUFFER_BYTES, Left, WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)
@@ -201,15 +201,19 @@ class WebSocketSide:
                 news.clear()
                 for frame in session.outgoing(loop.time()):
                     await in_time(connection, connection.send(frame), self._config.send_timeout)
-                    sent = all_sent(connection.transport)
-                    await in_time(connection, sent, self._config.send_timeout)
+                    await self._unsent_at_most(connection, PACKET_BYTES)
                     self._metrics.frame_sent(len(frame))
                     self._on_frame_sent(frame)
+                await self._unsent_at_most(connection, 0)
             await self._close(connection, CloseCode.GOING_AWAY, "this server stops")
         except (ViewerTooSlow, ConnectionClosed) as end:
             logger.info("%s does not read any more: %s", connection.visitor.address, end)
         except Exception:
             await self._fail(connection)
+
+    async def _unsent_at_most(self, connection: WatchedConnection, most: int) -> None:
+        sending = unsent_at_most(connection.transport, most)
+        await in_time(connection, sending, self._config.send_timeout)
 
     async def _fail(self, connection: ServerConnection) -> None:
         """Close after a failure of our own: the client must not be left to wait."""
