@@ -167,7 +167,7 @@ class AsyncClient(Client[AsyncGenerator[Event]]):
         retries = self._retries(failure, may_retry)
         if retries is not None:
             try:
-                await asyncio.sleep(self._patience.first_wait())
+                await asyncio.sleep(self._patience.wait())
                 self._socket = await tenacity.AsyncRetrying(**retries)(self._open)
                 await self._send(self.session.resume())
                 return True

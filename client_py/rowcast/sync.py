@@ -201,7 +201,7 @@ class SyncClient(Client[Generator[Event]]):
         retries = self._retries(failure, may_retry)
         if retries is not None:
             try:
-                time.sleep(self._patience.first_wait())
+                time.sleep(self._patience.wait())
                 self._socket = tenacity.Retrying(**retries)(self._open)
                 self._send(self.session.resume())
                 self._is_lost = False

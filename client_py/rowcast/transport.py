@@ -168,8 +168,8 @@ class ReadsInPieces(Connection):
 class Patience:
     """Time to take up a broken link again: ``seconds``, renewed only by what arrives.
 
-    Each wait is random: the first below ``first_wait`` seconds, those after failures below a bound
-    that begins there and doubles (R-74).
+    Each wait is random, below a bound that begins at ``first_wait`` seconds, doubles with each
+    attempt, and begins anew as the time does (R-74).
     """
 
     def __init__(
@@ -181,12 +181,12 @@ class Patience:
     ) -> None:
         self.seconds = seconds
         self._renews_token = renews_token
-        self._first_wait = first_wait
+        self._first_wait = self._bound = first_wait
         self._progress = -1
         self._until = float("-inf")
 
     def retries(self, progress: int) -> dict[str, Any] | None:
-        """tenacity's arguments, with growing random waits (R-74); None once it is exhausted.
+        """tenacity's arguments, with growing random waits; None once it is exhausted.
 
         ``progress`` is what has arrived so far. A link that breaks again before it brought
         anything new, or held for a while, does not renew the time.
@@ -194,11 +194,12 @@ class Patience:
         now = time.monotonic()
         if progress != self._progress or now > self._until + self.seconds:
             self._progress, self._until = progress, now + self.seconds
+            self._bound = self._first_wait
         if now >= self._until:
             return None
         return {
             "stop": tenacity.stop_after_delay(self._until - now),
-            "wait": tenacity.wait_random_exponential(self._first_wait, LONGEST_WAIT_SECONDS),
+            "wait": lambda _: self.wait(),
             "retry": tenacity.retry_if_exception(self.covers),
             "reraise": True,
         }
@@ -211,9 +212,12 @@ class Patience:
             return False
         return not isinstance(error, ProtocolError) and may_reconnect(code)
 
-    def first_wait(self) -> float:
-        """Seconds before the first attempt, so that a server's clients do not come back as one."""
-        return random.uniform(0, self._first_wait)
+    def wait(self) -> float:
+        """Seconds before the next attempt, so that a server's clients do not come back as one."""
+        left = max(0.0, self._until - time.monotonic())
+        wait = min(random.uniform(0, self._bound), left)
+        self._bound = min(2 * self._bound, LONGEST_WAIT_SECONDS)
+        return wait
 
 
 def given_up(cause: RowcastError, error: ConnectionFailed | ProtocolError) -> RowcastError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 from rowcast.messages import (
     Done,
@@ -10,7 +13,7 @@ from rowcast.messages import (
     encode,
     may_reconnect,
 )
-from rowcast.transport import closed_text
+from rowcast.transport import Patience, closed_text
 
 from tests.support.client.sessions import started
 from tests.support.fake_server import (
@@ -54,3 +57,25 @@ def test_progress_grows_with_rows_and_ends_alone() -> None:
     session.receive(encode(Queued(0, 0)))
     session.receive(encode(Done(0, 0, 0, 1, DoneReason.CANCELLED)))
     assert session.progress == before + 1
+
+
+def test_waits_grow_until_something_new_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where each attempt opens a link, that then breaks: R-74."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)  # each bound is seen
+    patience = Patience(30.0, first_wait=0.25)
+
+    def waited(progress: int) -> float:
+        assert patience.retries(progress)  # a link broke
+        return patience.wait()
+
+    assert [waited(0) for _ in range(7)] == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    assert waited(1) == 0.25  # a row had come
+    assert waited(1) == 0.5
+    now = 29.0
+    assert waited(1) == 1.0  # no longer than it is worth to wait
+    now = 30.0
+    assert patience.retries(1) is None
+    now = 61.0  # the link held for a while
+    assert waited(1) == 0.25
