@@ -212,6 +212,7 @@ def test_tokens_of_other_programs_are_admitted(signed_access: Access, changed: A
         (forged([CLAIMS]), "needs"),
         (forged(b"\xff\xfe"), "needs"),
         (forged(b"[" * 600), "needs"),
+        (forged(json.dumps(CLAIMS | {"other": 0}).encode().replace(b"other", b"\xff")), "needs"),
         # Times
         (forged(CLAIMS | {"exp": NOW + 367 * 86_400}), "more than 366 days"),
         (forged(CLAIMS | {"exp": int(NOW + 60) * 1_000}), "more than 366 days"),

@@ -203,8 +203,9 @@ class Studio:
         welcome: Welcome | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """``capacity`` pictures may be drawn, and ``places`` more wait. Without ``access`` tokens are
-        those of settings. With a ``loop`` its time is the real one, as behind `open_gateway`."""
+        """``capacity`` pictures may be drawn, and ``places`` more wait. Without ``access`` tokens
+        are those of settings. With a ``loop`` its time is the real one, as behind `open_gateway`.
+        """
         self.access = access
         self.clock = FakeClock()
         self.welcome = welcome or Welcome(LIMITS, [MODEL])

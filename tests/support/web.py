@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from rowcast_server.gateway.files import file_name
 from rowcast_server.gateway.gateway import Gateway
+from websockets.exceptions import InvalidStatus
+
+from tests.support.fakes import Studio, open_gateway
+from tests.support.raw_client import connected, until
 
 HOST = "127.0.0.1"
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).digest()
 FILE = f"/{file_name(SHA256)}"
+REQUEST = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+CLOSING = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
 
 
 async def raw(url: str, request: bytes, end: bool = False, then: bytes = b"") -> bytes:
@@ -65,3 +77,51 @@ def assert_shared(response: httpx.Response) -> None:
     assert response.headers["Timing-Allow-Origin"] == "*"
     exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
     assert {"Content-Length", "Content-Range", "ETag"} <= set(exposed)
+
+
+class Bare:
+    """A connection of bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, request: bytes = REQUEST) -> bytes:
+        """The beginning of the answer, empty where there is none."""
+        self.writer.write(request)
+        with contextlib.suppress(ConnectionResetError):
+            return await self.reader.read(65_536)
+        return b""
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                assert await self.reader.read() == b""
+        return True
+
+
+@asynccontextmanager
+async def bare(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Bare]:
+    port = int(url.rpartition(":")[2])
+    made = Bare(*await asyncio.open_connection(HOST, port, ssl=tls))
+    try:
+        yield made
+    finally:
+        made.writer.transport.abort()
+
+
+@asynccontextmanager
+async def gate(**settings: Any) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway whose counts are back at nothing in the end."""
+    async with open_gateway(Studio(loop=asyncio.get_running_loop()), **settings) as (gateway, url):
+        yield gateway, url
+        await until(lambda: nobody(gateway))
+
+
+async def refusal_of(url: str, **arguments: Any) -> tuple[int, str | None]:
+    """Status and Retry-After of a WebSocket that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with connected(url, **arguments):
+            pass
+    response = refused.value.response
+    return response.status_code, response.headers.get("Retry-After")

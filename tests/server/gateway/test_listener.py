@@ -6,75 +6,34 @@ import asyncio
 import contextlib
 import os
 import socket
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rowcast_server.config import ServerConfig
 from rowcast_server.gateway import listener, sockets
-from rowcast_server.gateway.gateway import Gateway
 from rowcast_server.gateway.listener import descriptors_for
 from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.fakes import Studio, open_gateway
 from tests.support.raw_client import PING, PONG, Client, connected, until
-from tests.support.web import CONTENT, FILE, HOST, SHA256, nobody, raw, status_of
-
-REQUEST = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-CLOSING = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
-
-
-class Bare:
-    """A connection of bytes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def ask(self, request: bytes = REQUEST) -> bytes:
-        """The beginning of the answer, empty where there is none."""
-        self.writer.write(request)
-        with contextlib.suppress(ConnectionResetError):
-            return await self.reader.read(65_536)
-        return b""
-
-    async def is_closed(self) -> bool:
-        async with asyncio.timeout(20):
-            with contextlib.suppress(ConnectionResetError):
-                assert await self.reader.read() == b""
-        return True
-
-
-@asynccontextmanager
-async def bare(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Bare]:
-    port = int(url.rpartition(":")[2])
-    made = Bare(*await asyncio.open_connection(HOST, port, ssl=tls))
-    try:
-        yield made
-    finally:
-        made.writer.transport.abort()
-
-
-@asynccontextmanager
-async def gate(**settings: Any) -> AsyncIterator[tuple[Gateway, str]]:
-    """A gateway whose counts are back at nothing in the end."""
-    async with open_gateway(Studio(loop=asyncio.get_running_loop()), **settings) as (gateway, url):
-        yield gateway, url
-        await until(lambda: nobody(gateway))
-
-
-async def refusal_of(url: str, **arguments: Any) -> tuple[int, str | None]:
-    """Status and Retry-After of a WebSocket that is refused."""
-    with pytest.raises(InvalidStatus) as refused:
-        async with connected(url, **arguments):
-            pass
-    response = refused.value.response
-    return response.status_code, response.headers.get("Retry-After")
+from tests.support.web import (
+    CLOSING,
+    CONTENT,
+    FILE,
+    HOST,
+    REQUEST,
+    SHA256,
+    bare,
+    gate,
+    nobody,
+    raw,
+    refusal_of,
+    status_of,
+)
 
 
 class TestHalfOpen:
@@ -97,13 +56,16 @@ class TestHalfOpen:
                         await asyncio.sleep(0.01)
 
     async def test_who_has_sent_one_has_time(self) -> None:
-        async with gate(open_timeout=0.1) as (_, url):
-            async with connected(url) as client, bare(url) as http:
-                assert status_of(await http.ask()) == 200
-                await asyncio.sleep(0.3)
-                assert status_of(await http.ask()) == 200
-                await client.send(PING, 1)
-                assert await client.receive() == [PONG, 1]
+        async with (
+            gate(open_timeout=0.1) as (_, url),
+            connected(url) as client,
+            bare(url) as http,
+        ):
+            assert status_of(await http.ask()) == 200
+            await asyncio.sleep(0.3)
+            assert status_of(await http.ask()) == 200
+            await client.send(PING, 1)
+            assert await client.receive() == [PONG, 1]
 
     async def test_of_too_many_the_oldest_goes_and_the_others_are_served(self) -> None:
         async with gate(handshakes=2, open_timeout=60) as (gateway, url), AsyncExitStack() as stack:
@@ -136,18 +98,21 @@ class TestHalfOpen:
 
 class TestHowMany:
     async def test_of_one_address_so_many(self) -> None:
-        async with gate(address_connections=3) as (gateway, url):
-            async with connected(url), bare(url) as http:
-                assert status_of(await http.ask()) == 200
-                async with connected(url):
-                    assert await refusal_of(url) == (429, "5")
-                    answer = await raw(url, REQUEST)
-                    assert status_of(answer) == 429
-                    assert b"Retry-After: 5\r\n" in answer
-                    assert b"there are 3 connections from your address" in answer
-                await until(lambda: gateway._listener._connections == 2)
+        async with gate(address_connections=3) as (_, url), connected(url), bare(url) as http:
+            assert status_of(await http.ask()) == 200
+            async with connected(url):
+                assert await refusal_of(url) == (429, "5")
+                answer = await raw(url, REQUEST)
+                assert status_of(answer) == 429
+                assert b"Retry-After: 5\r\n" in answer
+                assert b"there are 3 connections from your address" in answer
+
+    async def test_who_leaves_makes_room(self) -> None:
+        async with gate(address_connections=1) as (gateway, url):
+            for _ in range(3):
                 async with connected(url) as client:
                     assert client.welcome
+                await until(lambda: nobody(gateway))
 
     async def test_a_proxy_does_not_count_as_its_clients(self) -> None:
         settings = {"address_connections": 1, "trusted_proxies": ("127.0.0.1",)}
@@ -339,124 +304,3 @@ class TestPlaces:
                 async with connected(url) as client:
                     assert client.welcome
                 assert status_of(await raw(url, CLOSING)) == 200
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two folders, each of a certificate of 127.0.0.1 by nobody, and its key."""
-    folders = [tmp_path_factory.mktemp("tls") for _ in range(2)]
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    command += " -subj /CN=rowcast -addext subjectAltName=IP:127.0.0.1"
-    for folder in folders:
-        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "chain.pem")]
-        subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    return folders
-
-
-def trusting(folder: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(folder / "chain.pem"))
-
-
-class TestTls:
-    @pytest.fixture
-    def files(self, certificates: list[Path], tmp_path: Path) -> dict[str, Path]:
-        """Settings of a server that has the first certificate."""
-        files = {"tls_cert": tmp_path / "chain.pem", "tls_key": tmp_path / "key.pem"}
-        for path in files.values():
-            path.write_bytes((certificates[0] / path.name).read_bytes())
-        return files
-
-    async def test_both_protocols_are_spoken_over_it(
-        self, files: dict[str, Path], certificates: list[Path]
-    ) -> None:
-        tls = trusting(certificates[0])
-        async with gate(**files) as (_, url):
-            secure = url.replace("ws:", "wss:")
-            async with connected(secure, ssl=tls) as client:
-                await client.send(PING, 1)
-                assert await client.receive() == [PONG, 1]
-            async with bare(url, tls) as http:
-                assert status_of(await http.ask()) == 200
-                assert status_of(await http.ask()) == 200
-            async with bare(url, tls) as bad:
-                assert status_of(await bad.ask(b"nonsense\r\n\r\n")) == 400
-                assert await bad.is_closed()
-            assert (await refusal_of(secure, ssl=tls, origin="https://evil.example"))[0] == 403
-
-    async def test_a_certificate_may_hold_its_key(
-        self, certificates: list[Path], tmp_path: Path
-    ) -> None:
-        both = tmp_path / "both.pem"
-        both.write_bytes(b"".join((certificates[0] / n).read_bytes() for n in ("chain.pem", "key.pem")))
-        async with gate(tls_cert=both) as (_, url), bare(url, trusting(certificates[0])) as http:
-            assert status_of(await http.ask()) == 200
-
-    async def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered_over_it(
-        self, files: dict[str, Path], certificates: list[Path]
-    ) -> None:
-        """In one piece: the loop has then not yet come to say that the handshake has ended."""
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = trusting(certificates[0]).wrap_bio(incoming, outgoing, server_hostname=HOST)
-        async with gate(**files) as (_, url), bare(url) as client:
-            while True:
-                try:
-                    tls.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    client.writer.write(outgoing.read())
-                    incoming.write(await client.reader.read(65_536))
-            tls.write(CLOSING)
-            client.writer.write(outgoing.read())  # Finished, and the request
-            answer = b""
-            async with asyncio.timeout(20):
-                while b"live\n" not in answer:
-                    try:
-                        answer += tls.read(65_536)
-                    except ssl.SSLWantReadError:
-                        piece = await client.reader.read(65_536)
-                        assert piece, answer
-                        incoming.write(piece)
-            assert status_of(answer) == 200
-
-    async def test_it_is_read_again_when_it_changes_and_nobody_is_cut(
-        self, files: dict[str, Path], certificates: list[Path], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        old, new = map(trusting, certificates)
-        async with gate(**files) as (gateway, url):
-            secure = url.replace("ws:", "wss:")
-            held = gateway._listener.certificates
-            assert held is not None
-            async with connected(secure, ssl=old) as client:
-                for path in files.values():
-                    path.write_bytes((certificates[1] / path.name).read_bytes())
-                held._checked = float("-inf")
-                async with connected(secure, ssl=new) as other:
-                    assert other.welcome
-                with pytest.raises(ssl.SSLCertVerificationError):
-                    async with connected(secure, ssl=old):
-                        pass
-                files["tls_key"].write_text("nonsense")
-                held._checked = float("-inf")
-                async with connected(secure, ssl=new) as other:
-                    assert other.welcome, "the one from before stays"
-                assert "the certificate from before stays" in caplog.text
-                await client.send(PING, 1)
-                assert await client.receive() == [PONG, 1]
-
-    @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01"])
-    async def test_a_slow_handshake_is_cut(self, files: dict[str, Path], data: bytes) -> None:
-        async with gate(open_timeout=0.2, **files) as (_, url), bare(url) as client:
-            client.writer.write(data)
-            assert await client.is_closed()
-
-    async def test_who_speaks_plainly_is_cut_at_once_and_counted_no_longer(
-        self, files: dict[str, Path]
-    ) -> None:
-        async with gate(open_timeout=60, **files) as (gateway, url):
-            async with bare(url) as client:
-                answer = await client.ask(CLOSING)
-                assert b"HTTP" not in answer
-                await until(lambda: nobody(gateway))
-            async with bare(url):
-                await until(lambda: gateway._listener._arrivals)
-            await until(lambda: nobody(gateway))

@@ -74,9 +74,7 @@ async def test_every_end_has_its_word() -> None:
         ends = {
             "complete": lambda number: studio.drawer.draw(number, 4),
             "failed": lambda number: studio.drawer.fail(number, "at /secret/path"),
-            "cancelled": lambda number: studio.book.cancel(
-                studio.book._by_number[number]
-            ),
+            "cancelled": lambda number: studio.book.cancel(studio.book._by_number[number]),
             "deadline": lambda number: studio.book.cancel(
                 studio.book._by_number[number], DoneReason.DEADLINE
             ),

@@ -136,7 +136,9 @@ class TestTheTokenOfTheRequest:
         assert closed_by(line, encode(Hello("wrong", ""))) == 4403
 
     def test_without_either_nobody_is_admitted(self, studio: Studio, clients: Clients) -> None:
-        assert closed_by(Line(studio, Visitor("192.0.2.1"), clients), encode(Hello(None, ""))) == 4403
+        assert (
+            closed_by(Line(studio, Visitor("192.0.2.1"), clients), encode(Hello(None, ""))) == 4403
+        )
 
 
 class TestRates:
@@ -169,7 +171,11 @@ class TestRates:
         greeted(studio, visitor, clients, "alice").send(start())
         greeted(studio, visitor, clients, "bob").send(start(key=bytes(16)))
         greeted(studio, visitor).send(start(key=b"k" * 16))
-        assert studio.drawer.clients == {0: ("subject", "alice"), 1: ("subject", "bob"), 2: "192.0.2.1"}
+        assert studio.drawer.clients == {
+            0: ("subject", "alice"),
+            1: ("subject", "bob"),
+            2: "192.0.2.1",
+        }
 
     def test_too_many_messages_close_the_connection(self, studio: Studio) -> None:
         clients = studio.clients_of(ServerConfig(messages_per_minute=60))

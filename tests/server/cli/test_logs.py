@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import pytest
-from rowcast_server.logs import set_up_logs
+from rowcast_server.cli import set_up_logs
 
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def root() -> Iterator[None]:
+@contextmanager
+def logging_as(level: int, form: str) -> Iterator[None]:
     """The root logger as in a process of its own; as it was afterwards."""
-    before, level = logging.root.handlers[:], logging.root.level
-    logging.root.handlers.clear()
-    yield
-    logging.root.handlers[:] = before
-    logging.root.setLevel(level)
+    root = logging.root
+    before, level_before = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        set_up_logs(level, form)
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level_before)
 
 
 def say(level: int = logging.WARNING) -> None:
@@ -33,8 +38,8 @@ def say(level: int = logging.WARNING) -> None:
 
 
 def test_lines_of_text_say_when_how_grave_who_and_what(capsys: Captured) -> None:
-    set_up_logs(logging.INFO, "text")
-    say()
+    with logging_as(logging.INFO, "text"):
+        say()
     out, err = capsys.readouterr()
     assert out == ""
     assert ' WARNING rowcast_server.test: a "line"\nand another\n' in err
@@ -43,8 +48,8 @@ def test_lines_of_text_say_when_how_grave_who_and_what(capsys: Captured) -> None
 
 
 def test_json_is_an_object_a_line_whatever_is_said(capsys: Captured) -> None:
-    set_up_logs(logging.INFO, "json")
-    say()
+    with logging_as(logging.INFO, "json"):
+        say()
     out, err = capsys.readouterr()
     assert out == ""
     said, failed = map(json.loads, err.splitlines())
@@ -58,6 +63,6 @@ def test_json_is_an_object_a_line_whatever_is_said(capsys: Captured) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_is_below_the_level_is_not_said(capsys: Captured, form: str) -> None:
-    set_up_logs(logging.WARNING, form)
-    logging.getLogger("rowcast_server.test").info("nothing")
+    with logging_as(logging.WARNING, form):
+        logging.getLogger("rowcast_server.test").info("nothing")
     assert capsys.readouterr().err == ""
