@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,14 +88,15 @@ def make_certificate(folder: Path) -> Certificate:
     new += ["-nodes", "-days", "2"]
     authority = folder / "authority.key"
     names = f"subjectAltName=DNS:localhost,DNS:{NAME}"
-    for more in (
+    options: tuple[list[str | Path], ...] = (
         ["-subj", "/CN=authority", "-keyout", authority, "-out", made.authority],
         [
             *("-CA", made.authority, "-CAkey", authority, "-subj", "/CN=localhost"),
             *("-addext", names, "-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", made.key, "-out", made.chain),
         ],
-    ):
+    )
+    for more in options:
         subprocess.run([*new, *more], check=True, capture_output=True, timeout=PATIENCE)
     return made
 
@@ -104,7 +105,9 @@ def nginx_files(folder: Path, port: int, upstream: str, certificate: Certificate
     """The shipped nginx.conf, with what differs here; ``upstream`` as it has it."""
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
     if upstream.startswith("unix:"):  # the other line of the two
-        text = replaced(text, {"        server 127.0.0.1:8765;\n": "", "# server unix": "server unix"})
+        text = replaced(
+            text, {"        server 127.0.0.1:8765;\n": "", "# server unix": "server unix"}
+        )
         text = replaced(text, {"unix:/run/rowcast/rowcast.sock": upstream})
     else:
         text = replaced(text, {"127.0.0.1:8765": upstream})
@@ -187,10 +190,8 @@ def front(kind: str, folder: Path, address: str, certificate: Certificate) -> It
         try:
             process.wait(5)
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # workers that nobody waits for
-            except ProcessLookupError:
-                pass
 
 
 def until_it_listens(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -200,5 +201,5 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes], folder: Path) 
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    said = [path.read_text("utf-8") for path in (folder / "log", folder / "errors") if path.exists()]
+    said = [path.read_text("utf-8") for path in folder.glob("[le]*") if path.is_file()]
     pytest.fail(f"it does not listen: {said}")

@@ -29,9 +29,9 @@ ONES_OWN = ["/opt/rowcast", "/opt/rowcast"]  # what is copied from one stage to 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, list[tuple[str, str]]]:
     """The instructions of the Dockerfile by stage, those of the stage it builds upon before."""
+    found: dict[str, list[tuple[str, str]]] = {"${PYTHON}": []}
     with (DEPLOY / "Dockerfile").open("rb") as file:
         steps = DockerfileParser(fileobj=file).structure
-    found: dict[str, list[tuple[str, str]]] = {"${PYTHON}": []}
     name = ""
     for step in steps:
         if step["instruction"] == "COMMENT":
@@ -53,8 +53,9 @@ def values(steps: list[tuple[str, str]], instruction: str) -> list[str]:
 
 
 def compose() -> dict[str, Any]:
-    service: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    return service["server"]
+    whole = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+    service: dict[str, Any] = whole["services"]["server"]
+    return service
 
 
 def seconds(text: str) -> int:
@@ -79,11 +80,9 @@ class TestImages:
     def test_what_is_installed_is_what_the_constraints_name_without_torch(
         self, stages: dict[str, list[tuple[str, str]]]
     ) -> None:
-        *_, run = values(stages["installed-server"], "RUN")
-        assert values(stages["installed-client"], "RUN") == values(
-            stages["installed-server"], "RUN"
-        )[:-1]
-        for each in values(stages["installed-server"], "RUN"):
+        runs = values(stages["installed-server"], "RUN")
+        assert values(stages["installed-client"], "RUN") == runs[:-1]
+        for each in runs:
             words = shlex.split(each.partition("pip install ")[2])
             assert words[:2] == ["--constraint", "constraints.txt"]
         assert words == ["--constraint", "constraints.txt", ".[server]"]
@@ -158,7 +157,8 @@ class TestTimes:
 
     def test_units_wait_for_longer_than_pictures_have(self) -> None:
         _, config = parse(["--config", str(DEPLOY / "server.toml")])
-        (wait,) = re.findall(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "rowcast.service").read_text(), re.M)
+        unit = (DEPLOY / "rowcast.service").read_text("utf-8")
+        (wait,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
         assert int(wait) > config.drain
 
     def test_proxies_wait_for_longer_than_pings_take(self) -> None:

@@ -95,11 +95,11 @@ def test_pictures_files_and_pages_come_by_one_port_and_addresses_are_the_clients
     comers: Callable[[], list[str]],
 ) -> None:
     path = tmp_path / "socket"
-    where = {"unix": path} if by == "unix" else {}
+    settings = shipped_settings() | ({"unix": path} if by == "unix" else {})
     context = ssl.create_default_context(cafile=str(certificate.authority))
     with (
-        running_server(tiny_folder, **shipped_settings(), **where) as server,
-        front(kind, folder, str(path) if where else server.ws_url[5:], certificate) as proxy,
+        running_server(tiny_folder, **settings) as server,
+        front(kind, folder, server.ws_url[5:], certificate) as proxy,
         httpx.Client(verify=context, trust_env=False) as http,
     ):
         with rowcast.connect_sync(proxy.url, cache=tmp_path / "files") as client:
