@@ -41,12 +41,13 @@ async def unsent_at_most(transport: asyncio.BaseTransport, most: int) -> None:
 
 
 def unsent_bytes(descriptor: int) -> int:
-    """Bytes that TCP holds back, as the peer's buffer or the network is full."""
-    if sys.platform != "linux":
+    """Bytes that TCP holds back, as the peer's buffer or the network is full; 0 where the socket
+    is closed."""
+    if sys.platform != "linux" or descriptor < 0:
         return 0
     import fcntl
 
     try:
         return int(struct.unpack("i", fcntl.ioctl(descriptor, SIOCOUTQNSD, bytes(4)))[0])
-    except OSError:  # no TCP, or closed
+    except OSError:  # no TCP
         return 0

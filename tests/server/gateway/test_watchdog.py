@@ -235,3 +235,9 @@ async def test_rows_drawn_while_the_network_is_full_travel_together(studio: Stud
             return frames
 
         assert await asyncio.to_thread(read) == [(0, 8)]
+
+
+def test_nothing_is_unsent_on_a_closed_socket() -> None:
+    closed = socket.socket()
+    closed.close()
+    assert unsent_bytes(closed.fileno()) == 0  # as of a viewer that left while a frame was sent
