@@ -182,7 +182,8 @@ def _verified(token: bytes, secrets: Words) -> _Claims:
     else:
         raise BadToken(NOT_ADMITTED)
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        claims = msgspec.json.decode(payload, type=_Claims)
+        # (Of bytes, what is skipped need not be UTF-8, as RFC 8259 has it.)
+        claims = msgspec.json.decode(payload.decode(), type=_Claims)
         if AUDIENCE in ([claims.aud] if isinstance(claims.aud, str) else claims.aud):
             return claims
     raise BadToken(f"this token is signed, but it needs a sub, an exp and the aud {AUDIENCE}")
