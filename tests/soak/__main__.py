@@ -51,11 +51,11 @@ def run(name: str, quick: bool) -> Figures:
 def show(name: str, figures: Figures) -> None:
     """A line a figure: what it is, its value, its bar, and `FAILS` where it misses that."""
     if figures.not_run:
-        print(f"{name:<12}not run: {figures.not_run}")
+        print(f"{name:<14}not run: {figures.not_run}")
     for figure in figures.figures:
         value = f"{figure.value:,.3f}".rstrip("0").rstrip(".") + f" {figure.unit}".rstrip()
         fails = "" if figure.passes else "FAILS"
-        print(f"{name:<12}{figure.what:<52}{value:>14}  {figure.bar:<14}{fails}".rstrip())
+        print(f"{name:<14}{figure.what:<52}{value:>14}  {figure.bar:<14}{fails}".rstrip())
 
 
 if __name__ == "__main__":

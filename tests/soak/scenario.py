@@ -12,7 +12,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-NAMES: Final = ("cuts", "multi_cuts", "kills", "slow_link")  # in the order in which they run
+FAULTS: Final = ("cuts", "multi_cuts", "kills", "slow_link")
+LOAD: Final = ("deaf_viewers", "idle")  # in the folder of that name
+NAMES: Final = FAULTS + LOAD  # in the order in which they run
 
 
 class Scenario(Protocol):
@@ -70,7 +72,8 @@ class Figures:
 
 def scenario(name: str) -> Scenario:
     """The scenario of a name of `NAMES`."""
-    return cast(Scenario, importlib.import_module(f"tests.soak.{name}"))
+    folder = "tests.soak.load" if name in LOAD else "tests.soak"
+    return cast(Scenario, importlib.import_module(f"{folder}.{name}"))
 
 
 def say(line: str) -> None:

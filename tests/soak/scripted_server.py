@@ -2,16 +2,21 @@
 
 It takes the options of `rowcast serve`, and `--seconds-a-row` besides. All but the drawing is real:
 sockets, gateway, sessions, book of pictures, bridge and engine; the runner computes no network.
-The model is postcard's: its grid, tokenizer and files. Rates are those of many clients at one
-address. It ends with its standard input.
+The model is postcard's: its tokenizer, files and grid, unless `--grid` gives another. Rates are
+those of many clients at one address. It ends with its standard input; each line of that before is
+answered by what the server has at the moment, as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+import json
+import os
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +45,41 @@ def ids_of_row(grid: Grid, seed: int, image: int, row: int) -> NDArray[np.int64]
     return (numbers * 7_919 + 13) % grid.codebook_size
 
 
+STAMP_DIGITS = 5  # of a codebook of 2,401: years of microseconds
+
+
+def stamp(grid: Grid, ids: NDArray[np.int64]) -> None:
+    """Have the ids begin with the time, in microseconds, a digit of the codebook's base each."""
+    microseconds = time.monotonic_ns() // 1_000
+    for digit in range(STAMP_DIGITS):
+        microseconds, ids[digit] = divmod(microseconds, grid.codebook_size)
+
+
+def seconds_of(grid: Grid, ids: NDArray[np.uint16]) -> float:
+    """The time of `stamp`, in seconds of time.monotonic."""
+    microseconds = 0
+    for digit in ids[STAMP_DIGITS - 1 :: -1].tolist():
+        microseconds = microseconds * grid.codebook_size + digit
+    return microseconds / 1e6
+
+
 class ScriptedRunner:
     """A row of every running picture a step, which takes ``seconds_a_row``.
+
+    With ``stamped`` the ids of a row begin with the time at which it was drawn.
 
     With ``tell`` the end of each picture is printed: `drawn SEED IMAGE TIME`, by the clock that all
     processes of a machine share (seconds, time.monotonic).
     """
 
-    def __init__(self, grid: Grid, slots: int, seconds_a_row: float, tell: bool = False) -> None:
+    def __init__(
+        self, grid: Grid, slots: int, seconds_a_row: float, tell: bool = False, stamped: bool = False
+    ) -> None:
         self.grid = grid
         self.slots = slots
         self._seconds_a_row = seconds_a_row
         self._tell = tell
+        self._stamped = stamped
         self._requests: dict[int, PictureRequest] = {}
 
     def open(self, slot: int, request: PictureRequest) -> None:
@@ -71,7 +99,10 @@ class ScriptedRunner:
 
     def row(self, slot: int, row: int) -> DrawnRow:
         request = self._requests[slot]
-        return DrawnRow(ids_of_row(self.grid, request.seed, request.image, row))
+        ids = ids_of_row(self.grid, request.seed, request.image, row)
+        if self._stamped:
+            stamp(self.grid, ids)
+        return DrawnRow(ids)
 
     def move(self, source: int, destination: int) -> None:
         self._requests[destination] = self._requests[source]
@@ -81,21 +112,43 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds-a-row", type=float, default=0.0)
     parser.add_argument("--tell", action="store_true", help="print the end of each picture")
+    parser.add_argument("--stamp", action="store_true", help="rows begin with their time")
+    parser.add_argument("--grid", nargs=2, type=int, metavar=("ROWS", "COLS"))
     options, others = parser.parse_known_args(arguments)
     serve_options, config = parse([*RATES, *others])
 
     def make_runner(model: Transformer, config: ServerConfig, _: Placement) -> ScriptedRunner:
-        return ScriptedRunner(model.grid, config.slots, options.seconds_a_row, options.tell)
+        settings = config.slots, options.seconds_a_row, options.tell, options.stamp
+        return ScriptedRunner(model.grid, *settings)
 
-    asyncio.run(serve(RowcastServer(load(serve_options.model), config, make_runner)))
+    model = load(serve_options.model)
+    if options.grid:
+        rows, cols = options.grid
+        model = replace(model, grid=replace(model.grid, rows=rows, cols=cols))
+    asyncio.run(serve(RowcastServer(model, config, make_runner)))
 
 
 async def serve(server: RowcastServer) -> None:
     """Serve until standard input ends, as it does with the program that started this one."""
     await server.start()
     print(f"ready {server.ws_url} {server.http_url}", flush=True)
-    await asyncio.to_thread(sys.stdin.buffer.read)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(held_by(server)), flush=True)
     await server.close()
+
+
+def held_by(server: RowcastServer) -> dict[str, float]:
+    """Numbers of what could leak, this question's own task not counted."""
+    gc.collect()
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return {
+        "tasks": len(asyncio.all_tasks()) - 1,
+        "timers": sum(not timer.cancelled() for timer in timers),
+        "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # of the listing
+        "book_entries": len(server._book._by_name) + len(server._book._by_number),
+        "clients_with_pictures": len(server._book._taken) + len(server._book._waiting),
+        **server._load(),
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Running jobs whose rows tell when they were drawn, and how late each viewer has them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgpack
+import numpy as np
+from rowcast.messages import view_key
+
+from tests.support.raw_client import ROWS
+
+from ..cuts import postcards_grid
+from ..scenario import percentile
+from ..scripted_server import STAMP_DIGITS, seconds_of
+from .loaded import LoadedServer
+from .wire import Crowd, Line, hello, request, start, watch
+
+JOBS = 8
+POSTCARDS_ROW = 32  # bytes of ids
+SETTLING_SECONDS = 0.3
+
+
+class Jobs:
+    """Jobs under way at a server that stamps its rows."""
+
+    def __init__(self, crowd: Crowd, count: int = JOBS) -> None:
+        keys = [os.urandom(16) for _ in range(count)]
+        frames = b"".join(start(stream, key) for stream, key in enumerate(keys))
+        self._greeting = request(crowd.url) + hello()
+        self.view_keys = [view_key(key) for key in keys]
+        self.owner = crowd.open_many(1, self._greeting + frames, said=1 + count)[0]
+
+    def viewers(self, crowd: Crowd, count: int, held: int = 0, crc32: int = 0) -> list[Line]:
+        """Connections that watch a job each, in turns, and have had their first rows."""
+        frames = [self._greeting + watch(0, key, 0, held, crc32) for key in self.view_keys]
+        return crowd.open_many(count, *frames, said=3)  # welcome, accepted, rows
+
+
+class Lateness:
+    """Of the rows that came on some lines: seconds from drawing to receipt."""
+
+    def __init__(self, lines: list[Line], row_bytes: int) -> None:
+        self.seconds: list[float] = []
+        self.lost = 0  # or doubled
+        self._row_bytes = row_bytes
+        self._due: dict[int, int | None] = dict.fromkeys(line.number for line in lines)
+
+    def take(self, line: Line, payload: bytes, when: float) -> None:
+        """One message."""
+        if payload[1] != ROWS or line.number not in self._due:
+            return
+        _, _, first, ids = msgpack.unpackb(payload)
+        due, count = self._due[line.number], len(ids) // self._row_bytes
+        self.lost += 0 if due is None else abs(first - due)
+        self._due[line.number] = first + count
+        for row in range(count):
+            stamp = np.frombuffer(ids, "<u2", STAMP_DIGITS, row * self._row_bytes)
+            self.seconds.append(when - seconds_of(postcards_grid(), stamp))
+
+    @property
+    def p99(self) -> float:
+        """In milliseconds."""
+        return 1_000 * percentile(self.seconds, 0.99)
+
+
+def measured(
+    crowd: Crowd, lines: list[Line], seconds: float, row_bytes: int = POSTCARDS_ROW
+) -> Lateness:
+    """How late rows are on these lines, for a while; all lines are read meanwhile."""
+    pause(crowd, SETTLING_SECONDS)
+    lateness = Lateness(lines, row_bytes)
+    for line, payload, when in crowd.frames(seconds):
+        lateness.take(line, payload, when)
+    return lateness
+
+
+def pause(crowd: Crowd, seconds: float) -> None:
+    """Read for a while, and drop what is read."""
+    for _ in crowd.frames(seconds):
+        pass
+
+
+def settled(
+    server: LoadedServer, crowd: Crowd, name: str, most: float, seconds: float
+) -> float:
+    """Seconds until the server holds at most so many of something; ``seconds`` if it never does."""
+    begun = time.monotonic()
+    while (passed := time.monotonic() - begun) < seconds:
+        if server.held()[name] <= most:
+            return passed
+        pause(crowd, 0.2)
+    return seconds
