@@ -38,7 +38,11 @@ def _form(code: int) -> tuple[str, int, int, int]:
         return INT, 0, code if code < 0x80 else code - 256, 0
     if code < 0xC0:
         kind, low, mask = (
-            (MAP, 0x80, 15) if code < 0x90 else (ARRAY, 0x90, 15) if code < 0xA0 else (STR, 0xA0, 31)
+            (MAP, 0x80, 15)
+            if code < 0x90
+            else (ARRAY, 0x90, 15)
+            if code < 0xA0
+            else (STR, 0xA0, 31)
         )
         return kind, 0, (code - low) & mask, 0
     sized = {0xC4: BIN, 0xD9: STR, 0xDC: ARRAY, 0xDE: MAP, 0xC7: OTHER}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from .target import Mutate
 
 INTERESTING: Final = b"\x00\x01\x7f\x80\xff \t\r\n%:,/.\"'"
+FIELD: Final = re.compile(rb'"[^"]*"\s*:\s*(\[[^\]]*\]|[^,}\]]*)')
 Change = Callable[[Random, bytes, Sequence[bytes]], bytes]
 
 
@@ -71,15 +73,18 @@ def blind(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def worded(*words: bytes) -> Mutate:
-    """Changes of bytes, and words put in or in the place of others."""
+    """Changes of bytes; words put in, in the place of others, or as the values of JSON's fields."""
 
     def mutate(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
         for _ in range(1 + below(random, 3)):
-            if random.random() < 0.5:
+            way, word = random.random(), words[below(random, len(words))]
+            if way < 0.4:
                 data = blind(random, data, others)
+            elif way < 0.7 and (found := list(FIELD.finditer(data))):
+                field = found[below(random, len(found))]
+                data = data[: field.start(1)] + word + data[field.end(1) :]
             else:
                 start, end = span(random, data)
-                word = words[below(random, len(words))]
                 data = data[:start] + word + data[end if random.random() < 0.3 else start :]
         return data
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -17,9 +16,8 @@ from rowcast.messages import Message, decode_client, decode_server, encode
 from tests import document
 from tests.fuzz.messagepack import depth, mutate
 from tests.fuzz.mutation import below
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, told
 
-NUMBER: Final = re.compile(r"\d+")
 FRAMES: Final = document.ROOT / "tests" / "vectors" / "frames.json"
 MOST_DEPTH: Final = 16  # what a receiver must take
 TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
@@ -42,7 +40,7 @@ def decoded(side: str, data: bytes) -> str:
     try:
         message = DECODERS[side](data)
     except MalformedFrame as error:
-        return NUMBER.sub("0", str(error)) if len(data) < 400 else "malformed, and long"
+        return told(error) if len(data) < 400 else "malformed, and long"
     if message is None:
         return "ignored"
     written = encode(message)
@@ -68,11 +66,13 @@ def agreed(data: bytes) -> str:
         ours = error
     refused = isinstance(ours, Exception), isinstance(theirs, Exception)
     if all(refused):
-        return NUMBER.sub("0", str(ours))[:120] if len(frame) < 400 else "refused, and long"
+        return told(ours) if len(frame) < 400 else "refused, and long"
     if any(refused):
         rule = differs_by_rule(frame, theirs)
         if rule is None:
-            raise AssertionError(f"{side} {frame.hex()}: the codec {ours!r}, the document {theirs!r}")
+            raise AssertionError(
+                f"{side} {frame.hex()}: the codec {ours!r}, the document {theirs!r}"
+            )
         return rule
     if not says(ours, theirs):
         raise AssertionError(f"{side} {frame.hex()}: {ours!r} is not {theirs!r}")
@@ -118,9 +118,11 @@ def _mutate_of_both(random: Random, data: bytes, others: Sequence[bytes]) -> byt
 
 
 TARGETS: Final = {
-    "decode_client": Target(partial(decoded, "client"), partial(seeds, "client"), mutate),
-    "decode_server": Target(
-        partial(decoded, "server"), partial(seeds, "server"), mutate, max_bytes=65_537
-    ),
+    **{
+        f"decode_{side}": Target(
+            partial(decoded, side), partial(seeds, side), mutate, 65_600, engine="plain"
+        )
+        for side in DECODERS
+    },
     "agreement": Target(agreed, _seeds_of_both, _mutate_of_both),
 }
