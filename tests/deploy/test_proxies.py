@@ -93,6 +93,7 @@ def test_pictures_files_and_pages_come_by_one_port_and_addresses_are_the_clients
     tmp_path: Path,
     certificate: Certificate,
     comers: Callable[[], list[str]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "socket"
     settings = shipped_settings() | ({"unix": path} if by == "unix" else {})
@@ -118,6 +119,9 @@ def test_pictures_files_and_pages_come_by_one_port_and_addresses_are_the_clients
             else:
                 assert (answer.status_code, answer.text) == (status, "ready\n")
                 assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+        until(lambda: any(" GET /readyz" in text for text in caplog.messages))
+        requests = [text for text in caplog.messages if " GET " in text]
+        assert {text.partition(" GET ")[0] for text in requests} == {"127.0.0.1"}
 
         come(proxy.port, "127.0.0.2", FAR, context)
         until(lambda: len(comers()) == 2)
