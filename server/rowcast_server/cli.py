@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .serve_options import parse, plain
+from .serve_options import serve_parser as serve_parser  # for completion: the parser of `serve`
 
 if TYPE_CHECKING:
     from .server import RowcastServer

@@ -118,5 +118,5 @@ def test_the_installed_command_knows_its_subcommands(capsys: Captured) -> None:
     cli.main(["--help"])
     shown = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in shown if line.startswith("  ")]
-    assert listed[:7] == ["demo", "serve", "generate", "replay", "grids", "models", "export"]
+    assert listed[:7] == ["demo", "serve", "generate", "watch", "replay", "grids", "models"]
     assert "bench" in listed

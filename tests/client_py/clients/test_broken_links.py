@@ -43,7 +43,7 @@ def test_a_broken_link_is_taken_up_where_it_broke(
     with (
         paced_server(tiny_folder) as (server, gate),
         proxy(server.ws_url) as link,
-        connect(link.url) as client,
+        connect(link.url, decode=False) as client,
     ):
         events = client.generate(PROMPT, seed=5)
         gate.allow(rows=2)

@@ -13,8 +13,6 @@ from onnx import TensorProto, helper
 from rowcast.errors import DetokenizerError
 from rowcast.pixels.detokenizer import Detokenizer
 
-from tests.support.tiny_model import tiny_detokenizer
-
 SELF_TEST = {
     "rows": 4,
     "cols": 4,
@@ -90,15 +88,3 @@ def test_a_graph_that_wants_all_memory_gets_none(tmp_path: Path) -> None:
     with pytest.raises(DetokenizerError, match=r"greedy\.onnx cannot decode"):
         Detokenizer(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < BIG
-
-
-def test_a_decode_is_given_its_time_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is of one run, not of a detokenizer's life."""
-    monkeypatch.setattr("rowcast.pixels.onnx_file.RUN_SECONDS", 5.0)
-    detokenizer = Detokenizer(tiny_detokenizer(tmp_path / "tiny.onnx", codebook_size=64))
-    import threading
-
-    before = threading.active_count()
-    for _ in range(3):
-        detokenizer._self_test({**SELF_TEST, "tolerance": 255})
-    assert threading.active_count() <= before

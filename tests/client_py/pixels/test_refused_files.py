@@ -110,7 +110,7 @@ def test_a_file_of_another_family_is_refused_with_its_name_and_checksums(
 def test_a_palette_announced_too_large_is_not_fetched(shop: Shop) -> None:
     model = shop.model("palette")
     huge = replace(model, files=[replace(model.files[0], bytes=2**40)])
-    with pytest.raises(DetokenizerError, match="palette has at most 1048576"):
+    with pytest.raises(DetokenizerError, match="palette file of a decoder has at most 1048576"):
         TierLoader(SERVER, quality="palette").load(huge)
     assert shop.asked == []
 
