@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
     from .events import Event as Event
     from .events import PictureAccepted as PictureAccepted
     from .events import PictureDone as PictureDone
+    from .events import PictureFailed as PictureFailed
     from .events import PictureQueued as PictureQueued
     from .events import PictureRepainted as PictureRepainted
     from .events import RowsArrived as RowsArrived
@@ -42,7 +43,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
 _NAMES = {
     "aio": "AsyncClient",
     "errors": "RowcastError",
-    "events": "Event PictureAccepted PictureDone PictureQueued PictureRepainted RowsArrived",
+    "events": "Event PictureAccepted PictureDone PictureFailed PictureQueued PictureRepainted "
+    "RowsArrived",
     "messages": "DoneReason view_key",
     "picture": "Picture Recipe Sampling",
     "pixels.artifacts": "fetch",

@@ -54,15 +54,18 @@ class BeyondLimits(InvalidRequest):
 class RequestRefused(RowcastError):
     """The server answered `error`.
 
-    ``code`` is one of protocol.md section 6; ``retry_seconds`` is None where a retry is useless.
+    ``code`` is one of protocol.md section 6; ``retry_seconds`` is None where a retry is useless;
+    ``index`` is that of the picture where it is one of several, else None.
     """
 
-    def __init__(self, code: str, text: str, retry_ms: int = 0) -> None:
+    def __init__(self, code: str, text: str, retry_ms: int = 0, index: int | None = None) -> None:
         self.code = code
         self.text = text
+        self.index = index
         self.retry_seconds = retry_ms / 1000 if retry_ms else None
         hint = f" (retry in {self.retry_seconds:g} s)" if self.retry_seconds is not None else ""
-        super().__init__(f"{text} [{code}]{hint}")
+        of = "" if index is None else f"picture {index}: "
+        super().__init__(f"{of}{text} [{code}]{hint}")
 
 
 class PictureGone(RequestRefused):

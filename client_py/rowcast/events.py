@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import RequestRefused
 from .messages import DoneReason
 from .picture import Picture
 
@@ -93,6 +94,20 @@ class PictureDone(Event):
     """
 
     reason: DoneReason | int
+
+
+@dataclass(frozen=True, repr=False)
+class PictureFailed(Event):
+    """The end of a picture that the server could not finish; ``image`` shows the rows held.
+
+    The others of the request go on; when they have ended, the request raises ``error``, or that of
+    the first that failed. A picture that was never accepted has no event of its own.
+    """
+
+    error: RequestRefused
+
+
+ENDS: Final = (PictureDone, PictureFailed)
 
 
 def finished(ends: Iterable[PictureDone]) -> list[PictureDone]:

@@ -13,8 +13,15 @@ from typing import Final
 
 import msgspec
 
-from .errors import ProtocolError, RowcastError
-from .events import Event, PictureAccepted, PictureDone, PictureQueued, RowsArrived
+from .errors import ProtocolError, RequestRefused, RowcastError
+from .events import (
+    Event,
+    PictureAccepted,
+    PictureDone,
+    PictureFailed,
+    PictureQueued,
+    RowsArrived,
+)
 from .messages import Accepted, Done, DoneReason, Model, Start, Watch, done_reason, view_key
 from .picture import Picture, sampling_options
 from .requests import Request
@@ -37,6 +44,7 @@ class Slot:
     told_rows: int = 0
     is_answered: bool = False  # by `accepted`, on this connection
     is_put_off: bool = False  # by a server that is busy: it is asked again later
+    error: RequestRefused | None = None  # its end, where it failed
 
     @property
     def picture(self) -> Picture:
@@ -119,6 +127,14 @@ class Slot:
         self.picture.reason = reason
         self.generation.tell(self._done)
 
+    def fail(self, error: RequestRefused) -> None:
+        """Tell that the picture, which has ended, failed."""
+        self.error = error
+        if self.begun is not None:
+            self.generation.tell(self._failed)
+        else:
+            self.generation.wake()
+
     def put_off(self, now: float, wait: float, patience: tuple[float, float]) -> bool:
         """Wait out a refusal that names a time, ``wait`` seconds; False where it is told.
 
@@ -198,6 +214,10 @@ class Slot:
         assert self.picture.reason is not None
         return PictureDone(self.index, self.picture, self.picture.reason)
 
+    def _failed(self) -> Event:
+        assert self.error is not None
+        return PictureFailed(self.index, self.picture, self.error)
+
 
 class Generation:
     """The pictures of one request, as they form.
@@ -210,7 +230,7 @@ class Generation:
         self.key = key
         self.watched = watched  # the view key, where somebody else's pictures are watched
         self.wake: Callable[[], None] = lambda: None
-        self.failure: RowcastError | None = None
+        self._failure: RowcastError | None = None
         self.abandoned = False
         # While the server is busy (R-70): when it first said so, and when it is asked again.
         self.put_off_since: float | None = None
@@ -234,7 +254,14 @@ class Generation:
     @property
     def ended(self) -> bool:
         """True if nothing more will arrive; there may still be news to take."""
-        return self.failure is not None or all(slot.ended for slot in self.slots)
+        return self._failure is not None or all(slot.ended for slot in self.slots)
+
+    @property
+    def failure(self) -> RowcastError | None:
+        """What it is to raise: its own failure, or, once all have ended, the first picture's."""
+        if self._failure is not None or not self.ended:
+            return self._failure
+        return next((slot.error for slot in self.slots if slot.error is not None), None)
 
     @property
     def unended(self) -> list[Slot]:
@@ -293,10 +320,9 @@ class Generation:
         self.wake()
 
     def fail(self, error: RowcastError) -> None:
-        """End the generation with an error that carries what was received."""
+        """End the generation with an error; raised, it carries what was received."""
         if not self.ended:
-            error.pictures = self.pictures
-            self.failure = error
+            self._failure = error
             self.wake()
 
     def abandon(self) -> None:
@@ -313,6 +339,8 @@ class Generation:
         for make in self._news:
             del self._news[make]
             return make()
-        if self.failure is not None:
-            raise self.failure
+        failure = self.failure
+        if failure is not None:
+            failure.pictures = self.pictures
+            raise failure
         return None

@@ -299,7 +299,8 @@ class ClientSession:
         return picture
 
     def _error(self, slot: Slot, error: Error) -> None:
-        wait, is_first = error.retry_ms / 1000, slot.generation.put_off_since is None
+        generation, refusal = slot.generation, None
+        wait, is_first = error.retry_ms / 1000, generation.put_off_since is None
         if error.code == ErrorCode.GONE and slot.holds_all:
             # Only the end itself was lost: there is nothing to recover.
             complete = slot.picture.complete
@@ -310,8 +311,13 @@ class ClientSession:
             return
         else:
             kind = PictureGone if error.code == ErrorCode.GONE else RequestRefused
-            slot.generation.fail(kind(error.code, error.text, error.retry_ms))
-        self._end(slot)  # last: a generation that has ended cannot fail any more
+            index = slot.index if len(generation.slots) > 1 else None
+            refusal = kind(error.code, error.text, error.retry_ms, index)
+            if generation.is_unanswered:  # its `start` is refused
+                generation.fail(kind(error.code, error.text, error.retry_ms))
+        self._end(slot)
+        if refusal is not None:
+            slot.fail(refusal)
 
     def _end(self, slot: Slot) -> None:
         self.progress += 1

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import ConnectionLost, DetokenizerError, RowcastError
-from ..events import Event, PictureDone, PictureRepainted
+from ..events import ENDS, Event, PictureRepainted
 from ..generation import Generation
 from .canvas import Canvas
 from .loader import TierLoader
@@ -104,7 +104,7 @@ class Easel:
         for canvas in self._canvases.values():
             if canvas.is_repainted and canvas.newest is not None:
                 return self._painted(PictureRepainted(canvas.newest.index, canvas.newest.picture))
-        while self._is_closed or all(isinstance(each, PictureDone) for each in self._waiting):
+        while self._is_closed or all(isinstance(each, ENDS) for each in self._waiting):
             taken = self._take()
             if taken is None:
                 return None
@@ -137,7 +137,7 @@ class Easel:
 
     def _is_last(self, event: Event) -> bool:
         """True for an end that shows its canvas finished: in a mosaic, those after the last end."""
-        if not isinstance(event, PictureDone):
+        if not isinstance(event, ENDS):
             return False
         return not self._seamless or all(slot.ended for slot in self._generation.slots)
 
@@ -147,7 +147,7 @@ class Easel:
             return replace(event, seamless=self._seamless)
         canvas = self._canvas(self._loader, event)
         canvas.newest, canvas.is_repainted = event, False
-        if isinstance(event, PictureDone) and not self._seamless:
+        if isinstance(event, ENDS) and not self._seamless:
             del self._canvases[event.index]
         return replace(event, image=canvas.image, tier=canvas.tier, seamless=self._seamless)
 

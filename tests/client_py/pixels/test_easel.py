@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from rowcast.errors import RequestRefused
 from rowcast.events import (
     PictureAccepted,
     PictureDone,
+    PictureFailed,
     PictureQueued,
     PictureRepainted,
     RowsArrived,
 )
-from rowcast.messages import DoneReason, Queued, encode
+from rowcast.messages import DoneReason, Error, Queued, encode
 from rowcast.pixels.palette import PAPER
 from rowcast.requests import Request
 
@@ -162,6 +165,23 @@ def test_a_picture_stopped_early_is_painted_for_good_too() -> None:
     *_, end = table.settle()
     assert isinstance(end, PictureDone)
     assert colours(end) == [FULL, FULL, PAPER, PAPER]
+
+
+def test_a_picture_that_fails_ends_with_what_it_holds_while_the_other_is_finished() -> None:
+    table = Table(plain_loader(palette=palette(), full=full()), images=2)
+    failed = encode(Error(0, "internal", 0, "broken"))
+    table.receive(accepted(0), accepted(1), rows(0, 2), failed, rows(0, stream=1))
+    (told,) = (event for event in table.settle() if isinstance(event, PictureFailed))
+    assert (told.index, told.picture.rows_held, told.tier) == (0, 2, "full")
+    assert colours(told) == [FULL, FULL, PAPER, PAPER]
+    table.receive(rows(1, 3, stream=1))
+    assert {event.index for event in table.settle()} == {1}
+    table.receive(done(stream=1))
+    end = table.easel.next_event()
+    assert isinstance(end, PictureDone)
+    assert colours(end) == [FULL] * 4
+    with pytest.raises(RequestRefused, match="picture 0: broken"):
+        table.easel.next_event()
 
 
 def test_a_picture_without_rows_ends_without_an_image() -> None:

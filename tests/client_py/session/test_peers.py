@@ -14,7 +14,7 @@ from rowcast.errors import (
     ProtocolError,
     RequestRefused,
 )
-from rowcast.events import PictureAccepted, RowsArrived
+from rowcast.events import PictureDone, PictureFailed, RowsArrived
 from rowcast.messages import (
     Cancel,
     DoneReason,
@@ -214,21 +214,51 @@ def test_no_frame_raises_anything_but_a_protocol_error() -> None:
 
 
 @pytest.mark.parametrize(("code", "kind"), [("busy", RequestRefused), ("gone", PictureGone)])
-def test_a_refusal_carries_its_code_and_what_had_arrived(
+def test_one_picture_fails_alone_and_the_request_tells_when_the_others_have_ended(
     code: str, kind: type[RequestRefused]
 ) -> None:
-    session, generation = started(2)
-    for frame in (accepted(0), rows(0), encode(Error(1, code, 2_000, "not now"))):
+    session, generation = started(3)
+    failed = encode(Error(1, code, 2_000, "not now"))
+    for frame in (accepted(0), accepted(1), rows(0, stream=1), rows(0), failed):
+        session.receive(frame)
+    *_, told = taken(generation)
+    assert isinstance(told, PictureFailed)
+    assert (told.index, told.picture.rows_held) == (1, 1)
+    error = told.error
+    assert type(error) is kind
+    assert (error.code, error.text, error.retry_seconds, error.index) == (code, "not now", 2.0, 1)
+    assert not generation.ended
+    assert [message_of(frame) for frame in session.cancel(generation)] == [Cancel(0), Cancel(2)]
+    for frame in (rows(1, 3), done(), encode(Error(2, "internal", 0, "broken"))):
         session.receive(frame)
     assert generation.ended
     told = [generation.take(), generation.take()]
-    assert [type(event) for event in told] == [PictureAccepted, RowsArrived]
-    with pytest.raises(kind) as caught:
+    assert [type(event) for event in told] == [RowsArrived, PictureDone]
+    with pytest.raises(kind, match="picture 1: not now") as caught:
         generation.take()
-    error = caught.value
-    assert (error.code, error.text, error.retry_seconds) == (code, "not now", 2.0)
-    assert [picture.rows_held for picture in error.pictures] == [1]
-    assert [message_of(frame) for frame in session.cancel(generation)] == [Cancel(0)]
+    assert caught.value is error
+    assert [picture.rows_held for picture in error.pictures] == [4, 1]
+
+
+def test_one_picture_of_several_that_are_watched_may_be_gone() -> None:
+    session = greeted()
+    generation, _ = session.watch(bytes(16), 2)
+    session.receive(encode(Error(0, "gone", 0, "no such picture")))
+    assert not generation.ended
+    for frame in (accepted(1, image=1), rows(0, 4, stream=1), done(stream=1)):
+        session.receive(frame)
+    told = [generation.take() for _ in range(3)]
+    assert isinstance(told[-1], PictureDone)
+    with pytest.raises(PictureGone, match="picture 0: no such picture"):
+        generation.take()
+
+
+def test_a_start_that_is_refused_is_refused_as_one() -> None:
+    session, generation = started(3)
+    session.receive(encode(Error(0, "bad_prompt", 0, "no")))
+    assert generation.ended
+    with pytest.raises(RequestRefused, match=r"^no \[bad_prompt\]$"):
+        generation.take()
 
 
 def test_a_refusal_for_good_has_no_retry_time() -> None:

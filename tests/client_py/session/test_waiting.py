@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rowcast.errors import RequestRefused
-from rowcast.events import PictureAccepted, RowsArrived
+from rowcast.events import PictureAccepted, PictureFailed, RowsArrived
 from rowcast.messages import Cancel, Error, GoAway, Start, Watch, encode
 from rowcast.requests import Request
 from rowcast.session import ClientSession
@@ -98,8 +98,8 @@ def test_patience_is_for_all_waits_together_and_begins_anew_with_rows(
         assert start.options.prefix == ids_until(2)
     waiting.now += 0.5
     waiting.refuse()
-    told = [generation.take(), generation.take()]
-    assert [type(event) for event in told] == [PictureAccepted, RowsArrived]
+    told = [generation.take() for _ in range(3)]
+    assert [type(event) for event in told] == [PictureAccepted, RowsArrived, PictureFailed]
     with pytest.raises(RequestRefused) as caught:
         generation.take()
     assert [picture.held_bytes for picture in caught.value.pictures] == [ids_until(2)]
