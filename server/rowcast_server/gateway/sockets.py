@@ -106,8 +106,13 @@ def _given() -> list[socket.socket]:
     """The listening sockets that this process was started with (socket activation)."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    return [socket.socket(fileno=SYSTEMD_FIRST + number) for number in range(count)]
+    count = os.environ.get("LISTEN_FDS", "0")
+    try:
+        return [socket.socket(fileno=SYSTEMD_FIRST + number) for number in range(int(count))]
+    except (ValueError, OSError) as error:
+        raise RowcastError(
+            f"LISTEN_FDS={count!r} sockets cannot be had from who started this ({error}); unset it"
+        ) from error
 
 
 def _bound(host: str, port: int, option: str) -> list[socket.socket]:

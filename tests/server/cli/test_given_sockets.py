@@ -48,3 +48,12 @@ def test_one_beyond_this_machine_is_not_open_unless_that_is_said(given: sockets.
 def test_one_of_this_machine_needs_no_token(given: sockets.Sockets) -> None:
     """Whatever --host says, at which nobody listens."""
     assert not access_for(ServerConfig(host="0.0.0.0"), given).asks
+
+
+@pytest.mark.parametrize("count", ["some", "1"])
+def test_sockets_that_are_none_are_told(monkeypatch: pytest.MonkeyPatch, count: str) -> None:
+    monkeypatch.setattr(sockets, "SYSTEMD_FIRST", 1_000_000)  # no descriptor
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", count)
+    with pytest.raises(RowcastError, match=rf"^LISTEN_FDS='{count}' sockets cannot be had from "):
+        sockets.bind(ServerConfig())
