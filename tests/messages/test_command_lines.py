@@ -92,7 +92,7 @@ CASES = [
     Case("generate ws://alice:s3cret@[::1 PROMPT", USAGE, "no WebSocket address"),
     Case(f"models {NOBODY}", FAILED, NOBODY),
     Case(f"grids {NOBODY} PROMPT --out {{here}}/g.npz", FAILED, NOBODY),
-    Case("models {http}", FAILED, "is this the http port"),
+    Case("models {http}", FAILED, "this is the HTTP port; --port has the WebSocket"),
     # Tokens
     Case("models {closed}", FAILED, "--token"),
     Case("models {closed} --token s3cret-no", FAILED, "--token"),
@@ -126,7 +126,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def closed_server(tiny_folder: Path) -> Iterator[RowcastServer]:
-    with running_server(tiny_folder, tokens=frozenset({SECRET})) as server:
+    with running_server(tiny_folder, tokens=frozenset({SECRET}), http_port=0) as server:
         yield server
 
 
@@ -156,7 +156,7 @@ def test_a_command_that_fails_says_so_in_one_line(
     places = {
         "open": tiny_server.ws_url,
         "closed": closed_server.ws_url,
-        "http": tiny_server.http_url.replace("http", "ws"),
+        "http": closed_server.http_url.replace("http", "ws"),
         "here": str(here),
     }
     command, *typed = case.words.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -205,8 +206,7 @@ class TestShares:
         keys = (client.encode().ljust(12) + number.to_bytes(4) for number in range(1_000))
         before = len(studio.book)
         with pytest.raises(Refused) as refused:
-            for key in keys:
-                studio.book.start(key, 0, order(), client, owner)
+            deque((studio.book.start(key, 0, order(), client, owner) for key in keys), maxlen=0)
         assert (refused.value.code, refused.value.retry_ms) == ("busy", 2_000)
         return len(studio.book) - before
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
+from urllib.parse import urljoin
+
+from msgspec.structs import replace
 
 from ..messages import DetokenizerFile, Limits, Model, Range
 from ..picture import Sampling
@@ -25,11 +28,12 @@ def models(words: list[str]) -> int:
         connect(options.url, decode=False, **client_arguments(options)) as client,
     ):
         welcome = client.session.welcome
+    found = [_with_whole_urls(model, options.url) for model in welcome.models]
     if options.json:
-        told = [_for_programs(model) for model in welcome.models]
+        told = [_for_programs(model) for model in found]
         answer_json({"models": told, "limits": _limits(welcome.limits)})
         return 0
-    for model in welcome.models:
+    for model in found:
         for line in _for_people(model):
             answer(line)
         answer("")
@@ -57,6 +61,13 @@ def models_parser() -> CommandParser:
     add_server_options(parser)
     parser.add_argument(JSON, action="store_true", help="say it as one line of JSON on stdout")
     return parser
+
+
+def _with_whole_urls(model: Model, server_url: str) -> Model:
+    """A URL of a file may be relative to the server's (R-52)."""
+    base = "http" + server_url.removeprefix("ws")
+    files = [replace(file, url=urljoin(base, file.url)) for file in model.files]
+    return replace(model, files=files)
 
 
 def _for_people(model: Model) -> Iterator[str]:

@@ -262,11 +262,12 @@ def test_nothing_listens(connect: Connect) -> None:
 
 
 def test_the_http_port_instead_of_the_websocket(
-    connect: Connect, tiny_server: RowcastServer
+    connect: Connect, tiny_folder: Path
 ) -> None:
-    url = tiny_server.http_url.replace("http", "ws")
-    with pytest.raises(ConnectionFailed, match="is this the http port"):
-        opens(connect, url)
+    with running_server(tiny_folder, http_port=0) as server:
+        url = server.http_url.replace("http", "ws")
+        with pytest.raises(ConnectionFailed, match="this is the HTTP port; --port has"):
+            opens(connect, url)
 
 
 def test_wss_where_there_is_no_tls(connect: Connect, tiny_server: RowcastServer) -> None:

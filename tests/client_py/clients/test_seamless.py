@@ -19,6 +19,7 @@ from rowcast.pixels.mosaic import Mosaic
 from rowcast.pixels.tiers import Decoder
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.clients import announced_by
 from tests.support.client.mosaics import joined, pixels
 from tests.support.client.shells import SHELLS, Connect
 from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
@@ -96,8 +97,7 @@ def test_a_slow_consumer_gets_the_newest_mosaic_by_one_painting(
 ) -> None:
     """What arrived while nobody looked is painted once, for whichever pictures it came."""
     go_on, sent = threading.Event(), threading.Event()
-    with connect(tiny_server.ws_url) as client:
-        model = client.session.model()
+    model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
         await peer.receive()

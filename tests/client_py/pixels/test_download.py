@@ -17,8 +17,9 @@ import pytest
 from rowcast.errors import DetokenizerError
 from rowcast.pixels import download
 from rowcast.pixels.artifacts import cached_path, fetch, obtain
-from rowcast_server.gateway.web import WebServer, file_name, make_app
+from rowcast_server.gateway.files import file_name
 
+from tests.support.fakes import Studio, open_gateway
 from tests.support.site import CONTENT, SHA256, Handler, sends, sends_ranges, site
 
 SERVER = "ws://127.0.0.1:8765"
@@ -161,13 +162,12 @@ def begun(part: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("begun")
 async def test_our_own_server_answers_ranges(tmp_path: Path) -> None:
-    server = WebServer(make_app({SHA256: tmp_path / "model.onnx"}, lambda: True), "127.0.0.1", 0)
-    port = await server.start()
     told: list[int] = []
+    studio = Studio(loop=asyncio.get_running_loop())
     with site(sends(b"")) as web:  # for the announcement alone
-        file = web.file(f"http://127.0.0.1:{port}/{file_name(SHA256)}")
-    path = await asyncio.to_thread(fetch, file, SERVER, (), None, lambda got, _: told.append(got))
-    await server.close()
+        file = web.file(file_name(SHA256))  # beside the WebSocket
+    async with open_gateway(studio, {SHA256: tmp_path / "model.onnx"}) as (_, url):
+        path = await asyncio.to_thread(fetch, file, url, (), None, lambda got, _: told.append(got))
     assert path.read_bytes() == CONTENT
     assert min(told) > 70_000
 

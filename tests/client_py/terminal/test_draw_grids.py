@@ -165,15 +165,21 @@ def test_what_cannot_be_drawn_is_said_and_nothing_written(
     assert not file.exists()
 
 
-def test_a_prompt_that_is_refused_is_named(
+def test_a_prompt_that_is_refused_is_named_and_the_others_are_drawn(
     tiny_server: RowcastServer, tmp_path: Path, prompts: Path, capsys: Captured
 ) -> None:
-    prompts.write_text("a boat\n家\n", "utf-8")
+    prompts.write_text("a boat\n家\na house\n", "utf-8")
     words = [tiny_server.ws_url, "--prompts", prompts, "--out", tmp_path / "grids.npz"]
-    assert run(*words) == 1
-    said = capsys.readouterr().err
-    assert f"rowcast: {prompts}, prompt 2: tiny can read nothing of this prompt" in said
-    assert "goes on from here" not in said
+    assert run(*words, "--images", 2, "--json") == 1
+    captured = capsys.readouterr()
+    refused = f"{prompts}, prompt 2: tiny can read nothing of this prompt"
+    assert captured.err.count(f"rowcast: {refused}") == 1
+    assert "goes on from here" not in captured.err
+    answer = json.loads(captured.out)
+    assert answer["grids"] == 4
+    assert answer["error"].startswith(refused)
+    assert answer["refused"] == [answer["error"]]
+    assert sorted(read_grids(tmp_path / "grids.npz")[1]) == [0, 1, 4, 5]
 
 
 def test_a_file_that_cannot_be_written_is_said_before_drawing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ import pytest
 import rowcast
 from PIL import Image
 from rich.console import Console
-from rowcast.messages import DoneReason
+from rowcast.messages import DoneReason, Error, encode
 from rowcast.pixels.artifacts import cached_path
 from rowcast.pixels.palette import Palette
 from rowcast.pixels.tiers import Decoder
@@ -23,6 +24,7 @@ from rowcast.terminal.install_hints import command_name
 from rowcast.terminal.picture_files import PictureFiles
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.clients import announced_by
 from tests.support.client.commands import (
     PROMPT,
     Captured,
@@ -32,7 +34,15 @@ from tests.support.client.commands import (
     told,
 )
 from tests.support.client.easels import FULL, PlainDecoder
-from tests.support.fake_server import CODES
+from tests.support.fake_server import (
+    CODES,
+    Peer,
+    accepted,
+    done,
+    fake_server,
+    rows,
+    welcome,
+)
 from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_detokenizer, tiny_palette
 
@@ -201,6 +211,34 @@ def test_a_prompt_that_the_model_reads_in_part_or_not_at_all(
     assert "the model cannot read 2 characters of the prompt: not used" in capsys.readouterr().err
     assert run("generate", tiny_server.ws_url, "海边的红房子", "--out", out) == 1
     assert "tiny can read nothing of this prompt: it reads English" in capsys.readouterr().err
+
+
+def test_one_picture_that_fails_is_told_and_the_others_are_saved(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    model = announced_by(tiny_server)
+
+    async def script(peer: Peer) -> None:
+        await peer.receive()
+        await peer.send(welcome(model))
+        await peer.receive()
+        await peer.send(*(accepted(stream, revision=model.revision) for stream in range(3)))
+        failed = (encode(Error(stream, "internal", 0, "broken")) for stream in (0, 1))
+        await peer.send(rows(0, 2, 1), *failed, rows(0, 4, 2), done(stream=2))
+        await peer.connection.wait_closed()
+
+    with fake_server(script) as fake:
+        assert run("generate", fake.url, PROMPT, "--images", 3, "--out", out, "--json") == 1
+    captured = capsys.readouterr()
+    assert "rowcast: picture 0: broken [internal]\nrowcast: picture 1: broken" in captured.err
+    answer = json.loads(captured.out)
+    assert [(each["rows"], each.get("error")) for each in answer["pictures"]] == [
+        (0, "picture 0: broken [internal]"),
+        (2, "picture 1: broken [internal]"),
+        (4, None),
+    ]
+    assert {name.split(".")[0] for name in names(out)} == {"image-1", "image-2"}
+    assert load_rows(out / "image-2.rows").complete
 
 
 # Quality

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rowcast
 from PIL import Image
 from rowcast.pixels.detokenizer import PAPER
 from rowcast.rows_file import load_rows
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.clients import announced_by
 from tests.support.client.commands import (
     PROMPT,
     Captured,
@@ -97,10 +97,11 @@ def test_no_server_there(out: Path, capsys: Captured) -> None:
     assert "is the server running, is the port right" in told(capsys)
 
 
-def test_the_http_port_instead(tiny_server: RowcastServer, out: Path, capsys: Captured) -> None:
-    url = tiny_server.http_url.replace("http", "ws")
-    assert run("generate", url, PROMPT, "--out", out) == 1
-    assert "is this the http port" in told(capsys)
+def test_the_http_port_instead(tiny_folder: Path, out: Path, capsys: Captured) -> None:
+    with running_server(tiny_folder, http_port=0) as server:
+        url = server.http_url.replace("http", "ws")
+        assert run("generate", url, PROMPT, "--out", out) == 1
+    assert "this is the HTTP port; --port has the WebSocket" in told(capsys)
 
 
 def test_a_wrong_token(tiny_folder: Path, out: Path, capsys: Captured) -> None:
@@ -113,8 +114,7 @@ def test_a_wrong_token(tiny_folder: Path, out: Path, capsys: Captured) -> None:
 def test_what_had_arrived_is_saved_when_the_server_breaks(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
-    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
-        model = client.session.model()
+    model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
         await peer.receive()
@@ -137,8 +137,7 @@ def test_what_had_arrived_is_saved_when_the_server_breaks(
 
 
 def test_the_mosaic_of_what_had_arrived_is_saved_too(tiny_server: RowcastServer, out: Path) -> None:
-    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
-        model = client.session.model()
+    model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
         await peer.receive()

@@ -196,12 +196,27 @@ def test_a_prompt_that_cannot_be_is_told_before_any_is_drawn(
 def test_a_prompt_that_is_refused_does_not_keep_the_others(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
-    words = ["generate", tiny_server.ws_url, "家", PROMPT, "--out", out, "--json"]
-    assert run(*words, "--format", "rows") == 1
-    answer = report(capsys)
-    assert answer["error"].startswith("1 of 2: tiny can read nothing of this prompt")
-    assert [each["prompt"] for each in answer["pictures"]] == [PROMPT]
-    assert answer["files"] == [f"{out}/image-0.rows"]
+    words = ["generate", tiny_server.ws_url, "a house", "家", PROMPT, "海", "--images", 2]
+    assert run(*words, "--out", out, "--json", "--format", "rows") == 1
+    captured = capsys.readouterr()
+    assert [line for line in captured.err.splitlines() if "of 4" in line] == [
+        f"rowcast: {number} of 4: tiny can read nothing of this prompt: it reads English "
+        "[bad_prompt]"
+        for number in (2, 4)
+    ]
+    answer = json.loads(captured.out)
+    assert answer["error"].startswith("2 of 4: tiny can read nothing of this prompt")
+    told_of = [(each["number"], each["prompt"], each["files"]) for each in answer["pictures"]]
+    assert told_of == [
+        (1, "a house", [f"{out}/image-0.rows"]),
+        (1, "a house", [f"{out}/image-1.rows"]),
+        (2, "家", []),
+        (3, PROMPT, [f"{out}/image-4.rows"]),  # as if the second had been drawn
+        (3, PROMPT, [f"{out}/image-5.rows"]),
+        (4, "海", []),
+    ]
+    failed = [each["number"] for each in answer["pictures"] if "error" in each]
+    assert failed == [2, 4]
 
 
 def test_of_several_saved_pictures_those_that_are_complete_are_passed_by(

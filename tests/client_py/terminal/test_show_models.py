@@ -19,7 +19,7 @@ def test_a_servers_models_for_programs(tiny_server: RowcastServer, capsys: Captu
     assert model["sampling"]["temperature"] == {"default": 1.0, "low": 0.01, "high": 10.0}
     (file,) = model["files"]
     assert (file["kind"], file["precision"]) == ("full", "fp32")
-    assert file["url"].startswith(tiny_server.http_url)
+    assert file["url"] == f"{tiny_server.http_url}/detokenizer/{file['sha256']}.onnx"
     assert len(bytes.fromhex(file["sha256"])) == 32
     assert answer["limits"]["images"] == 64
 

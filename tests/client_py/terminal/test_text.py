@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 import pytest
-import rowcast
 from rich.console import Console
 from rowcast.codes import ErrorCode
 from rowcast.messages import Error, encode
@@ -18,6 +17,7 @@ from rowcast.rows_file import load_rows, save_rows
 from rowcast.terminal.text import complain, open_console, plain, say, warnings_shown
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.clients import announced_by
 from tests.support.client.commands import Captured, run, told
 from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
 
@@ -90,8 +90,7 @@ def test_warnings_of_the_library_are_said_once() -> None:
 def test_a_busy_server_is_said_to_be_asked_again(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:
-    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
-        model = client.session.model()
+    model = announced_by(tiny_server)
 
     async def busy_at_first(peer: Peer) -> None:
         await peer.receive()

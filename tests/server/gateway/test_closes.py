@@ -198,7 +198,7 @@ class TestCloses:
 
     async def test_who_guesses_is_4529_and_others_are_admitted(self) -> None:
         studio = Studio(loop=asyncio.get_running_loop())
-        settings = {"tokens": frozenset({"secret"}), "failures_per_minute": 1}
+        settings: dict[str, Any] = {"tokens": frozenset({"secret"}), "failures_per_minute": 1}
         async with open_gateway(studio, trusted_proxies=("127.0.0.1",), **settings) as (_, url):
             codes = []
             for token in ("a", "b", "c", "d", "e", "secret"):

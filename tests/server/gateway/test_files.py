@@ -145,8 +145,8 @@ async def test_who_asks_for_a_state_that_is_not_gets_412(
 async def test_who_has_it_gets_304_and_no_bytes(http: httpx.AsyncClient) -> None:
     first = await http.get(FILE)
     etag = first.headers["ETag"]
-    for etag in (etag, "*", f'"other", {etag}', f"W/{etag}"):
-        again = await http.get(FILE, headers={"If-None-Match": etag})
+    for condition in (etag, "*", f'"other", {etag}', f"W/{etag}"):
+        again = await http.get(FILE, headers={"If-None-Match": condition})
         assert again.status_code == 304
         assert again.content == b""
         assert again.headers["ETag"] == first.headers["ETag"]

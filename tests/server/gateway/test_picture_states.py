@@ -71,16 +71,12 @@ async def test_a_picture_is_told_from_its_place_in_the_queue_to_its_end() -> Non
 
 async def test_every_end_has_its_word() -> None:
     async with opened() as (studio, http):
-        ends = {
-            "complete": lambda number: studio.drawer.draw(number, 4),
-            "failed": lambda number: studio.drawer.fail(number, "at /secret/path"),
-            "cancelled": lambda number: studio.book.cancel(studio.book._by_number[number]),
-            "deadline": lambda number: studio.book.cancel(
-                studio.book._by_number[number], DoneReason.DEADLINE
-            ),
-        }
-        for image, (word, end) in enumerate(ends.items()):
-            end(studio.start(image=image).number)
+        pictures = [studio.start(image=image) for image in range(4)]
+        studio.drawer.draw(pictures[0].number, 4)
+        studio.drawer.fail(pictures[1].number, "at /secret/path")
+        studio.book.cancel(pictures[2])
+        studio.book.cancel(pictures[3], DoneReason.DEADLINE)
+        for image, word in enumerate(("complete", "failed", "cancelled", "deadline")):
             state = await state_of(http, f"/pictures/{VIEW.hex()}/{image}")
             assert (state["state"], state["image"], state["position"]) == (word, image, 0)
             assert "secret" not in str(state)

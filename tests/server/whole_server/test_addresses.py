@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -73,7 +74,7 @@ class TestAddresses:
     async def test_on_a_port_of_their_own_they_are_at_the_host_by_which_the_client_came(
         self, tiny_folder: Path
     ) -> None:
-        settings = {"http_port": 0, "allow_hosts": ("pictures.example.org",)}
+        settings: dict[str, Any] = {"http_port": 0, "allow_hosts": ("pictures.example.org",)}
         with running_server(tiny_folder, **settings) as server:
             port = server.http_url.rpartition(":")[2]
             assert port != server.ws_url.rpartition(":")[2]

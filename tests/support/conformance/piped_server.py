@@ -35,9 +35,7 @@ class Pipes:
             if "rowcast.v1" not in line["open"]:
                 self._say(number, close=4406)
                 return
-            self._sessions[number] = self._studio.session(
-                partial(self._wake, number), frozenset(), object()
-            )
+            self._sessions[number] = self._studio.session(partial(self._wake, number))
             self._loop.call_later(HELLO_SECONDS, self._no_hello, number)
         elif "close" in line:
             self._end(number)
@@ -54,7 +52,7 @@ class Pipes:
         self._loop.call_soon(self._send, number)
 
     def _no_hello(self, number: int) -> None:
-        if number in self._sessions and not self._sessions[number]._greeted:
+        if number in self._sessions and self._sessions[number].grant is None:
             self._end(number)
             self._say(number, close=4408)
 
