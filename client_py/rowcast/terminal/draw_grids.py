@@ -21,9 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..aio import AsyncClient, connect
 from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
-from ..messages import MAX_SEED, DoneReason
+from ..messages import MAX_SEED, DoneReason, ErrorCode
 from ..requests import Request, check_request, check_whole, resolve_sampling
-from .exit_codes import failure, raising_terminated
+from .exit_codes import DONE, FAILED, failure, raising_terminated
 from .options import GridOptions
 from .painting import Lines
 from .servers import asking, client_arguments
@@ -40,7 +40,7 @@ def draw_grids(options: GridOptions) -> int:
     console = open_console()
     started = time.monotonic()
     drawing = _Drawing(options)
-    code, problem, more = 0, "", ""
+    code, problem, more = DONE, "", ""
     try:
         with (
             raising_terminated(),
@@ -56,11 +56,15 @@ def draw_grids(options: GridOptions) -> int:
         if not isinstance(error, RequestRefused):  # which it would be again
             more = "; the same command goes on from here"
     assert drawing.file is not None
+    refused = list(drawing.refused.values())
+    code = code or (FAILED if refused else DONE)
     file, origin, held = drawing.file, drawing.file.origin, len(drawing.file.grids)
     say(
         console,
         f"{file.path} holds {held} of {origin.count} grids of {origin.model}, seed {origin.seed}",
     )
+    for each in refused:
+        complain(f"rowcast: {each}")
     if problem:
         complain(f"rowcast: {problem}{more}")
     if options.json:
@@ -71,7 +75,9 @@ def draw_grids(options: GridOptions) -> int:
             "total_s": round(time.monotonic() - started, 2),
             "file": str(file.path),
         }
-        answer_json(report | ({"error": problem} if problem else {}))
+        report |= {"refused": refused} if refused else {}
+        problems = [problem, *refused] if problem else refused
+        answer_json(report | ({"error": problems[0]} if problems else {}))
     return code
 
 
@@ -82,6 +88,7 @@ class _Drawing:
         self._options = options
         self.file: GridFile | None = None
         self.held_before = 0
+        self.refused: dict[int, str] = {}  # prompts that cannot be drawn, by their line
 
     async def run(self, show: Callable[[int, int], None]) -> None:
         """Draw the missing pictures; the file is saved however this ends."""
@@ -151,6 +158,9 @@ class _Drawing:
     ) -> None:
         """Draw one picture after the other until all numbers are taken."""
         for number in numbers:
+            line = number // file.origin.images + 1
+            if line in self.refused:
+                continue
             try:
                 [done] = await client.pictures(
                     file.origin.prompt(number),
@@ -161,8 +171,11 @@ class _Drawing:
                     **self._options.sampling,
                 )
             except RequestRefused as error:
-                named = self._named(number // file.origin.images + 1)
-                raise RequestRefused(error.code, f"{named}: {error.text}") from error
+                text = f"{self._named(line)}: {error.text}"
+                if error.code != ErrorCode.BAD_PROMPT:
+                    raise RequestRefused(error.code, text) from error
+                self.refused[line] = text  # the others are drawn
+                continue
             if done.reason != DoneReason.COMPLETE:
                 raise RowcastError(f"picture {number} ended before its last row: {done.reason}")
             file.add(number, done.picture.grid)

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import InvalidRequest, RequestRefused, RowcastError
-from ..events import Event
+from ..events import Event, PictureFailed
 from ..picture import Picture
 from ..requests import Request, check_request
 from ..rows_file import load_rows
@@ -79,6 +79,8 @@ def draw(options: DrawOptions) -> int:
                 client.bytes_received,
                 fetching,
                 title=title,
+                number=number,
+                prompt=job.request.prompt if job.request else "",
                 stop_row=options.stop_row,
             )
             goes_on = _watch(console, client, job, watch, report)
@@ -163,9 +165,11 @@ def _watch(console: Console, client: SyncClient, job: Job, watch: Watch, report:
                 if report.options.share and not watch.pictures:
                     report.links.append(_share(console, client, job, event.picture))
                 watch.take(event)
+                if isinstance(event, PictureFailed):
+                    report.fail(*failure(event.error), watch, event.index)
                 paint(watch.images, watch.caption(client.bytes_received))
     except (RowcastError, KeyboardInterrupt) as error:
-        report.fail(*failure(error), watch)
+        report.fail(*failure(error), watch, getattr(error, "index", None))
         report.add(watch)
         return isinstance(error, RequestRefused)  # of this one
     report.add(watch)
@@ -187,7 +191,8 @@ def _share(console: Console, client: SyncClient, job: Job, begun: Picture) -> st
 def _save(console: Console, client: SyncClient, job: Job, watch: Watch, report: Report) -> bool:
     """Write the files. Returns False where they cannot be written."""
     files, decoder = report.files, client.detokenizer
-    named = [(job.name(picture), picture) for _, picture in sorted(watch.pictures.items())]
+    pictures = [watch.pictures.get(index) for index in range(job.images)]
+    named = [(job.name(each) if each else NUMBERED, each) for each in pictures]
     try:
         with writing(console) as files.on_file:
             files.save(named, decoder)

@@ -45,10 +45,16 @@ class PictureFiles:
     ) -> None:
         self.files: dict[Path, list[str]] = {}
         self.pictures: dict[Path, Picture] = {}
+        self._stems: dict[int, Path] = {}
         self.on_file: Callable[[object], None] = lambda path: None
         self._folder = folder
         self._formats = formats
         self._overwrite = overwrite
+        self._least = 0  # the number that the next has at least
+
+    def of(self, picture: Picture) -> list[str]:
+        """The files of a picture that are there, in the order in which they are told."""
+        return self.files.get(self._stems.get(id(picture), Path()), [])
 
     def prepare(self) -> None:
         """Make the folder. Raises OSError: what could not be saved is not to be drawn."""
@@ -56,19 +62,24 @@ class PictureFiles:
         with TemporaryFile(dir=self._folder):
             pass
 
-    def save(self, named: Sequence[tuple[str, Picture]], decoder: Decoder | None) -> None:
-        """Write pictures under their names; of one without a row, nothing.
+    def save(self, named: Sequence[tuple[str, Picture | None]], decoder: Decoder | None) -> None:
+        """Write pictures under their names; of one without a row, nothing, and its number is left
+        out: that of the next does not depend on it.
 
         Without a decoder it is the tokens, whatever the formats. Raises OSError, naming the file,
         and DetokenizerError; `files` has what is there.
         """
         with contextlib.ExitStack() as claims:
-            pictures = [
-                (claims.enter_context(self._claimed(name)), picture)
-                for name, picture in named
-                if picture.rows_held
-            ]
+            pictures = []
+            for name, picture in named:
+                if picture is not None and picture.rows_held:
+                    pictures.append((claims.enter_context(self._claimed(name)), picture))
+                elif name == NUMBERED:
+                    numbers = itertools.count(self._first(name))
+                    free = (n for n in numbers if self._stem(name, n) not in self.files)
+                    self._least = next(free) + 1
             self.pictures |= pictures
+            self._stems |= {id(picture): stem for stem, picture in pictures}
             if ROWS in self._formats or decoder is None:
                 for stem, picture in pictures:
                     path = self._next(stem, ROWS)
@@ -124,7 +135,7 @@ class PictureFiles:
         """A path without suffix that no file has: an empty file keeps it until one of ours does."""
         keeper: Path | None = None
         for number in itertools.count(self._first(name)):
-            stem = self._folder / (f"{name}-{number}" if name == NUMBERED or number else name)
+            stem = self._stem(name, number)
             if stem in self.files:
                 continue
             if self._overwrite:
@@ -148,13 +159,18 @@ class PictureFiles:
                     if not keeper.stat().st_size:
                         keeper.unlink()
 
+    def _stem(self, name: str, number: int) -> Path:
+        return self._folder / (f"{name}-{number}" if name == NUMBERED or number else name)
+
     def _first(self, name: str) -> int:
-        """The number to begin with: one more than the highest of the folder."""
-        if name != NUMBERED or self._overwrite:
+        """The number to begin with: one more than the highest of the folder, or left out."""
+        if name != NUMBERED:
             return 0
+        if self._overwrite:
+            return self._least
         numbered = re.compile(rf"{NUMBERED}-(\d{{1,9}})\..+")
         found = (numbered.fullmatch(path.name) for path in self._folder.iterdir())
-        return max((int(each[1]) + 1 for each in found if each), default=0)
+        return max([self._least, *(int(each[1]) + 1 for each in found if each)])
 
 
 def save_webp(image: Image.Image, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,7 @@ REASONS: Final = {
 
 
 class Report:
-    """What was drawn and saved, and the first thing that went wrong."""
+    """What was drawn and saved, and what went wrong; the first of it decides the exit code."""
 
     def __init__(self, options: DrawOptions, files: PictureFiles, bytes_before: int) -> None:
         self.options = options
@@ -41,12 +42,14 @@ class Report:
         self._bytes = 0
         self._seconds = 0.0
         self._painted_by: str | None = None
-        self._code, self._problem = DONE, ""
+        self._code = DONE
+        self._problems: dict[str, None] = {}  # each once
 
-    def fail(self, code: int, problem: str, watch: Watch) -> None:
-        """Note what went wrong with what was watched; the first is told."""
-        if not self._code:
-            self._code, self._problem = code, watch.title + problem
+    def fail(self, code: int, problem: str, watch: Watch, index: int | None = None) -> None:
+        """Note what went wrong with what was watched, or with one picture of it."""
+        self._code = self._code or code
+        self._problems.setdefault(watch.title + problem)
+        watch.failed.setdefault(index, problem)
 
     def add(self, watch: Watch) -> None:
         """Add pictures, and the time, as soon as they were watched as far as they came."""
@@ -60,7 +63,7 @@ class Report:
                 number = 0 if picture.reason is None else int(picture.reason)
                 why = REASONS.get(number, f"reason {number}")  # type: ignore[call-overload]
                 held = f"{picture.rows_held} of {picture.recipe.rows} rows"
-                self.fail(FAILED, f"picture {index} ended after {held}: {why}", watch)
+                self.fail(FAILED, f"picture {index} ended after {held}: {why}", watch, index)
 
     def end(self, client: SyncClient) -> None:
         """Note what the client tells of the run."""
@@ -89,9 +92,11 @@ class Report:
         if cut := max((picture.text_cut for picture in self._pictures), default=0):
             say(console, f"the prompt is too long: its last {cut} tokens were not used")
         if lost := max((picture.text_lost for picture in self._pictures), default=0):
-            say(console, f"the model cannot read {lost} characters of the prompt: not used")
-        if self._problem:
-            complain(f"rowcast: {self._problem}")
+            characters = "a character" if lost == 1 else f"{lost} characters"
+            say(console, f"the model cannot read {characters} of the prompt: not used")
+        for problem in self._problems:
+            complain(f"rowcast: {problem}")
+        if self._problems:
             if self.files.files:
                 complain("rowcast: the rows that had arrived are saved")
             elif not any(picture.rows_held for picture in self._pictures):
@@ -134,18 +139,30 @@ class Report:
             "total_s": self._seconds,
             "painted_by": self._painted_by,
             "files": [file for file in files if file not in joined] + self.joined,
-            "pictures": [
-                {
+            "pictures": [each for watch in self._watches for each in self._each(watch)],
+        }
+        report |= {name: round(each, 4) for name, each in report.items() if isinstance(each, float)}
+        report |= {"links": self.links} if self.options.share else {}
+        return report | ({"error": next(iter(self._problems))} if self._problems else {})
+
+    def _each(self, watch: Watch) -> Iterator[dict[str, object]]:
+        """What became of each picture of a prompt; of one that never began, why."""
+        indexes = {*watch.pictures, *(index for index in watch.failed if index is not None)}
+        for index in (*sorted(indexes),) or (None,):
+            told: dict[str, object] = {"number": watch.number, "prompt": watch.prompt}
+            picture = None if index is None else watch.pictures.get(index)
+            if picture is not None:
+                told |= {
                     "prompt": picture.recipe.prompt,
                     "seed": picture.recipe.seed,
                     "image": picture.recipe.image,
                     "rows": picture.rows_held,
                     "of_rows": picture.recipe.rows,
-                    "files": self.files.files.get(stem, []),
+                    "text_lost": picture.text_lost,
+                    "text_cut": picture.text_cut,
                 }
-                for stem, picture in self.files.pictures.items()
-            ],
-        }
-        report |= {name: round(each, 4) for name, each in report.items() if isinstance(each, float)}
-        report |= {"links": self.links} if self.options.share else {}
-        return report | ({"error": self._problem} if self._problem else {})
+            why = watch.failed.get(index)
+            if picture is None or picture.reason is None:
+                why = why or watch.failed.get(None)
+            files = [] if picture is None else self.files.of(picture)
+            yield told | {"files": files} | ({"error": why} if why else {})

@@ -68,6 +68,7 @@ class Watch:
     """Pictures that form, as they are seen; times are seconds since ``started``.
 
     ``title`` comes before each caption; of each picture ``stop_row`` rows are awaited, or all.
+    ``failed`` tells what went wrong by the picture's index; by None, with the request.
     """
 
     started: float
@@ -80,6 +81,9 @@ class Watch:
     last_row_s: float = 0.0
     queue: int = 0
     title: str = ""
+    number: int = 1  # of the prompt
+    prompt: str = ""
+    failed: dict[int | None, str] = field(default_factory=dict)
     stop_row: int | None = None
 
     def take(self, event: Event) -> None:

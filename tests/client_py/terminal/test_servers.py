@@ -199,10 +199,10 @@ def test_a_prompt_that_is_refused_does_not_keep_the_others(
     words = ["generate", tiny_server.ws_url, "a house", "家", PROMPT, "海", "--images", 2]
     assert run(*words, "--out", out, "--json", "--format", "rows") == 1
     captured = capsys.readouterr()
-    assert [line for line in captured.err.splitlines() if "of 4" in line] == [
-        f"rowcast: {number} of 4: tiny can read nothing of this prompt: it reads English "
-        "[bad_prompt]"
-        for number in (2, 4)
+    lines = captured.err.splitlines()
+    assert [line.partition(" can read nothing")[0] for line in lines if "of 4" in line] == [
+        "rowcast: 2 of 4: tiny",
+        "rowcast: 4 of 4: tiny",
     ]
     answer = json.loads(captured.out)
     assert answer["error"].startswith("2 of 4: tiny can read nothing of this prompt")
