@@ -6,20 +6,20 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rowcast
 from PIL import Image
 from rowcast.codes import DoneReason
+from rowcast.messages import Model
 from rowcast.picture import Picture
 from rowcast.rows_file import load_rows
 from rowcast.terminal.exit_codes import raising_terminated
 from rowcast.terminal.picture_files import PictureFiles, save_webp
 from rowcast_server.server import RowcastServer
 
+from tests.support.client.clients import announced_by
 from tests.support.client.commands import PROMPT, Captured, names, report, run, told
 from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
 
@@ -155,15 +155,13 @@ def test_a_picture_that_webp_cannot_hold_is_told(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def model(tiny_server: RowcastServer) -> Iterator[rowcast.SyncClient]:
-    with rowcast.connect_sync(tiny_server.ws_url, decode=False) as client:
-        yield client
+def announced(tiny_server: RowcastServer) -> Model:
+    return announced_by(tiny_server)
 
 
 def test_ctrl_c_before_the_first_row_saves_nothing_and_says_so(
-    model: rowcast.SyncClient, out: Path, capsys: Captured
+    announced: Model, out: Path, capsys: Captured
 ) -> None:
-    announced = model.session.model()
 
     async def script(peer: Peer) -> None:
         await peer.receive()
@@ -187,9 +185,8 @@ def test_ctrl_c_before_the_first_row_saves_nothing_and_says_so(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_had_arrived_is_saved_where_the_command_is_stopped(
-    model: rowcast.SyncClient, out: Path, capsys: Captured, number: signal.Signals
+    announced: Model, out: Path, capsys: Captured, number: signal.Signals
 ) -> None:
-    announced = model.session.model()
 
     async def script(peer: Peer) -> None:
         await peer.receive()
@@ -230,9 +227,8 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     ],
 )
 def test_a_picture_that_ended_early_is_a_failure_with_a_reason(
-    model: rowcast.SyncClient, out: Path, capsys: Captured, reason: int, why: str
+    announced: Model, out: Path, capsys: Captured, reason: int, why: str
 ) -> None:
-    announced = model.session.model()
 
     async def script(peer: Peer) -> None:
         await peer.receive()
