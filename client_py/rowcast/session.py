@@ -67,7 +67,8 @@ class ClientSession:
     """One logical connection, which may outlive several sockets.
 
     After a socket is lost, `resume` gives the frames for the next one. Raises InvalidRequest for a
-    token that cannot be one. ``progress`` grows with every row and every end that arrives.
+    token that cannot be one. ``progress`` grows with every row and every end that arrives, and with
+    every request: who asks again has patience again.
     ``precisions`` is the order in which a detokenizer file is chosen, for a picture's recipe.
 
     A refusal that names a time (`busy`, R-70) is waited out for up to ``reconnect`` seconds where
@@ -326,6 +327,7 @@ class ClientSession:
 
     def _open(self, generation: Generation) -> None:
         self._slots |= {slot.stream: slot for slot in generation.slots}
+        self.progress += 1
 
     def _free_streams(self, count: int) -> range:
         """The lowest run of free streams: low numbers take one byte less in each frame."""

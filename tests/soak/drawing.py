@@ -17,7 +17,7 @@ from .scenario import Figures, say
 
 PROMPT = "a red house"
 ROWS_TAG = bytes([4])
-PATIENCE = 120.0  # seconds without a new row, on a machine that does other things as well
+PATIENCE = 900.0  # seconds without a new row: what waits in a queue that is killed has none
 
 Ids = NDArray[np.uint32]
 

@@ -29,8 +29,9 @@ class ServerProcess:
             text=True,
         )
         assert self.process.stdout is not None
-        word, *urls = self.process.stdout.readline().split()
-        assert word == "ready"
+        word, *urls = self.process.stdout.readline().split() or [""]
+        if word != "ready":
+            raise RuntimeError(f"{' '.join(self._words)} ended with {self.process.wait()}")
         self.url = urls[0]
 
     def kill(self) -> str:

@@ -146,6 +146,22 @@ def test_a_connection_lost_while_idle_is_opened_again(
         assert link.connections == 2
 
 
+def test_a_request_after_the_link_was_given_up_tries_anew(
+    connect: Connect, tiny_server: RowcastServer
+) -> None:
+    with (
+        proxy(tiny_server.ws_url) as link,
+        connect(link.url, decode=False, reconnect=1.0) as client,
+    ):
+        link.target = "ws://127.0.0.1:1"  # nobody is there
+        link.cut()
+        with pytest.raises(ConnectionLost, match="reconnecting failed"):
+            client.pictures(PROMPT, seed=5)
+        link.target = tiny_server.ws_url
+        (end,) = client.pictures(PROMPT, seed=5)
+        assert end.reason == DoneReason.COMPLETE
+
+
 def test_a_server_that_dies_leaves_what_had_arrived(connect: Connect, tmp_path: Path) -> None:
     large = tiny_model(tmp_path / "large", rows=64, cols=64)  # seconds to draw
     command = [sys.executable, "-m", "rowcast", "serve", "--model", str(large)]
