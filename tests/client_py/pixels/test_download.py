@@ -269,7 +269,7 @@ def test_a_file_too_large_for_memory_is_not_held_there(no_place: Path) -> None:
         site(sends(CONTENT)) as web,
         pytest.raises(DetokenizerError, match="cannot be kept"),
     ):
-        obtain(web.file(size=2**40), SERVER, cache=no_place)
+        obtain(web.file(size=2**31), SERVER, cache=no_place)
     assert web.requests == 0
 
 
