@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 
 from msgspec.structs import replace
 from rowcast.errors import RowcastError
@@ -40,6 +41,7 @@ from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
 
+MOST_HOSTS = 64  # by which clients name this server, whose `welcome` is kept
 FRAME_SLACK = 2_096  # a start's options beside its prompt and prefix
 
 RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
@@ -72,6 +74,9 @@ class RowcastServer:
         self._limits = _limits(config, self._announcement)
         self._clients = Clients(config, access or access_for(config, sockets), time.monotonic)
         self._sockets = sockets
+        self._welcome = lru_cache(MOST_HOSTS)(
+            lambda host: Welcome(self._limits, [self._with_urls(host)])
+        )
         self._metrics = Metrics()
         if config.metrics_port is not None:
             self._metrics = PrometheusMetrics(self._load)
@@ -187,7 +192,7 @@ class RowcastServer:
         return f"{scheme}{secure}://{url_host(self._host)}:{port}"
 
     def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
-        welcome = Welcome(self._limits, [self._with_urls(visitor.host)])
+        welcome = self._welcome(visitor.host)
         return ServerSession(
             self._book, self._served, welcome, self._clients, visitor, wake, self._metrics
         )

@@ -7,7 +7,6 @@ can take more. A viewer that falls behind gets fewer, larger frames.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -84,7 +83,7 @@ class ServerSession:
     wake: Callable[[], None]
     metrics: Metrics = field(default_factory=Metrics)
     grant: Grant | None = None  # from `hello` on
-    _replies: deque[ServerMessage] = field(default_factory=deque)
+    _replies: list[ServerMessage] = field(default_factory=list)  # a deque is 700 bytes larger
     _notice: int | None = None  # milliseconds, as announced by `go_away`
     has_left: bool = False  # a `goaway` of 0 is out: the connection is to be closed
     _viewers: dict[int, _Viewer] = field(default_factory=dict)
@@ -153,7 +152,7 @@ class ServerSession:
         progress = True
         while progress:  # round robin over the streams, until none has anything new
             while self._replies:
-                reply = self._replies.popleft()
+                reply = self._replies.pop(0)
                 yield encode(reply)
                 if reply == GoAway(0):
                     self.has_left = True

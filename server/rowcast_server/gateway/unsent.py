@@ -18,15 +18,15 @@ SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h
 PACKET_BYTES: Final = 1_400  # about: frames of several pictures share one
 
 
-async def unsent_at_most(transport: asyncio.BaseTransport, most: int) -> None:
-    """If TCP has not sent more than ``most`` bytes, wait until it has sent everything,
-    acknowledged or not, or the connection is lost.
+def unsent_on(transport: asyncio.BaseTransport) -> int:
+    """Bytes that TCP has not sent yet; 0 where the kernel does not tell: Linux alone does, of TCP
+    alone."""
+    return unsent_bytes(transport.get_extra_info("socket").fileno())
 
-    Returns at once where the kernel does not tell: Linux alone does, of TCP alone.
-    """
+
+async def all_sent(transport: asyncio.BaseTransport) -> None:
+    """Wait until TCP has sent everything, acknowledged or not, or the connection is lost."""
     sock: socket.socket = transport.get_extra_info("socket")
-    if unsent_bytes(sock.fileno()) <= most:
-        return
     # The kernel calls a socket writable once nothing is unsent. The transport watches its own
     # descriptor, so this is another, of the same socket.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 1)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from rowcast.messages import HELLO_TIMEOUT_SECONDS, SUBPROTOCOL, CloseCode
@@ -20,7 +20,7 @@ from ..config import ServerConfig
 from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
 from ..metrics import Metrics
 from ..session import ServerSession
-from .unsent import PACKET_BYTES, unsent_at_most
+from .unsent import PACKET_BYTES, all_sent, unsent_on
 from .watchdog import SEND_BUFFER_BYTES, Left, WatchedConnection, in_time, prepare_socket
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,6 @@ class WebSocketSide:
             protocol,
             cast(Server, self),  # of which it uses `handler`, `handler_tasks` and `is_serving`
             ping_interval=self._config.ping_interval,
-            ping_timeout=self._config.ping_interval,
             close_timeout=CLOSE_SECONDS,
             write_limit=WRITE_LIMIT_BYTES,
         )
@@ -101,6 +100,7 @@ class WebSocketSide:
                 await connection.handshake(server_header=None)
             if connection.state is State.OPEN:
                 self._connections.add(connection)
+                connection.forget_request()
                 connection.start_keepalive()
                 async with connection:
                     await self._handle(connection)
@@ -183,6 +183,7 @@ class WebSocketSide:
                     limit.reschedule(None)
                 async for frame in connection:
                     session.receive(frame)
+                    del frame  # or it would be kept until the next
                     await asyncio.sleep(0)  # others come between one frame and the next
         except TimeoutError:
             if session.grant is None:
@@ -195,25 +196,33 @@ class WebSocketSide:
         loop = asyncio.get_running_loop()
         try:
             while not session.has_left:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(session.next_due(loop.time())):
-                        await news.wait()
+                if not news.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(session.next_due(loop.time())):
+                            await news.wait()
                 news.clear()
-                for frame in session.outgoing(loop.time()):
-                    await in_time(connection, connection.send(frame), self._config.send_timeout)
-                    await self._unsent_at_most(connection, PACKET_BYTES)
-                    self._metrics.frame_sent(len(frame))
-                    self._on_frame_sent(frame)
-                await self._unsent_at_most(connection, 0)
+                await self._send(connection, session.outgoing(loop.time()))
             await self._close(connection, CloseCode.GOING_AWAY, "this server stops")
         except (ViewerTooSlow, ConnectionClosed) as end:
             logger.info("%s does not read any more: %s", connection.visitor.address, end)
         except Exception:
             await self._fail(connection)
 
+    async def _send(self, connection: WatchedConnection, frames: Iterator[bytes]) -> None:
+        """Send frames as the network takes them: a function of its own, so that a connection that
+        waits does not keep its last one."""
+        for frame in frames:
+            if (sending := connection.sending(frame)) is not None:
+                await in_time(connection, sending, self._config.send_timeout)
+            await self._unsent_at_most(connection, PACKET_BYTES)
+            self._metrics.frame_sent(len(frame))
+            self._on_frame_sent(frame)
+        await self._unsent_at_most(connection, 0)
+
     async def _unsent_at_most(self, connection: WatchedConnection, most: int) -> None:
-        sending = unsent_at_most(connection.transport, most)
-        await in_time(connection, sending, self._config.send_timeout)
+        if unsent_on(connection.transport) > most:
+            sending = all_sent(connection.transport)
+            await in_time(connection, sending, self._config.send_timeout)
 
     async def _fail(self, connection: ServerConnection) -> None:
         """Close after a failure of our own: the client must not be left to wait."""
