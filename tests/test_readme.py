@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
-import dataclasses
 import inspect
 import re
 import shlex
@@ -21,7 +20,6 @@ import rowcast.sync
 from IPython.display import DisplayHandle
 from rowcast.cli import GROUP, main
 from rowcast.errors import RowcastError
-from rowcast_server.config import ServerConfig
 from rowcast_server.placement import Placement
 
 from tests.support.servers import running_server
@@ -35,7 +33,6 @@ DOCUMENTS = sorted(
 # All but those that tell what was: an option that went may stand there.
 OF_TODAY = [path for path in DOCUMENTS if path.parent.name != "decisions"]
 README, COMMAND_LINE = ROOT / "README.md", ROOT / "docs/command-line.md"
-OPERATE = ROOT / "docs/operate.md"
 FOLDERS = ("client_py", "server", "vqgan_export", "bench", "training", "docs", "tools", "tests")
 FILES = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
 THEIRS = {"image_from_text.py"}  # min-dalle's
@@ -157,6 +154,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.commands.draw_grids",
         "rowcast.terminal.commands.load_rows",
         "rowcast.terminal.commands.read_prompts",
+        "rowcast.terminal.watch_link.draw",
         "rowcast.terminal.show_models.connect",
         "rowcast.terminal.doctor.examine",
         "rowcast.terminal.cache_files.cache_entries",
@@ -246,19 +244,6 @@ def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None
     if name in ("demo", "generate"):
         written |= first_cells(section(text, "Pictures"))
     assert written == options_of(name)
-
-
-def test_every_setting_of_a_server_is_an_option() -> None:
-    settings = {each.name: each.metadata.get("option") for each in dataclasses.fields(ServerConfig)}
-    assert {name for name, option in settings.items() if option is None} == {
-        "tokens",  # of a file, or of the environment
-        "placements",  # --device, --dtype and --cache
-    }
-    text = section(OPERATE.read_text("utf-8"), "From Python")
-    for name, option in settings.items():
-        if option not in (None, "--" + name.replace("_", "-")):
-            assert f"`{name}`" in text, name
-            assert f"`{option}`" in text, name
 
 
 # Snippets

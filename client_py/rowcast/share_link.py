@@ -37,11 +37,13 @@ class ShareLink:
             raise InvalidRequest(f"view_key must be {KEY_BYTES} bytes, not {len(self.view_key)}")
         if not LINK.fullmatch(str(self)):
             raise InvalidRequest(
-                "the address of the server is none that a share link can hold: ws:// or wss://, a "
-                "host, perhaps a port and a path, without user, password and query"
+                "server must be what a share link can hold: ws:// or wss://, a host, perhaps a "
+                "port and a path, without user, password and query"
             )
         if not self.first_image <= self._last <= MAX_STREAM:
-            raise InvalidRequest(f"images of a share link are 0 to {MAX_STREAM}, and do not fall")
+            raise InvalidRequest(
+                f"last_image must be from first_image to {MAX_STREAM}, not {self._last}"
+            )
 
     @property
     def images(self) -> int:
@@ -49,11 +51,11 @@ class ShareLink:
         return self._last - self.first_image + 1
 
     @classmethod
-    def parse(cls, text: str) -> ShareLink:
+    def parse(cls, link: str) -> ShareLink:
         """Read a link. Raises InvalidRequest for what is none (R-116)."""
-        found = LINK.fullmatch(text)
+        found = LINK.fullmatch(link)
         if found is None:
-            raise InvalidRequest("this is no share link; one is as rowcast:wss://host/#KEY/0")
+            raise InvalidRequest("link must be as rowcast:wss://host/#KEY/0")
         server, key, first, last = found.groups()
         return cls(server, bytes.fromhex(key), int(first), int(first if last is None else last))
 

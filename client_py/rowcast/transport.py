@@ -38,6 +38,15 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 READ_BYTES: Final = 4_096  # at a time: 2,000 of the shortest frames, some 20 ms
 MOST_SAID: Final = 300  # characters of a server's refusal that are shown
 MOST_REASON_BYTES: Final = 123  # RFC 6455 section 5.5
+# The statuses of a refusal (R-123): the close code that means the same, and what to do.
+REFUSALS: Final = {
+    400: (None, "is it a Rowcast server, and is the port right?"),
+    401: (CloseCode.BAD_TOKEN, "pass a valid token with token="),
+    403: (None, "ask its operator"),
+    421: (None, "ask its operator"),
+    429: (CloseCode.RATE_LIMITED, "try again later"),
+    503: (CloseCode.TRY_LATER, "try again later"),
+}
 # What `websockets` closes with by itself at a peer that breaks RFC 6455, or sends too much.
 PEERS_FAULT: Final = (1002, 1007, 1009)
 
@@ -272,15 +281,9 @@ def _refused(shown: str, response: Response) -> ConnectionFailed:
     """The failure that an answer other than a WebSocket is (R-123)."""
     status = response.status_code
     said = (response.body or b"").decode(errors="replace").partition("\n")[0][:MOST_SAID]
-    match status:
-        case 401:
-            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.BAD_TOKEN)
-        case 400 | 403 | 421:
-            return ConnectionFailed(f"{shown} refused: {said or f'HTTP status {status}'}")
-        case 429:
-            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.RATE_LIMITED)
-        case 503:
-            return ConnectionFailed(f"{shown} refused: {said}", CloseCode.TRY_LATER)
+    code, advice = REFUSALS.get(status, (None, ""))
+    if advice:
+        return ConnectionFailed(f"{shown} refused: {said or status}; {advice}", code)
     return ConnectionFailed(
         f"{shown} is no Rowcast server: it answered with HTTP status {status}; is the port right?"
     )

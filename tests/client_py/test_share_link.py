@@ -42,8 +42,8 @@ def test_one_picture_is_written_without_a_last() -> None:
         (("ws://h:1/?token=s3cret", KEY), "without user, password and query"),
         (("http://h:1", KEY), "ws:// or wss://"),
         (("ws://h:1", KEY[:15]), "view_key must be 16 bytes, not 15"),
-        (("ws://h:1", KEY, 3, 2), "do not fall"),
-        (("ws://h:1", KEY, 0, 65_536), "0 to 65535"),
+        (("ws://h:1", KEY, 3, 2), "must be from first_image to 65535, not 2"),
+        (("ws://h:1", KEY, 0, 65_536), "must be from first_image to 65535, not 65536"),
     ],
 )
 def test_what_no_link_can_hold_is_told_without_showing_it(arguments: Any, told: str) -> None:

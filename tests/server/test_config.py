@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
 from rowcast_server.config import ServerConfig, usable_cores
+
+from tests.document import ROOT
 
 
 def test_as_many_threads_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +28,16 @@ def test_settings_print_without_their_tokens() -> None:
     config = ServerConfig(tokens=frozenset({"s3cret"}))
     assert "s3cret" not in f"{config!r} {config}"
     assert config != ServerConfig()
+
+
+def test_every_setting_is_an_option_or_documented_by_its_name() -> None:
+    settings = {each.name: each.metadata.get("option") for each in dataclasses.fields(ServerConfig)}
+    assert {name for name, option in settings.items() if option is None} == {
+        "tokens",  # of a file, or of the environment
+        "placements",  # --device, --dtype and --cache
+    }
+    _, _, told = (ROOT / "docs/operate.md").read_text("utf-8").partition("## From Python")
+    for name, option in settings.items():
+        if option not in (None, "--" + name.replace("_", "-")):
+            assert f"`{name}`" in told, name
+            assert f"`{option}`" in told, name
