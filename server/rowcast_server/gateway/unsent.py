@@ -1,4 +1,4 @@
-"""Bytes that the kernel was given and has not sent: rows drawn meanwhile are to travel together.
+"""Bytes that the kernel was given and has not sent: rows drawn meanwhile travel together (D-110).
 
 The kernel takes 64 KiB for a viewer, which a link of 50 kbit/s carries in ten seconds. What is
 drawn in that time would queue up there, row by row, and a `goaway` or the end of a picture behind
