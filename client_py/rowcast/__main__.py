@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STREAMS = (0, 1, 2)
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> int | str | None:
     """Run `rowcast` with the words of the command line; returns its exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
         signal.signal(signal.SIGINT, _leave)
+    for number in ENDING if "--json" in sys.argv else ():  # else they end it as they do
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
     _open_streams()
     from .cli import main as command
     from .terminal.exit_codes import READER_GONE
 
     code: int | str | None
     try:
-        code = command(ready=_let_ctrl_c_raise)
+        code = command(ready=_let_signals_be)
     except SystemExit as leaving:
         code = leaving.code
     except OSError as error:  # of the output: any other was told, with what it is of
@@ -42,15 +46,19 @@ def main() -> int | str | None:
 
 def _leave(number: int, frame: object) -> None:
     """End at once: nothing is begun that would have to be cleared up."""
-    os.write(2, b"\nrowcast: stopped\n")
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    os.write(2, f"\nrowcast: stopped{by}\n".encode())
     if "--json" in sys.argv:
-        os.write(1, b'{"error": "stopped"}\n')
-    os._exit(130)  # exit_codes.INTERRUPTED, which may not be loaded yet
+        os.write(1, f'{{"error": "stopped{by}"}}\n'.encode())
+    os._exit(128 + number)  # as exit_codes has it, which may not be loaded yet
 
 
-def _let_ctrl_c_raise() -> None:
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _let_signals_be() -> None:
+    """Ctrl-C raises; the others are what the command makes of them."""
+    for number in (signal.SIGINT, *ENDING):
+        if signal.getsignal(number) is _leave:
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
 
 
 def _open_streams() -> None:

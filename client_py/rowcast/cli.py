@@ -6,11 +6,19 @@ module stands a function that makes its parser, ``<name>_parser``, for the compl
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 
-from .terminal.exit_codes import DONE, FAILED, INTERRUPTED, USAGE, failure
+from .terminal.exit_codes import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    failure,
+    raising_terminated,
+)
 from .terminal.install_hints import command_name, extra_of, install_hint
 from .terminal.parsers import WrongUsage, wants_json
 from .terminal.text import answer, answer_json, complain
@@ -21,6 +29,7 @@ ORDER = (
     *("bench", "token", "doctor", "cache", "completion"),
 )
 OF_EXTRAS = {"export": "export", "bench": "bench"}  # whatever of theirs is missing
+OWN_SIGNALS = ("serve",)  # it drains
 
 Command = Callable[[list[str]], int]
 
@@ -46,7 +55,8 @@ def main(arguments: list[str] | None = None, ready: Callable[[], object] = lambd
     try:
         command: Command = commands[name].load()
         ready()
-        return command(rest)
+        with contextlib.nullcontext() if name in OWN_SIGNALS else raising_terminated():
+            return command(rest)
     except SystemExit as leaving:
         if isinstance(leaving, WrongUsage) and wants_json(rest):
             answer_json({"error": leaving.problem})  # people were told by the parser

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConnectionFailed
 from .draw_pictures import draw
-from .exit_codes import DONE, raising_terminated
+from .exit_codes import DONE
 from .options import DrawOptions, add_picture_options, add_request_options
 from .parsers import CommandParser, command_parser
 from .text import open_console, say
@@ -68,7 +68,7 @@ def local_server(model: str) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--http-port", "0", "--model", model, "--stop-at-eof", "--quiet"]
-    with raising_terminated(), ExitStack() as starting:  # else the server would stay behind
+    with ExitStack() as starting:
         options = starting.enter_context(_without_ctrl_c())
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options

@@ -23,7 +23,7 @@ from ..errors import InvalidRequest, RequestRefused, RowcastError
 from ..grids import MOST_PICTURES, GridFile, Origin, read_grids
 from ..messages import MAX_SEED, DoneReason, ErrorCode
 from ..requests import Request, check_request, check_whole, resolve_sampling
-from .exit_codes import DONE, FAILED, failure, raising_terminated
+from .exit_codes import DONE, FAILED, failure
 from .options import GridOptions
 from .painting import Lines
 from .servers import asking, client_arguments
@@ -43,7 +43,6 @@ def draw_grids(options: GridOptions) -> int:
     code, problem, more = DONE, "", ""
     try:
         with (
-            raising_terminated(),
             warnings_shown(console),
             asking(options.url),
             _bar(console) as show,

@@ -19,7 +19,7 @@ from ..rows_file import load_rows
 from ..share_link import ShareLink
 from ..sync import SyncClient, connect
 from ..transport import without_user
-from .exit_codes import failure, raising_terminated
+from .exit_codes import deaf_once, failure
 from .install_hints import command_name
 from .options import DrawOptions
 from .painting import painting, writing
@@ -54,8 +54,7 @@ def draw(options: DrawOptions) -> int:
     jobs += [] if options.link is None else [_watching(options, options.link)]
     files = PictureFiles(options.out, options.formats, options.overwrite)
     files.prepare()
-    with ExitStack() as opened:
-        opened.enter_context(raising_terminated())
+    with ExitStack() as told, ExitStack() as opened:
         opened.enter_context(warnings_shown(console))
         with asking(options.url), Fetching(console) as fetching:
             client = opened.enter_context(
@@ -87,7 +86,9 @@ def draw(options: DrawOptions) -> int:
             if not _save(console, client, job, watch, report) or not goes_on:
                 break
         report.end(client)
-    return report.tell(console)
+        told.enter_context(deaf_once())
+        opened.close()
+        return report.tell(console)
 
 
 def _of_prompt(options: DrawOptions, prompt: str) -> Job:

@@ -77,6 +77,31 @@ def raising_terminated() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def deaf_once() -> Iterator[None]:
+    """Within it the first signal that would stop the command does not: all is done but the report.
+
+    The next one does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before = {number: signal.getsignal(number) for number in numbers if number}
+
+    def restore(*_: object) -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, restore)
+    try:
+        yield
+    finally:
+        restore()
+
+
 def as_option(name: str) -> str:
     """The option of an argument: ``stop_row`` is ``--stop-row``."""
     return f"--{name.replace('_', '-')}"

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from rowcast.codes import DoneReason
 from rowcast.messages import Model
 from rowcast.picture import Picture
 from rowcast.rows_file import load_rows
 from rowcast.terminal.exit_codes import raising_terminated
 from rowcast.terminal.picture_files import PictureFiles, save_webp
+from rowcast.terminal.report import Report
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.clients import announced_by
@@ -206,6 +208,22 @@ def test_what_had_arrived_is_saved_where_the_command_is_stopped(
     answer = json.loads(capsys.readouterr().out)
     assert answer["files"] == [f"{out}/image-0.rows"]
     assert answer["error"] == f"stopped by {number.name}"
+
+
+def test_who_stops_it_once_all_is_saved_is_told_what_is(
+    tiny_server: RowcastServer, out: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Report.tell
+
+    def stopped_meanwhile(self: Report, console: Console) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return tell(self, console)
+
+    monkeypatch.setattr(Report, "tell", stopped_meanwhile)
+    words = [PROMPT, "--out", out, "--json", "--format", "rows"]
+    assert run("generate", tiny_server.ws_url, *words) == 0
+    assert report(capsys)["files"] == [f"{out}/image-0.rows"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

@@ -99,7 +99,15 @@ def test_a_full_disk_is_told_without_a_traceback_wherever_it_is_met(words: str) 
     assert "Traceback" not in said
 
 
-def test_ctrl_c_during_imports_leaves_no_traceback() -> None:
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGINT, "stopped"),
+        (signal.SIGTERM, "stopped by SIGTERM"),
+        (signal.SIGHUP, "stopped by SIGHUP"),
+    ],
+)
+def test_a_signal_during_imports_leaves_no_traceback(number: signal.Signals, how: str) -> None:
     """At several times after the start, from the first line of ours on."""
     for delay in (0.0, 0.05, 0.1, 0.2, 0.3):
         code = (
@@ -107,7 +115,7 @@ def test_ctrl_c_during_imports_leaves_no_traceback() -> None:
             "opened = program._open_streams\n"
             "def begin():\n"
             "    opened()\n"
-            f"    threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+            f"    threading.Timer({delay}, os.kill, (os.getpid(), {number:d})).start()\n"
             "program._open_streams = begin\n"
             "sys.argv = ['rowcast', '--help', '--json']\n"
             "while True: program.main()\n"
@@ -115,9 +123,25 @@ def test_ctrl_c_during_imports_leaves_no_traceback() -> None:
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
         )
-        assert run.returncode == INTERRUPTED, run.stderr
-        assert run.stderr.strip() == "rowcast: stopped"
-        assert json.loads(run.stdout.splitlines()[-1]) == {"error": "stopped"}
+        assert run.returncode == 128 + number, run.stderr
+        assert run.stderr.strip() == f"rowcast: {how}"
+        assert json.loads(run.stdout.splitlines()[-1]) == {"error": how}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_is_stopped_as_by_ctrl_c_from_its_first_line_on(number: signal.Signals) -> None:
+    code = (
+        "import signal, sys\n"
+        "from rowcast import cli\n"
+        "from importlib.metadata import EntryPoint\n"
+        f"def waits(words): signal.raise_signal({number:d})\n"
+        "cli.entry_points = lambda group: [EntryPoint('waits', '__main__:waits', group)]\n"
+        "sys.exit(cli.main(['waits', '--json']))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 128 + number
+    assert run.stderr == f"rowcast waits: stopped by {number.name}\n"
+    assert json.loads(run.stdout) == {"error": f"stopped by {number.name}"}
 
 
 def test_ctrl_c_that_an_import_tells_in_its_own_words() -> None:
