@@ -139,8 +139,10 @@ def test_2_2_several_pictures_one_waiting() -> None:
     play.studio.drawer.draw(0, 3)
     play.skip(1)
     play.hear()
+    play.studio.drawer.place(2)
+    play.hear()
     play.studio.drawer.draw(2)
-    play.hear(2)
+    play.hear()
     play.end()
 
 
