@@ -91,6 +91,31 @@ class TestCannotStart:
         assert "cannot listen" in stderr
         assert stderr.endswith(f"is another server running? choose another port with {option}\n")
 
+    @pytest.mark.parametrize("options", [[], ["--http-port=0"]])
+    def test_a_port_in_use_is_told_before_a_model_is_loaded(
+        self, tmp_path: Path, refusal: Callable[..., str], options: list[str]
+    ) -> None:
+        """Which may take minutes."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = f"--port={taken.getsockname()[1]}"
+            stderr = one_line(refusal(tmp_path / "no-such-model", port, *options))
+        assert "cannot listen" in stderr
+
+    def test_to_let_everybody_draw_from_everywhere_has_to_be_said(
+        self,
+        tmp_path: Path,
+        refusal: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.delenv("ROWCAST_TOKENS", raising=False)
+        model = tmp_path / "no-such-model"
+        stderr = one_line(refusal(model, "--host=0.0.0.0"))
+        assert "--host 0.0.0.0 lets everybody draw who reaches this machine" in stderr
+        assert "ask for a token by --token-file, or say --open" in stderr
+        (tmp_path / "tokens").write_text("one")
+        for enough in ("--open", f"--token-file={tmp_path / 'tokens'}"):
+            assert "lets everybody" not in refusal(model, "--host=0.0.0.0", enough)
+
     def test_an_address_that_is_not_ours_is_one_clear_line(self, tiny_folder: Path) -> None:
         stderr = one_line(failing(tiny_folder, "--host=192.0.2.1"))
         assert "192.0.2.1" in stderr
