@@ -142,6 +142,7 @@ def _range_of(request: web.Request, etag: ETag, size: int) -> tuple[int, int] | 
         begins = request.http_range.start
     except ValueError:
         return None
-    if (begins is not None and begins >= size) or end <= first:
+    is_nothing = request.headers[hdrs.RANGE].strip().rstrip("0") == "bytes=-"  # the last 0 bytes
+    if is_nothing or (begins is not None and begins >= size) or end <= first:
         raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
     return first, end

@@ -13,6 +13,11 @@ from http import HTTPStatus
 from typing import Final
 
 MAX_HEAD_BYTES: Final = 16_384
+# A page may read why it was refused (R-111).
+ANY_PAGE: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Retry-After",
+}
 END: Final = b"\r\n\r\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
 # Section 3: the target in origin form alone. Section 5: no folded lines, no space before the colon.
@@ -36,7 +41,7 @@ class RequestRefused(Exception):
     @property
     def fields(self) -> dict[str, str]:
         """The fields that the answer has for its status."""
-        fields = {"Cache-Control": "no-store"}
+        fields = {"Cache-Control": "no-store", **ANY_PAGE}
         if self.retry_after:
             fields["Retry-After"] = str(self.retry_after)
         if self.status == HTTPStatus.UNAUTHORIZED:

@@ -108,6 +108,7 @@ class TestHowMany:
                 answer = await raw(url, REQUEST)
                 assert status_of(answer) == 429
                 assert b"Retry-After: 5\r\n" in answer
+                assert b"Access-Control-Allow-Origin: *\r\n" in answer
                 assert b"there are 3 connections from your address" in answer
 
     async def test_who_leaves_makes_room(self) -> None:
