@@ -6,6 +6,7 @@ knows of the wire, it knows from the document.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -213,3 +214,14 @@ def from_json(part: str, meaning: dict[str, Any]) -> dict[str, Any]:
 
     read_fields = {name: value_of(meaning[name], kind) for name, kind, _ in fields(part)}
     return {"message": part, **read_fields} if "message" in meaning else read_fields
+
+
+def as_json(value: Any) -> Any:
+    """A meaning as the vectors write it in JSON: the way back of `from_json`."""
+    if isinstance(value, dict):
+        return {name: as_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [as_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity"
+    return value.hex() if isinstance(value, bytes) else value

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote
@@ -18,25 +18,17 @@ from rowcast.messages import view_key
 from tests import document
 from tests.test_rows_format import ROWS_FILES, read_rows_file
 from tests.test_rows_format import as_json as file_as_json
+from tools import append_to_vectors
 
 VECTORS = document.ROOT / "tests" / "vectors"
-FRAMES: list[dict[str, Any]] = json.loads((VECTORS / "frames.json").read_text("utf-8"))["frames"]
+OF_FRAMES: dict[str, Any] = json.loads((VECTORS / "frames.json").read_text("utf-8"))
+FRAMES: list[dict[str, Any]] = OF_FRAMES["frames"]
+LATER: set[str] = {*OF_FRAMES["later"]}
 LINKS: list[dict[str, Any]] = json.loads((VECTORS / "links.json").read_text("utf-8"))["links"]
 
 
-def as_json(value: Any) -> Any:
-    """A decoded frame as the vectors write it."""
-    if isinstance(value, dict):
-        return {name: as_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [as_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity"
-    return value.hex() if isinstance(value, bytes) else value
-
-
 def decode(side: str, data: bytes) -> Any:
-    return as_json(document.decode_frame(side, data))
+    return document.as_json(document.decode_frame(side, data))
 
 
 def encode(meaning: dict[str, Any]) -> bytes:
@@ -120,12 +112,18 @@ def any_nesting(data: bytes) -> Any:
     return STRICT(re.sub(rb"\x91{17,}", b"\x91", data))
 
 
-STRICT = document.unpack
-LACKING: dict[str, Callable[[bytes], Any]] = {
-    "number-kinds": one_kind_of_number,
-    "strict-utf-8": lambda data: unpacked(data, unicode_errors="replace"),
-    "any-map-keys": lambda data: unpacked(data, strict_map_key=True),
-    "bounded-nesting": any_nesting,
+def earlier(*header: str) -> list[list[str]]:
+    """A table before any field was appended."""
+    return [row for row in TABLE(*header) if row[0] not in LATER]
+
+
+STRICT, TABLE, FIELDS = document.unpack, document.table, document.fields.__wrapped__
+LACKING: dict[str, dict[str, Callable[..., Any]]] = {
+    "number-kinds": {"unpack": one_kind_of_number},
+    "strict-utf-8": {"unpack": lambda data: unpacked(data, unicode_errors="replace")},
+    "any-map-keys": {"unpack": lambda data: unpacked(data, strict_map_key=True)},
+    "bounded-nesting": {"unpack": any_nesting},
+    "later-fields": {"table": earlier, "fields": FIELDS},
 }
 
 
@@ -138,18 +136,69 @@ def agrees(vector: dict[str, Any]) -> bool:
             meaning = {name: file_as_json(value) for name, value in read_rows_file(data).items()}
     except document.Refused:
         return not vector["valid"]
-    return bool(vector["valid"] and meaning == vector["meaning"])
+    return bool(vector["valid"] and without_later(meaning) == without_later(vector["meaning"]))
+
+
+def without_later(meaning: Any) -> Any:
+    if isinstance(meaning, dict):
+        known = {name: item for name, item in meaning.items() if name not in LATER}
+        return {name: without_later(item) for name, item in known.items()}
+    return [*map(without_later, meaning)] if isinstance(meaning, list) else meaning
 
 
 @pytest.mark.parametrize("need", LACKING)
 def test_a_library_that_lacks_something_fails_the_vectors_that_say_so(
-    need: str, monkeypatch: pytest.MonkeyPatch
+    need: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(document, "unpack", LACKING[need])
+    for name, lacking in LACKING[need].items():
+        monkeypatch.setattr(document, name, lacking)
     vectors = [*FRAMES, *ROWS_FILES]
     failed = [vector["name"] for vector in vectors if not agrees(vector)]
     assert failed == [vector["name"] for vector in vectors if vector.get("needs") == need]
     assert failed
+    lines = tried(monkeypatch, capsys).splitlines()
+    assert [line.split("'")[1] for line in lines[:-1]] == [
+        frame["name"] for frame in FRAMES if frame["name"] in failed
+    ]
+
+
+def test_fields_that_were_appended_have_a_default_and_end_their_table() -> None:
+    parts = {"model": 2, "sampling": 1, "options": 1, "accepted": 2}
+    ends = [field for part, count in parts.items() for field in FIELDS(part)[-count:]]
+    assert {name for name, _, _ in ends} == LATER
+    assert all(default for _, _, default in ends)
+    assert all(
+        name not in LATER for part, count in parts.items() for name, *_ in FIELDS(part)[:-count]
+    )
+
+
+def test_an_appended_field_is_written_into_the_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("frames.json", "rows_files.json"):
+        (tmp_path / name).write_bytes((VECTORS / name).read_bytes())
+    monkeypatch.setattr(append_to_vectors, "VECTORS", tmp_path)
+    append_to_vectors.main()
+    before = (tmp_path / "frames.json").read_bytes()
+    assert before == (VECTORS / "frames.json").read_bytes()
+    assert capsys.readouterr().out == ""
+
+    def longer(part: str) -> list[tuple[str, str, str | None]]:
+        more = [("top_a", "float or nil", "nil")] if part == "options" else []
+        return [*FIELDS(part), *more]
+
+    monkeypatch.setattr(document, "fields", longer)
+    append_to_vectors.main()
+    assert capsys.readouterr().out == "by hand: start-extra-options-ignored\n"
+    frames = json.loads((tmp_path / "frames.json").read_text("utf-8"))["frames"]
+    starts = [each for each in frames if each["valid"] and "options" in (each["meaning"] or {})]
+    assert len(starts) > 10
+    for frame in starts:
+        if frame["name"] != "start-extra-options-ignored":
+            assert frame["meaning"]["options"]["top_a"] is None
+            assert decode("client", bytes.fromhex(frame["hex"])) == frame["meaning"]
+            if frame["canonical"]:
+                assert encode(frame["meaning"]).hex() == frame["hex"]
 
 
 def test_every_need_is_explained() -> None:
