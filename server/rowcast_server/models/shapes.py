@@ -50,7 +50,7 @@ def _check_half(half: str, tensors: Tensors) -> None:
         sizes = TransformerShape.of(tensors)
     except ValueError as error:
         raise ModelError(f"{tensors.path}: {error}") from error
-    expected = _expected(half, sizes)
+    expected = tensors_of(half, sizes)
     for name, shape in expected.items():
         if name not in tensors:
             if SCALE.search(name):
@@ -69,7 +69,7 @@ def _check_half(half: str, tensors: Tensors) -> None:
         logger.warning("%s: ignored %s", tensors.path, ", ".join(unknown[:5]))
 
 
-def _expected(half: str, sizes: TransformerShape) -> dict[str, tuple[int, ...]]:
+def tensors_of(half: str, sizes: TransformerShape) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor of an encoder or a decoder of these sizes."""
     width, glu_width = sizes.width, sizes.glu_width
     norms = {"layernorm_embedding": width, "final_ln": width}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ from rowcast.errors import RowcastError
 from rowcast_export.formats import CheckpointError
 from rowcast_server.errors import ModelError
 from rowcast_server.models.loading import load
+from rowcast_server.models.shapes import tensors_of
+from rowcast_server.network.facts import TransformerShape
 
+from tests.document import ROOT
 from tests.support.checkpoints import (
     CODES,
     flax_bytes,
@@ -220,3 +224,27 @@ def refused(folder: Path, file: str, says: str) -> None:
         load(str(folder))
     assert isinstance(error.value, ModelError | CheckpointError)
     assert file in str(error.value)
+
+
+def test_operate_md_names_every_tensor_of_a_transformer() -> None:
+    text = (ROOT / "docs" / "operate.md").read_text("utf-8")
+    _, _, table = text.partition("| tensor | of | shape |\n|---|---|---|\n")
+    sizes = TransformerShape(
+        vocabulary=700, positions=64, width=128, glu_width=192, layers=2, outputs=600
+    )
+    letters = {"W": 128, "G": 192, "vocabulary": 700, "positions": 64, "outputs": 600}
+    told: dict[str, dict[str, tuple[int, ...]]] = {"encoder": {}, "decoder": {}}
+    for line in table.partition("\n\n")[0].splitlines():
+        names, of, shape = line.strip("| ").split(" | ")
+        first, *others = (name.strip("`") for name in names.split(", "))
+        stem, _, last = first.rpartition(".")
+        folder = stem.rpartition(".")[0]
+        all_names = [first]
+        for other in others:  # `.bias` beside `weight`, `k_proj` beside `q_proj`
+            all_names.append(f"{stem}{other}" if other[0] == "." else f"{folder}.{other}.{last}")
+        for name, half in product(all_names, of.split(", ")):
+            for layer in range(2 if ".N." in name else 1):
+                numbered = name.replace(".N.", f".{layer}.")
+                told[half][numbered] = tuple(letters[each] for each in shape.split(", "))
+    for half, tensors in told.items():
+        assert tensors == tensors_of(half, sizes)
