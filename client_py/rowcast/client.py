@@ -151,15 +151,23 @@ class Client(ABC, Generic[Events]):
         )
 
     def continue_picture(
-        self, picture: Picture, row: int | None = None, *, seed: int | None = None
+        self,
+        picture: Picture,
+        row: int | None = None,
+        *,
+        seed: int | None = None,
+        stop_row: int | None = None,
     ) -> Events:
-        """Draw on from the first ``row`` rows of a picture (all it holds if None).
+        """Draw on from the first ``row`` rows of a picture (all it holds if None), until it has
+        ``stop_row`` of them (all of the grid if None).
 
         With the picture's own seed (None) the same picture is finished; another seed forks it.
         Raises as `generate`; RequestRefused where the server draws with another revision.
         """
         check_picture(picture)
-        return self._follow(lambda: self.session.start(Request.continuing(picture, row, seed)))
+        return self._follow(
+            lambda: self.session.start(Request.continuing(picture, row, seed, stop_row))
+        )
 
     def watch(
         self,

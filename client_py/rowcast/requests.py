@@ -84,8 +84,10 @@ class Request:
         )
 
     @classmethod
-    def continuing(cls, picture: Picture, row: int | None, seed: int | None) -> Request:
-        """Draw on from the first ``row`` rows of a picture; all it holds if None.
+    def continuing(
+        cls, picture: Picture, row: int | None, seed: int | None, stop_row: int | None = None
+    ) -> Request:
+        """Draw on from the first ``row`` rows of a picture, all it holds if None, to ``stop_row``.
 
         Raises InvalidRequest where those rows are not held, where nothing is left to draw, or
         where the picture was somebody else's.
@@ -97,11 +99,14 @@ class Request:
         if rows == recipe.rows:
             raise InvalidRequest("the picture is complete; choose the row to draw on from")
         rows = check_whole("row", rows, 0, picture.rows_held)
+        if stop_row is not None:
+            check_whole("stop_row", stop_row, rows + 1, recipe.rows)
         return cls(
             recipe.prompt,
             model=recipe.model,
             seed=recipe.seed if seed is None else seed,
             first_image=recipe.image,
+            stop_row=stop_row,
             prefix=picture.held_bytes[: rows * recipe.cols * recipe.id_bytes] or None,
             revision=recipe.revision,
             **sampling_options(recipe.sampling),

@@ -46,7 +46,7 @@ def generate(words: list[str]) -> int:
         parser.error("--row goes with --from")
     if options.seamless and options.sources:
         parser.error("--seamless joins pictures of one prompt; --from goes on with each alone")
-    for name in ("images", "stop_row", "model", *SAMPLING) if options.sources else ():
+    for name in ("images", "model", *SAMPLING) if options.sources else ():
         if getattr(options, name) != parser.get_default(name):
             parser.error(f"{as_option(name)} does not go with --from: it draws on as the file says")
     if options.prompts_file is not None:

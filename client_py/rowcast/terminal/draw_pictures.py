@@ -121,13 +121,15 @@ def _continuing(options: DrawOptions, path: Path, source: Picture) -> Job:
     """Its name never is that of its source. Raises InvalidRequest."""
     row = source.rows_held if options.row is None else options.row
     try:
-        request = Request.continuing(source, options.row, options.seed)
+        request = Request.continuing(source, options.row, options.seed, options.stop_row)
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from error
     return Job(
         request,
         1,
-        lambda client: client.continue_picture(source, options.row, seed=options.seed),
+        lambda client: client.continue_picture(
+            source, options.row, seed=options.seed, stop_row=options.stop_row
+        ),
         lambda picture: f"{path.stem}-row-{row}-seed-{picture.recipe.seed}",
     )
 

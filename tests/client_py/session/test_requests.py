@@ -233,6 +233,14 @@ def test_all_rows_held_are_kept_unless_told_otherwise() -> None:
     assert Request.continuing(finished(3), 0, 5).options.prefix is None
 
 
+def test_continuing_may_stop_again_once_there_is_a_row_more() -> None:
+    assert Request.continuing(finished(2), None, None, 3).options.stop_row == 3
+    assert Request.continuing(finished(2), 1, None, 2).options.stop_row == 2
+    for stop_row in (2, 5):
+        with pytest.raises(InvalidRequest, match="stop_row must be a whole number from 3 to 4"):
+            Request.continuing(finished(2), None, None, stop_row)
+
+
 @pytest.mark.parametrize(("held", "row"), [(4, None), (4, 4), (2, 3), (2, -1), (2, 17)])
 def test_continuing_needs_rows_that_are_held_and_some_that_are_not(
     held: int, row: int | None

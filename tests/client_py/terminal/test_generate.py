@@ -213,6 +213,19 @@ def test_a_prompt_that_the_model_reads_in_part_or_not_at_all(
     assert "tiny can read nothing of this prompt: it reads English" in capsys.readouterr().err
 
 
+def test_a_picture_is_drawn_step_by_step(
+    tiny_server: RowcastServer, out: Path, capsys: Captured
+) -> None:
+    url, saving = tiny_server.ws_url, ["--out", out, "--format", "rows", "--json"]
+    assert run("generate", url, PROMPT, "--seed", 5, "--stop-row", 1, *saving) == 0
+    assert run("generate", url, "--from", out / "image-0.rows", "--stop-row", 3, *saving) == 0
+    step = out / "image-0-row-1-seed-5.rows"
+    assert (load_rows(step).rows_held, load_rows(step).reason) == (3, DoneReason.STOP_ROW)
+    capsys.readouterr()
+    assert run("generate", url, "--from", step, "--stop-row", 3, *saving) == 2
+    assert f"{step}: --stop-row must be a whole number from 4 to 4" in told(capsys)
+
+
 def test_one_picture_that_fails_is_told_and_the_others_are_saved(
     tiny_server: RowcastServer, out: Path, capsys: Captured
 ) -> None:

@@ -78,7 +78,6 @@ def test_what_another_server_might_take_is_no_wrong_usage(
         (["ws://127.0.0.1:1", PROMPT, "--seed", "seven"], "invalid int value: 'seven'"),
         (["ws://127.0.0.1:1", PROMPT, "--colour"], "unrecognized arguments: --colour"),
         (["ws://h:1", "--from", "x.rows", "--images", "2"], "--images does not go with --from"),
-        (["ws://h:1", "--from", "x.rows", "--stop-row", "2"], "--stop-row does not go with"),
         (["ws://h:1", "--from", "x.rows", "--top-p", "0.5"], "--top-p does not go with --from"),
         (["ws://h:1", "--from", "x.rows", "--seamless"], "--seamless joins pictures of one"),
     ],

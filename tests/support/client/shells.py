@@ -69,9 +69,9 @@ class AsyncShell:
         return self._iterate(lambda: self.client.generate(prompt, images, **options))
 
     def continue_picture(
-        self, picture: Picture, row: int | None = None, *, seed: int | None = None
+        self, picture: Picture, row: int | None = None, **options: Any
     ) -> Generator[Event]:
-        return self._iterate(lambda: self.client.continue_picture(picture, row, seed=seed))
+        return self._iterate(lambda: self.client.continue_picture(picture, row, **options))
 
     def watch(
         self, view_key: bytes, images: int = 1, *, seamless: bool = False
