@@ -166,7 +166,8 @@ class JobBook:
         picture.row_times += [picture.started] * picture.rows
         self._drawer.submit(picture.number, order.request(image), client)
         self._taken[client] += 1
-        self._waiting[client] += queued
+        if queued:  # a count of 0 would stay for ever
+            self._waiting[client] += 1
         self._by_name[name] = self._by_number[picture.number] = picture
         logger.info(
             "picture %d accepted: image %d of seed %d, %d of %d rows given",

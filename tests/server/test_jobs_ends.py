@@ -205,6 +205,7 @@ class TestMemory:
         assert len(studio.book) == 0
         assert studio.book._by_number == {}
         assert studio.book._kept == {}
+        assert not [*studio.book._taken, *studio.book._waiting], "clients, of whom 0 are counted"
         assert studio.clock.waiting == []
         assert studio.drawer.requests == {}
 
