@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, Unpack
 from urllib.parse import urlsplit
 
-from .errors import ConnectionFailed, RowcastError
+from .errors import ConnectionFailed, ProtocolError, RowcastError
 from .generation import Generation
 from .picture import PRECISIONS, Picture, check_picture
 from .pixels.download import Progress
@@ -215,7 +215,13 @@ class Client(ABC, Generic[Events]):
     def _take(self, frame: bytes | str) -> list[bytes]:
         """Take a frame that came; returns frames to send. Raises ProtocolError."""
         self.bytes_received += frame_bytes(len(frame))
-        return self.session.receive(frame)
+        try:
+            return self.session.receive(frame)
+        except ProtocolError as error:
+            if error.close_code != 1000:  # else the server has said what is wrong
+                error.fault = str(error)
+                error.args = (f"the server {self._shown_url} broke the protocol: {error}",)
+            raise
 
     def _retries(self, failure: RowcastError, may_retry: bool) -> dict[str, Any] | None:
         """tenacity's arguments to take up a link lost by ``failure``; None where it stays lost."""

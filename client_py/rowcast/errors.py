@@ -85,9 +85,11 @@ class ConnectionLost(ConnectionFailed):
 
 
 class ProtocolError(RowcastError):
-    """The peer broke the protocol; ``close_code`` is what the connection is closed with."""
+    """The peer broke the protocol; ``close_code`` is what the connection is closed with, ``fault``
+    what is wrong alone, where the text names the peer too."""
 
     close_code = 4400
+    fault = ""
 
 
 class MalformedFrame(ProtocolError):

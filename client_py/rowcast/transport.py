@@ -111,7 +111,8 @@ def closing(error: BaseException) -> tuple[int, str]:
     if isinstance(error, ConnectionFailed) and error.code == CloseCode.VERSION:
         return CloseCode.VERSION, ""
     if isinstance(error, ProtocolError):
-        return error.close_code, str(error).encode()[:MOST_REASON_BYTES].decode(errors="ignore")
+        fault = error.fault or str(error)
+        return error.close_code, fault.encode()[:MOST_REASON_BYTES].decode(errors="ignore")
     return 1000, ""
 
 

@@ -126,7 +126,7 @@ def test_what_had_arrived_is_saved_when_the_server_breaks(
         assert run("generate", fake.url, PROMPT, "--images", 2, "--out", out, "--json") == 1
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
-    assert "rowcast: not a message" in captured.err
+    assert f"rowcast: the server {fake.url} broke the protocol: not a message" in captured.err
     assert "the rows that had arrived are saved" in captured.err
     answer = json.loads(captured.out)
     assert "not a message" in answer["error"]
