@@ -169,8 +169,9 @@ class ClientSession:
 
     def resume(self) -> list[bytes]:
         """The frames that take up every unfinished picture on a new socket, after `hello`."""
-        for slot in [slot for slot in self._slots.values() if slot.generation.abandoned]:
-            self._end(slot)  # its stream ended with the old socket, and nobody asks for it
+        for slot in list(self._slots.values()):
+            if slot.generation.abandoned or slot.generation.ended:  # of a `start` that was refused
+                self._end(slot)  # its stream ended with the old socket, and nobody asks for it
         frames: list[bytes] = []
         limit = self.welcome.limits.client_frame_bytes
         for generation in self.active:

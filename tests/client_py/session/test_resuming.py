@@ -162,6 +162,18 @@ def test_what_was_left_or_has_ended_is_not_taken_up() -> None:
     assert ended.ended
 
 
+def test_what_was_refused_is_not_asked_for_on_the_next_socket() -> None:
+    """Its other errors were lost with the link; a stream of it may be another request's by now."""
+    session, refused = started(images=2)
+    session.receive(encode(Error(0, "bad_prompt", 0, "no")))
+    assert refused.ended
+    session.start(Request("another"))
+    session.hello()
+    session.receive(welcome())
+    start = the_start(session.resume())
+    assert (start.stream, start.prompt) == (0, "another")
+
+
 def test_another_revision_never_goes_on_with_a_picture() -> None:
     session, generation = started()
     session.receive(accepted())

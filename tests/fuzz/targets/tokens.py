@@ -106,7 +106,8 @@ def seeds() -> list[bytes]:
     )
     payloads = [json.dumps(each).encode() for each in claims]
     tokens = [b"\x00" + SHARED.encode(), b"\x00" + sign_token(SECRET, "e", NOW + 60).encode()]
-    by_kind = [bytes([kind]) + payload for kind in (1, 3, 4) for payload in payloads]
+    by_kind = [bytes([kind]) + payload for kind in (1, 2) for payload in payloads]
+    by_kind += [bytes([kind]) + payloads[0] for kind in (3, 4)]
     return [*tokens, *by_kind, *(b"\x05" + HEADER + b"\n" + payload for payload in payloads)]
 
 
