@@ -10,8 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+export DEMO_PROMPT := $(value PROMPT)# for a shell: quotes, backticks and $ stay as they are
+
 demo: $(VENV)/installed-server  ## a server and a client: a picture forms in the terminal
-	$(BIN)/rowcast demo $(if $(PROMPT),"$(PROMPT)") --out demo-output
+	$(BIN)/rowcast demo $(if $(DEMO_PROMPT),"$$DEMO_PROMPT") --out demo-output
 
 test: $(VENV)/installed-test $(VENV)/proxies  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2

@@ -68,9 +68,10 @@ def test_a_python_that_is_too_old_is_told_and_makes_nothing(project: Path) -> No
         f"Rowcast needs Python 3.11 or newer; {project.parent}/python3.10 is Python {OLD}." in shown
     )
     assert not (project / ".venv").exists()
-    code, shown, said = demo(project, GOOD, prompt="a red boat")
-    assert code == 0, said
-    assert shown.splitlines()[-1] == f"{GOOD} runs: demo a red boat --out demo-output"
+    for prompt in ("a red boat", """a "red" boat, it's $5 `date` $(date)"""):
+        code, shown, said = demo(project, GOOD, prompt=prompt)
+        assert code == 0, said
+        assert shown.splitlines()[-1] == f"{GOOD} runs: demo {prompt} --out demo-output"
 
 
 @pytest.mark.parametrize("fails", [WITHOUT_VENV, KILLED], ids=["without venv", "killed"])
