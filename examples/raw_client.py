@@ -37,4 +37,9 @@ def draw(url: str, prompt: str) -> list[tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    print(*draw(*sys.argv[1:3]), sep="\n")
+    if len(sys.argv) != 3:
+        raise SystemExit(str(__doc__).splitlines()[-1])
+    try:
+        print(*draw(*sys.argv[1:]), sep="\n")
+    except OSError as error:
+        raise SystemExit(f"{sys.argv[1]} cannot be reached: {error}") from None

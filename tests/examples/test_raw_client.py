@@ -40,9 +40,22 @@ def test_a_refusal_is_told(tiny_server: RowcastServer) -> None:
     assert "bad_prompt" in run.stderr
 
 
+def test_wrong_words_and_no_server_are_told_in_a_line() -> None:
+    for words, line in (
+        ([], 'usage: python raw_client.py ws://127.0.0.1:8765 "a red house at sunset"'),
+        (["ws://127.0.0.1:1", "a boat"], "ws://127.0.0.1:1 cannot be reached: "),
+    ):
+        run = subprocess.run(
+            [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=60
+        )
+        assert run.returncode == 1
+        (said,) = run.stderr.splitlines()
+        assert said.startswith(line)
+
+
 def test_it_is_short_and_knows_nothing_of_ours() -> None:
     text = SCRIPT.read_text("utf-8")
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= 45
     tree = ast.parse(text)
     imported = {
         alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names
