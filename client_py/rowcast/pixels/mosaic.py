@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InvalidRequest
-from ..picture import Picture
+from ..picture import Picture, check_picture
 from .palette import PAPER
 from .tiers import Decoder
 from .time_lapse import revealed
@@ -58,6 +58,7 @@ class Mosaic:
         """The mosaic of pictures that are there, say of .rows files. Raises InvalidRequest."""
         mosaic = cls(len(pictures), columns)
         for index, picture in enumerate(pictures):
+            check_picture(picture)
             mosaic.place(index, picture)
         return mosaic
 

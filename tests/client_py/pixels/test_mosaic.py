@@ -9,6 +9,8 @@ import pytest
 import rowcast_server
 from numpy.typing import NDArray
 from rowcast.errors import InvalidRequest
+from rowcast.events import PictureDone
+from rowcast.messages import DoneReason
 from rowcast.picture import Picture, Recipe, Sampling
 from rowcast.pixels.detokenizer import MEMORY_BUDGET_BYTES, PAPER, Detokenizer
 from rowcast.pixels.mosaic import Mosaic
@@ -113,6 +115,12 @@ def test_columns_can_be_chosen(flat: RecordingDetokenizer) -> None:
 def test_counts_that_make_no_rectangle(images: int, columns: int | None, fault: str) -> None:
     with pytest.raises(InvalidRequest, match=fault):
         Mosaic(images, columns)
+
+
+def test_an_event_is_no_picture() -> None:
+    end = PictureDone(0, picture(grids(1)[0]), DoneReason.COMPLETE)
+    with pytest.raises(InvalidRequest, match=r"an event's is event\.picture"):
+        Mosaic.of([end])  # type: ignore[list-item]
 
 
 def test_pictures_of_other_sizes_are_not_joined() -> None:
