@@ -134,6 +134,8 @@ def read_grids(path: Path) -> tuple[Origin, dict[int, Grid]]:
     """The grids of a file by number. Raises OSError, or ReplayError for another file."""
     try:
         # NumPy leaves a file open that it opened and cannot read.
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no .npz file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about: dict[str, Any] = json.loads(arrays["about"].tobytes())
             ids, numbers = arrays["ids"], arrays["numbers"]
