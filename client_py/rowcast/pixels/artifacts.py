@@ -96,7 +96,8 @@ def fetch(
                     part.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise _CannotKeep(f"{path} cannot be kept: {error}") from error
+        why = error.strerror or error  # which may name the path again
+        raise _CannotKeep(f"{path} cannot be kept: {why}", path.parent) from error
     return path
 
 
@@ -115,11 +116,13 @@ def obtain(
     except _CannotKeep as error:
         if file.bytes > LARGEST_IN_MEMORY:
             raise
-        logger.warning(
-            "%s: held in memory, and fetched again next time; free some space or set "
-            "ROWCAST_CACHE to a folder that can be written",
-            error,
-        )
+        if error.folder not in _TOLD:  # one line for all its files
+            _TOLD.add(error.folder)
+            logger.warning(
+                "%s: held in memory, and fetched again next time; free some space or set "
+                "ROWCAST_CACHE to a folder that can be written",
+                error,
+            )
     sink = io.BytesIO()
     url = _address(file, server_url, allowed_hosts)
     Download(url, file, sink, progress, server_url, proxy, token).run()
@@ -128,6 +131,13 @@ def obtain(
 
 class _CannotKeep(DetokenizerError):
     """The cache cannot be written."""
+
+    def __init__(self, text: str, folder: Path) -> None:
+        super().__init__(text)
+        self.folder = folder
+
+
+_TOLD: Final[set[Path]] = set()  # folders that cannot be written, of which a warning was given
 
 
 def _is_whole(path: Path, file: DetokenizerFile) -> bool:
