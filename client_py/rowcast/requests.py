@@ -137,6 +137,8 @@ def check_request(request: Request, model: Model, limits: Limits) -> None:
                 check_whole(name, value, 0, MAX_TOP_K)
             allowed: Range = getattr(model.sampling, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and value and allowed == Range(0, 0, 0):  # left out of `welcome`
+                raise BeyondLimits(f"{name} must be left out: this server does not know it")
             if not is_number or not allowed.low <= value <= allowed.high:  # NaN is in no range
                 raise InvalidRequest(
                     f"{name} must be from {allowed.low:g} to {allowed.high:g}, not {value!r}"

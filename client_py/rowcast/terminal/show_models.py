@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ..messages import DetokenizerFile, Limits, Model, Range
 from ..picture import Sampling
 from ..sync import connect
+from .exit_codes import as_option
 from .parsers import JSON, CommandParser, command_parser
 from .servers import add_server_options, asking, client_arguments, settle_server
 from .text import answer, answer_json, open_console, warnings_shown
@@ -82,15 +83,17 @@ def _for_people(model: Model) -> Iterator[str]:
         f"  pictures    {model.cols * side} x {model.rows * side} pixels: {model.rows} rows of "
         f"{model.cols} tokens, each {side} x {side} pixels of {model.codebook_size} kinds"
     )
-    for number, each in enumerate(fields(Sampling)):
-        allowed: Range = getattr(model.sampling, each.name)
-        option = f"--{each.name.replace('_', '-')}"
+    ranges = {each.name: getattr(model.sampling, each.name) for each in fields(Sampling)}
+    known = {name: each for name, each in ranges.items() if each != Range(0, 0, 0)}
+    for number, (name, allowed) in enumerate(known.items()):
+        option = as_option(name)
         yield (
             f"  {'sampling' if not number else '':<11} {option:<14} {allowed.low:g} to "
             f"{allowed.high:g}, else {allowed.default:g}"
         )
     for number, file in enumerate(model.files):
-        told = f"{file.kind} {file.precision}, {file.bytes / 1e6:.1f} MB, {file.url}"
+        size = f"{file.bytes / 1e6:.1f} MB" if file.bytes >= 1e5 else f"{file.bytes / 1e3:.1f} kB"
+        told = f"{file.kind} {file.precision}, {size}, {file.url}"
         yield f"  {'files' if not number else '':<11} {told}"
 
 

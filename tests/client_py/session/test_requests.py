@@ -20,9 +20,10 @@ from rowcast.messages import (
     GoAway,
     Hello,
     Pong,
+    Range,
     encode,
 )
-from rowcast.requests import Request
+from rowcast.requests import Request, check_request
 from rowcast.session import ClientSession
 
 from tests.support.client.sessions import (
@@ -33,6 +34,7 @@ from tests.support.client.sessions import (
     the_start,
 )
 from tests.support.fake_server import (
+    LIMITS,
     MODEL,
     accepted,
     done,
@@ -239,6 +241,13 @@ def test_continuing_may_stop_again_once_there_is_a_row_more() -> None:
     for stop_row in (2, 5):
         with pytest.raises(InvalidRequest, match="stop_row must be a whole number from 3 to 4"):
             Request.continuing(finished(2), None, None, stop_row)
+
+
+def test_what_a_server_does_not_know_is_told_so() -> None:
+    sampling = replace(MODEL.sampling, min_p=Range(0.0, 0.0, 0.0))  # as where it is left out
+    request = Request(PROMPT, min_p=0.1)
+    with pytest.raises(BeyondLimits, match="min_p must be left out: this server does not know it"):
+        check_request(request, replace(MODEL, sampling=sampling), LIMITS)
 
 
 @pytest.mark.parametrize(("held", "row"), [(4, None), (4, 4), (2, 3), (2, -1), (2, 17)])

@@ -48,7 +48,6 @@ def test_a_servers_models_for_people(capsys: Captured) -> None:
         "              --top-k        0 to 96, else 32",
         "              --top-p        0.01 to 1, else 1",
         "              --guidance     0 to 64, else 4",
-        "              --min-p        0 to 0, else 0",
         "",
         "a request: at most 64 pictures, a prompt of 2000 bytes; 256 pictures at once",
         "a picture is kept for 300 s after its end, and drawn on for 30 s after its client is gone",
