@@ -30,7 +30,11 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` is what runs
     from .picture import Sampling as Sampling
     from .pixels.artifacts import fetch as fetch
     from .pixels.detokenizer import Detokenizer as Detokenizer
+    from .pixels.images import save_gif as save_gif
+    from .pixels.images import save_png as save_png
     from .pixels.mosaic import Mosaic as Mosaic
+    from .pixels.time_lapse import final_image as final_image
+    from .pixels.time_lapse import time_lapse as time_lapse
     from .rows_file import load_rows as load_rows
     from .rows_file import save_rows as save_rows
     from .share_link import ShareLink as ShareLink
@@ -49,7 +53,9 @@ _NAMES = {
     "picture": "Picture Recipe Sampling",
     "pixels.artifacts": "fetch",
     "pixels.detokenizer": "Detokenizer",
+    "pixels.images": "save_gif save_png",
     "pixels.mosaic": "Mosaic",
+    "pixels.time_lapse": "final_image time_lapse",
     "rows_file": "load_rows save_rows",
     "share_link": "ShareLink",
     "sync": "SyncClient connect_sync",
