@@ -219,8 +219,8 @@ class Client(ABC, Generic[Events]):
             return self.session.receive(frame)
         except ProtocolError as error:
             if error.close_code != 1000:  # else the server has said what is wrong
-                error.fault = str(error)
-                error.args = (f"the server {self._shown_url} broke the protocol: {error}",)
+                shown, error.fault = self._shown_url, str(error)
+                error.args = (f"the server {shown} broke the protocol: {error}",)
             raise
 
     def _retries(self, failure: RowcastError, may_retry: bool) -> dict[str, Any] | None:

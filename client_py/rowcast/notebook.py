@@ -29,7 +29,9 @@ class NotebookDisplay:
         try:
             from IPython.display import display
         except ModuleNotFoundError as error:
-            raise RowcastError("there is no notebook here: IPython is not installed") from error
+            raise RowcastError(
+                "there is no notebook here: IPython is not installed; pip install notebook"
+            ) from error
         self._side = side
         self._images: dict[int, Image.Image] = {}
         self._handle = display("waiting for the first row …", display_id=True)
