@@ -289,15 +289,16 @@ class ServerSession:
             )
         if viewer.left:
             return self._finish(viewer, DoneReason.LEFT, now)
-        if viewer.cursor < picture.rows:
+        rows = picture.rows
+        if viewer.cursor < rows:
             viewer.place = 0  # the rows tell that drawing has begun
         if self._place_wait(viewer, now) == 0:
             viewer.place, viewer.place_told = picture.place or 0, now
             return Queued(viewer.stream, viewer.place)
-        if viewer.cursor < picture.rows:
+        if viewer.cursor < rows:
             row_bytes = picture.order.row_bytes
             most = (MAX_SERVER_FRAME_BYTES - ROWS_HEADER_BYTES) // row_bytes
-            first, last = viewer.cursor, min(picture.rows, viewer.cursor + most)
+            first, last = viewer.cursor, min(rows, viewer.cursor + most)
             self.metrics.rows_sent(last - first, max(0.0, now - picture.row_times[first]))
             viewer.cursor = last
             ids = bytes(picture.ids[first * row_bytes : last * row_bytes])

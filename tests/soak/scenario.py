@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 FAULTS: Final = ("cuts", "multi_cuts", "kills", "slow_link")
-LOAD: Final = ("deaf_viewers", "idle")  # in the folder of that name
+LOAD: Final = ("deaf_viewers", "idle", "half_open", "viewers")  # in the folder of that name
 NAMES: Final = FAULTS + LOAD  # in the order in which they run
 
 

@@ -64,7 +64,9 @@ def seconds_of(grid: Grid, ids: NDArray[np.uint16]) -> float:
 
 
 class ScriptedRunner:
-    """A row of every running picture a step, which takes ``seconds_a_row``.
+    """A row of every running picture a step, which takes ``seconds_a_row``; with ``steps_a_row``
+    a part of each, in that part of the time, as a real one does: pictures that were begun at
+    different times have their rows at different times.
 
     With ``stamped`` the ids of a row begin with the time at which it was drawn.
 
@@ -73,11 +75,19 @@ class ScriptedRunner:
     """
 
     def __init__(
-        self, grid: Grid, slots: int, seconds_a_row: float, tell: bool = False, stamped: bool = False
+        self,
+        grid: Grid,
+        slots: int,
+        seconds_a_row: float,
+        tell: bool = False,
+        stamped: bool = False,
+        steps_a_row: int = 1,
     ) -> None:
         self.grid = grid
         self.slots = slots
-        self._seconds_a_row = seconds_a_row
+        self._seconds = seconds_a_row / steps_a_row
+        self._tokens = grid.cols // steps_a_row
+        self._due = 0.0
         self._tell = tell
         self._stamped = stamped
         self._requests: dict[int, PictureRequest] = {}
@@ -86,8 +96,12 @@ class ScriptedRunner:
         self._requests[slot] = request
 
     def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        time.sleep(self._seconds_a_row)
-        advances = self.grid.cols - positions % self.grid.cols
+        now = time.monotonic()
+        self._due = max(self._due + self._seconds, now)  # what else takes time is made up for
+        time.sleep(self._due - now)
+        advances: NDArray[np.int64] = np.minimum(
+            self._tokens, self.grid.cols - positions % self.grid.cols
+        )
         if self._tell:
             for slot in np.flatnonzero(positions + advances == self.grid.tokens).tolist():
                 request = self._requests[slot]
@@ -113,13 +127,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds-a-row", type=float, default=0.0)
     parser.add_argument("--tell", action="store_true", help="print the end of each picture")
     parser.add_argument("--stamp", action="store_true", help="rows begin with their time")
+    parser.add_argument("--steps-a-row", type=int, default=1)
     parser.add_argument("--grid", nargs=2, type=int, metavar=("ROWS", "COLS"))
     options, others = parser.parse_known_args(arguments)
     serve_options, config = parse([*RATES, *others])
 
     def make_runner(model: Transformer, config: ServerConfig, _: Placement) -> ScriptedRunner:
-        settings = config.slots, options.seconds_a_row, options.tell, options.stamp
-        return ScriptedRunner(model.grid, *settings)
+        return ScriptedRunner(
+            model.grid,
+            config.slots,
+            options.seconds_a_row,
+            options.tell,
+            options.stamp,
+            options.steps_a_row,
+        )
 
     model = load(serve_options.model)
     if options.grid:

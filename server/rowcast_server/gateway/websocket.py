@@ -196,9 +196,11 @@ class WebSocketSide:
         loop = asyncio.get_running_loop()
         try:
             while not session.has_left:
-                if not news.is_set():
+                if (due := session.next_due(loop.time())) is None:
+                    await news.wait()
+                else:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(session.next_due(loop.time())):
+                        async with asyncio.timeout(due):
                             await news.wait()
                 news.clear()
                 await self._send(connection, session.outgoing(loop.time()))
@@ -211,18 +213,20 @@ class WebSocketSide:
     async def _send(self, connection: WatchedConnection, frames: Iterator[bytes]) -> None:
         """Send frames as the network takes them: a function of its own, so that a connection that
         waits does not keep its last one."""
+        unsent = 0
         for frame in frames:
             if (sending := connection.sending(frame)) is not None:
                 await in_time(connection, sending, self._config.send_timeout)
-            await self._unsent_at_most(connection, PACKET_BYTES)
+            if (unsent := unsent_on(connection.transport)) > PACKET_BYTES:
+                await self._all_sent(connection)
+                unsent = 0
             self._metrics.frame_sent(len(frame))
             self._on_frame_sent(frame)
-        await self._unsent_at_most(connection, 0)
+        if unsent:
+            await self._all_sent(connection)
 
-    async def _unsent_at_most(self, connection: WatchedConnection, most: int) -> None:
-        if unsent_on(connection.transport) > most:
-            sending = all_sent(connection.transport)
-            await in_time(connection, sending, self._config.send_timeout)
+    async def _all_sent(self, connection: WatchedConnection) -> None:
+        await in_time(connection, all_sent(connection.transport), self._config.send_timeout)
 
     async def _fail(self, connection: ServerConnection) -> None:
         """Close after a failure of our own: the client must not be left to wait."""

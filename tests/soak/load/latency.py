@@ -23,38 +23,49 @@ SETTLING_SECONDS = 0.3
 
 
 class Jobs:
-    """Jobs under way at a server that stamps its rows."""
+    """Jobs under way at a server that stamps its rows, begun ``apart`` seconds from each other."""
 
-    def __init__(self, crowd: Crowd, count: int = JOBS) -> None:
+    def __init__(self, crowd: Crowd, apart: float = 0.0, count: int = JOBS) -> None:
         keys = [os.urandom(16) for _ in range(count)]
-        frames = b"".join(start(stream, key) for stream, key in enumerate(keys))
         self._greeting = request(crowd.url) + hello()
         self.view_keys = [view_key(key) for key in keys]
-        self.owner = crowd.open_many(1, self._greeting + frames, said=1 + count)[0]
+        self._owner = crowd.open_many(1, self._greeting)[0]
+        for stream, key in enumerate(keys):
+            self._owner.send(start(stream, key))
+            pause(crowd, apart)
 
-    def viewers(self, crowd: Crowd, count: int, held: int = 0, crc32: int = 0) -> list[Line]:
+    def watching(self, job: int, held: int = 0, crc32: int = 0) -> bytes:
+        """What a viewer of a job sends that has its first rows."""
+        return self._greeting + watch(0, self.view_keys[job], 0, held, crc32)
+
+    def viewers(self, crowd: Crowd, count: int) -> list[Line]:
         """Connections that watch a job each, in turns, and have had their first rows."""
-        frames = [self._greeting + watch(0, key, 0, held, crc32) for key in self.view_keys]
-        return crowd.open_many(count, *frames, said=3)  # welcome, accepted, rows
+        data = [self.watching(job) for job in range(len(self.view_keys))]
+        return crowd.open_many(count, *data, said=3)  # welcome, accepted, rows
+
+    def keepers(self, crowd: Crowd) -> list[Line]:
+        """A connection that watches each job, of which nothing has been read."""
+        return [crowd.open(self.watching(job)) for job in range(len(self.view_keys))]
 
 
 class Lateness:
     """Of the rows that came on some lines: seconds from drawing to receipt."""
 
-    def __init__(self, lines: list[Line], row_bytes: int) -> None:
+    def __init__(self, lines: list[Line], row_bytes: int = POSTCARDS_ROW) -> None:
         self.seconds: list[float] = []
         self.lost = 0  # or doubled
         self._row_bytes = row_bytes
-        self._due: dict[int, int | None] = dict.fromkeys(line.number for line in lines)
+        # The row that is to come next on each line; None before the first.
+        self.due: dict[int, int | None] = dict.fromkeys(line.number for line in lines)
 
     def take(self, line: Line, payload: bytes, when: float) -> None:
         """One message."""
-        if payload[1] != ROWS or line.number not in self._due:
+        if payload[1] != ROWS or line.number not in self.due:
             return
         _, _, first, ids = msgpack.unpackb(payload)
-        due, count = self._due[line.number], len(ids) // self._row_bytes
+        due, count = self.due[line.number], len(ids) // self._row_bytes
         self.lost += 0 if due is None else abs(first - due)
-        self._due[line.number] = first + count
+        self.due[line.number] = first + count
         for row in range(count):
             stamp = np.frombuffer(ids, "<u2", STAMP_DIGITS, row * self._row_bytes)
             self.seconds.append(when - seconds_of(postcards_grid(), stamp))
@@ -82,9 +93,7 @@ def pause(crowd: Crowd, seconds: float) -> None:
         pass
 
 
-def settled(
-    server: LoadedServer, crowd: Crowd, name: str, most: float, seconds: float
-) -> float:
+def settled(server: LoadedServer, crowd: Crowd, name: str, most: float, seconds: float) -> float:
     """Seconds until the server holds at most so many of something; ``seconds`` if it never does."""
     begun = time.monotonic()
     while (passed := time.monotonic() - begun) < seconds:

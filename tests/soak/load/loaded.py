@@ -10,12 +10,17 @@ from pathlib import Path
 
 from ..server_process import SCRIPTED, ServerProcess
 
-TICKS = os.sysconf("SC_CLK_TCK")
+BARE = ("tests.soak.load.bare_server",)
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class LoadedServer(ServerProcess):
     """A server in a process of its own, and that process seen from outside."""
+
+    @property
+    def speaks_rowcast(self) -> bool:
+        """False for a bare server, that sends rows to whoever says anything twice."""
+        return self._words[0] not in BARE
 
     @property
     def memory(self) -> int:
@@ -25,8 +30,8 @@ class LoadedServer(ServerProcess):
     @property
     def seconds(self) -> float:
         """Of processor time, so far."""
-        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / TICKS
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
     def held(self) -> dict[str, float]:
         """What a scripted server has at the moment, by its own count."""

@@ -162,8 +162,9 @@ class Crowd:
         lines: list[Line] = []
         while len(lines) < count:
             batch = range(len(lines), min(count, len(lines) + BATCH))
-            lines += [self.open(data[number % len(data)], source=source) for number in batch]
-            self.until(lambda: all(line.said >= said or line.code for line in lines[-BATCH:]))
+            new = [self.open(data[number % len(data)], source=source) for number in batch]
+            self.until(lambda new=new: all(line.said >= said or line.code for line in new))
+            lines += new
         if refused := next((line for line in lines if line.code), None):
             raise RuntimeError(f"a connection was closed: {refused.status}, {refused.code}")
         return lines
