@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check parity soak coverage pythons format bench figures docs clean
+.PHONY: help demo test lint check parity fuzz soak coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 soak: $(VENV)/installed-test  ## links cut, servers killed, slow links: minutes of faults, figures against bars
 	$(BIN)/python -m tests.soak $(NAMES)
 
+fuzz: $(VENV)/installed-fuzz  ## decoders and sessions on random input: all, or TARGET=name, MINUTES of each
+	$(BIN)/python -m tests.fuzz $(TARGET) --minutes $(or $(MINUTES),1)
+
 coverage: $(VENV)/installed-test $(VENV)/proxies  ## the share of lines and branches that tests run, with a floor per package
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=
@@ -56,7 +59,8 @@ figures: $(VENV)/installed-test  ## run what the documents' figures come from, a
 	$(BIN)/python tools/make_figures.py
 
 clean:  ## remove everything made here
-	rm -rf $(VENV) build dist demo-output site .nox .coverage
+	rm -rf $(VENV) build dist demo-output site .nox .coverage fuzz-faults out rowcast-pictures *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 docs: $(VENV)/installed-docs  ## the site, with the reference made from docstrings, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

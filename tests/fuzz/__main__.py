@@ -26,6 +26,7 @@ from .target import NAMES, target
 
 BEGIN_SECONDS: Final = 180.0  # to import what is fuzzed
 FOLDER: Final = Path("fuzz-faults")
+ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass
@@ -63,6 +64,7 @@ def fuzz(name: str, engine: str | None, seed: int, runs: int, seconds: float) ->
                 [sys.executable, "-m", "tests.fuzz.engines", *map(str, words)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                cwd=ROOT,
             )
             try:
                 hangs = _watch(process, progress, aim.seconds)
@@ -99,7 +101,7 @@ def _watch(process: subprocess.Popen[bytes], progress: Progress, most: float) ->
 
 def _written(name: str, data: bytes) -> Path:
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
+    path = FOLDER / f"{name.rpartition(':')[2]}-{hashlib.sha256(data).hexdigest()[:12]}"
     path.write_bytes(data)
     return path
 
@@ -130,7 +132,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     options = parser.parse_args(arguments)
     for name in options.names:
-        if name not in NAMES:
+        if name not in NAMES and ":" not in name:
             parser.error(f"there is no target {name!r}; there are {', '.join(NAMES)}")
     if options.input is not None:
         if len(options.names) != 1:

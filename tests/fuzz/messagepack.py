@@ -7,6 +7,7 @@ another input; and the array around it is told, or is not.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from random import Random
@@ -24,7 +25,7 @@ class Element(NamedTuple):
     """A value in an input: its head is start … body, all of it start … end."""
 
     kind: str
-    count: int  # of bytes, elements or pairs; of an int its value
+    size: int  # of bytes, elements or pairs; of an int its value
     start: int
     body: int
     end: int
@@ -134,7 +135,7 @@ INTS: Final = sorted(
     {sign * (1 << power) + step for power in _EDGES for sign in (1, -1) for step in (-1, 0, 1)}
     | {0, 9, 10, 11, 12, 13, 14, 40, 64, 65, 100, 256, 1_000, 65_535, 65_536, 1_048_576}
 )
-VALUES: Final = (
+VALUES: Final[tuple[bytes, ...]] = (
     *(integer(value) for value in INTS if -(2**63) <= value < 2**64),
     *(msgpack.packb(value) for value in (None, True, False, 0.0, -0.0, 1.0, 0.5, 1e300, 7.5)),
     *(msgpack.packb(float(word)) for word in ("nan", "inf", "-inf")),
@@ -171,13 +172,15 @@ def _replaced(random: Random, data: bytes, at: Element, others: Sequence[bytes])
 def _widened(random: Random, data: bytes, at: Element, others: Sequence[bytes]) -> bytes:
     """The same value in another width; a text as a byte string, an int as a float."""
     if at.kind == INT:
-        value = msgpack.packb(float(at.count)) if random.random() < 0.2 else b""
-        return data[: at.start] + (value or integer(at.count, below(random, 5))) + data[at.end :]
+        value = integer(at.size, below(random, 5))
+        if random.random() < 0.2:
+            value = b"\xcb" + struct.pack(">d", at.size)
+        return data[: at.start] + value + data[at.end :]
     if at.kind in HEADS:
         kind = at.kind
         if kind in (STR, BIN) and random.random() < 0.3:
             kind = BIN if kind == STR else STR
-        return data[: at.start] + head(kind, at.count, below(random, 4)) + data[at.body :]
+        return data[: at.start] + head(kind, at.size, below(random, 4)) + data[at.body :]
     return _replaced(random, data, at, others)
 
 
@@ -185,14 +188,14 @@ def _resized(random: Random, data: bytes, at: Element, others: Sequence[bytes]) 
     """Another number, or a length that is said and not there; of a text or bytes perhaps there."""
     step = (1, -1, 2, -2, 16, 256, 65_536, 2**31)[below(random, 8)]
     if at.kind == INT:
-        return data[: at.start] + integer(at.count + step) + data[at.end :]
+        return data[: at.start] + integer(at.size + step) + data[at.end :]
     if at.kind not in HEADS:
         return _replaced(random, data, at, others)
     if at.kind in (STR, BIN) and random.random() < 0.6:
         content = data[at.body : at.end]
         content = content[:step] if step < 0 else content + b"x" * min(step, 256)
         return data[: at.start] + head(at.kind, len(content)) + content + data[at.end :]
-    return data[: at.start] + head(at.kind, at.count + step) + data[at.body :]
+    return data[: at.start] + head(at.kind, at.size + step) + data[at.body :]
 
 
 def _inside(random: Random, data: bytes, at: Element, others: Sequence[bytes]) -> bytes:
@@ -207,7 +210,7 @@ def _told(random: Random, data: bytes, at: Element, place: int, value: bytes, st
     holder = elements(data)[at.parent] if at.parent >= 0 else at
     if holder.kind != ARRAY or holder is at or random.random() < 0.1:
         return changed
-    return changed[: holder.start] + head(ARRAY, holder.count + step) + changed[holder.body :]
+    return changed[: holder.start] + head(ARRAY, holder.size + step) + changed[holder.body :]
 
 
 def _doubled(random: Random, data: bytes, at: Element, others: Sequence[bytes]) -> bytes:

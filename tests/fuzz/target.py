@@ -57,5 +57,7 @@ def told(error: Exception) -> str:
 
 
 def target(name: str) -> Target:
-    found: Target = import_module(f"tests.fuzz.{MODULES[name]}").TARGETS[name]
+    """A target of NAMES, or `MODULE:NAME` of another. Raises LookupError."""
+    module, _, name = name.rpartition(":")
+    found: Target = import_module(module or f"tests.fuzz.{MODULES[name]}").TARGETS[name]
     return found
