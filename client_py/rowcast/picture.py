@@ -76,7 +76,7 @@ class Recipe:
     """Everything that determines a picture's ids, and the file that turns them into pixels.
 
     ``rows`` x ``cols`` is the whole grid. ``detokenizer_sha256`` is None where none was announced.
-    These are the fields of a .rows file, in this order (protocol.md section 9).
+    A .rows file has these fields in this order, those with a default last (protocol.md section 9).
     """
 
     model: ModelName

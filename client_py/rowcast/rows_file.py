@@ -40,7 +40,10 @@ def _wire_fields(record: type) -> Iterator[tuple[str, Any] | tuple[str, Any, Any
 # last what has a default: it was added later, and may be left out.
 _Record = msgspec.defstruct(
     "_Record",
-    sorted([*_wire_fields(Recipe), ("reason", Unsigned8), ("ids", bytes)], key=len),
+    sorted(
+        [*_wire_fields(Recipe), ("reason", Unsigned8), ("ids", bytes)],
+        key=lambda field: len(field) > 2,  # (name, type), then (name, type, default)
+    ),
     array_like=True,
     frozen=True,
 )

@@ -98,7 +98,7 @@ class Easel:
 
     def _ready_event(self) -> Event | None:
         for event in self._waiting:
-            if self._is_ready(event):
+            if self._prepare(event):
                 self._waiting.remove(event)
                 return self._painted(event)
         for canvas in self._canvases.values():
@@ -108,7 +108,7 @@ class Easel:
             taken = self._take()
             if taken is None:
                 return None
-            if self._is_ready(taken):
+            if self._prepare(taken):
                 return self._painted(taken)
             self._waiting.append(taken)
         return None
@@ -122,8 +122,8 @@ class Easel:
             return event
         return None  # a failure is told after the pictures that had ended before it
 
-    def _is_ready(self, event: Event) -> bool:
-        """True if an event's image is there; paints what the palette can at once."""
+    def _prepare(self, event: Event) -> bool:
+        """Paint what the palette can at once; True if the event's image is there."""
         if self._loader is None:
             return True
         canvas = self._canvas(self._loader, event)

@@ -141,7 +141,7 @@ class TierLoader:
 
     @property
     def palette(self) -> Decoder | None:
-        """The decoder that paints at once; None if it is not loaded."""
+        """The palette, which paints at once; None if it is not loaded."""
         tier = self._tiers.get("palette")
         return None if tier is None else tier.decoder
 
@@ -159,7 +159,7 @@ class TierLoader:
     def tier(self, is_whole: bool) -> Tier | None:
         """The tier to decode a whole picture with, or one that forms; None if none is there.
 
-        Never the palette, which is no decoder: it has painted already.
+        Never the palette: it has painted already.
         """
         names = [self.last_name, *WHILE_FORMING] if is_whole else WHILE_FORMING
         for name in names:

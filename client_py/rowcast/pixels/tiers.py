@@ -77,8 +77,7 @@ def load_tier(
         _check(decoder, file, model, name)
     except DetokenizerError as error:
         # Its bytes are those announced: what is wrong is wrong at the server's.
-        digest = file.sha256.hex()
-        raise DetokenizerError(f"{error}; sha256 {digest}, announced {digest}") from error
+        raise DetokenizerError(f"{error}; it is as announced: {file.sha256.hex()}") from error
     except OSError as error:
         raise DetokenizerError(f"{name} cannot be read: {error}") from error
     return Tier(file.kind, f"{file.kind} {decoder.precision} on {decoder.provider}", decoder)

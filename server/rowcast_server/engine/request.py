@@ -13,10 +13,11 @@ from ..network.facts import Sampling
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """A picture to draw, fully determined: the same request gives the same ids.
+    """A picture to draw, fully determined: the same request, and prefix, gives the same ids.
 
-    ``text_ids`` is [text_tokens] int64; ``prefix`` [rows, cols] int64 holds whole rows to continue
-    from; drawing stops after ``stop_row`` rows.
+    ``text_ids`` are TEXT_POSITIONS ids; ``prefix`` [rows, cols] int64 holds whole rows to continue
+    from, and does not count where requests are compared: rows of the same picture are the same.
+    Drawing stops after ``stop_row`` rows.
     """
 
     text_ids: tuple[int, ...]
@@ -41,7 +42,8 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class RowDrawn:
-    """A row of ids [cols] int64, returned the moment its last token is sampled."""
+    """A row of ids [cols] int64, as soon as the device has given it out: on the CPU when its last
+    token is sampled, on others up to a row later."""
 
     picture: int
     row: int

@@ -24,7 +24,7 @@ def detokenizer_of(files: ModelFiles) -> Detokenizer:
     if files.detokenizer is None:
         raise ModelError(
             f"the model folder {files.encoder.parent} has no detokenizer.onnx for the clients, and "
-            "no detoker.pt or detokenizer.safetensors to make it from; or make it with: "
+            "no detoker.pt or detokenizer.safetensors to make it from; make it with: "
             f"rowcast export SOURCE -o {files.encoder.parent}"
         )
     path = files.detokenizer if files.detokenizer.suffix == READY else _export(files.detokenizer)

@@ -104,7 +104,7 @@ def test_a_file_of_another_family_is_refused_with_its_name_and_checksums(
     digest = model.files[0].sha256.hex()
     path = str(cached_path(model.files[0].sha256, kind=kind))
     assert path in str(caught.value)
-    assert f"sha256 {digest}, announced {digest}" in str(caught.value)
+    assert f"it is as announced: {digest}" in str(caught.value)
 
 
 def test_a_palette_announced_too_large_is_not_fetched(shop: Shop) -> None:
