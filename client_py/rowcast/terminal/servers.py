@@ -72,7 +72,10 @@ def add_host_option(parser: CommandParser) -> None:
 def add_prompt_options(parser: CommandParser) -> None:
     """The prompts of commands that draw, after `add_server_options`."""
     parser.add_argument(
-        "prompt", nargs="*", help="what to draw, in quotes; several are drawn one after the other"
+        "prompt",
+        nargs="*",
+        help="what to draw, in quotes; several are drawn one after the other (several of one word "
+        "each: with --prompts)",
     )
     parser.add_argument(
         "--prompts",
