@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 FAULTS: Final = ("cuts", "multi_cuts", "kills", "slow_link")
-LOAD: Final = ("deaf_viewers", "idle", "half_open", "viewers")  # in the folder of that name
+LOAD: Final = (  # in the folder of that name
+    *("deaf_viewers", "idle", "half_open", "viewers", "refusals", "shares", "guesses", "stop"),
+    "memory",
+)
 NAMES: Final = FAULTS + LOAD  # in the order in which they run
 
 

@@ -83,5 +83,6 @@ class Gateway:
         await self._http.close()
 
     def hurry(self) -> None:
-        """End the notice of a `close` that is under way."""
+        """End the notice of a `close` that is under way, and soon what it still waits for."""
         self._websocket.hurry()
+        self._http.hurry()

@@ -25,6 +25,7 @@ from ..errors import ViewerTooSlow
 logger = logging.getLogger(__name__)
 
 SEND_BUFFER_BYTES = 65_536  # the kernel would hide megabytes of lag otherwise
+HURRIED_SECONDS = 0.5  # that clients have to close, once a server is to stop at once
 MAX_UNSENT_BYTES = 1_048_576  # a frame and the answers to one read are far less
 
 Left = Callable[[], None]
@@ -90,7 +91,8 @@ class WatchedConnection(ReadsInPieces, ServerConnection):
             return self.send(frame)
         self.protocol.send_binary(frame)
         self.send_data()
-        return self.drain() if self.paused else None
+        # Where it was just lost, `drain` lets the loop say so before the next frame.
+        return self.drain() if self.paused or self.transport.is_closing() else None
 
     def feed(self, data: bytes) -> None:
         super().feed(data)

@@ -17,7 +17,7 @@ from .files import DETOKENIZER_PATH, DetokenizerFiles
 from .picture_states import PICTURES_PATH, PictureStates
 from .request_head import RequestHead, RequestRefused, joined
 from .visitors import UNKNOWN, Doorman
-from .watchdog import Left, prepare_socket
+from .watchdog import HURRIED_SECONDS, Left, prepare_socket
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class HttpSide:
 
     def __init__(self, app: web.Application, send_timeout: float) -> None:
         self._send_timeout = send_timeout
+        self._transports: set[asyncio.Transport] = set()
         self._runner = web.AppRunner(
             app,
             logger=_library_log(),
@@ -77,11 +78,25 @@ class HttpSide:
     async def close(self) -> None:
         await self._runner.cleanup()
 
+    def hurry(self) -> None:
+        """Cut downloads soon that a `close` waits for."""
+        asyncio.get_running_loop().call_later(HURRIED_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        for transport in tuple(self._transports):
+            transport.abort()
+
     def take(self, transport: asyncio.Transport, data: bytes, visitor: Visitor, left: Left) -> None:
         """Have a connection that has sent ``data``, the first request."""
         assert self._runner.server is not None
         prepare_socket(transport, self._send_timeout)
-        counted = _Counted(self._runner.server(), left)
+        self._transports.add(transport)
+
+        def lost() -> None:
+            self._transports.discard(transport)
+            left()
+
+        counted = _Counted(self._runner.server(), lost)
         transport.set_protocol(counted)
         counted.connection_made(transport)
         counted.data_received(data)

@@ -21,7 +21,14 @@ from ..errors import CloseConnection, ExpiredToken, ViewerTooSlow
 from ..metrics import Metrics
 from ..session import ServerSession
 from .unsent import PACKET_BYTES, all_sent, unsent_on
-from .watchdog import SEND_BUFFER_BYTES, Left, WatchedConnection, in_time, prepare_socket
+from .watchdog import (
+    HURRIED_SECONDS,
+    SEND_BUFFER_BYTES,
+    Left,
+    WatchedConnection,
+    in_time,
+    prepare_socket,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +141,16 @@ class WebSocketSide:
         for _ in range(2):
             if self.handler_tasks:
                 await asyncio.wait(self.handler_tasks, timeout=CLOSE_SECONDS)
-            for connection in tuple(self._connections):
-                connection.transport.abort()
+            self._abort()
 
     def hurry(self) -> None:
-        """End the notice of a `close` that is under way."""
+        """End the notice of a `close` that is under way, and soon the connections."""
         self._empty.set()
+        asyncio.get_running_loop().call_later(HURRIED_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        for connection in tuple(self._connections):
+            connection.transport.abort()
 
     async def _handle(self, connection: WatchedConnection) -> None:
         prepare_socket(connection.transport, self._config.send_timeout, SEND_BUFFER_BYTES)

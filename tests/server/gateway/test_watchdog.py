@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from rowcast.messages import Limits, Welcome, view_key
 from rowcast_server.gateway.gateway import Gateway
 from rowcast_server.gateway.unsent import unsent_bytes
-from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES
-from websockets.asyncio.server import ServerConnection
+from rowcast_server.gateway.watchdog import MAX_UNSENT_BYTES, WatchedConnection
+from rowcast_server.gateway.websocket import CLOSE_SECONDS
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.fakes import KEY, MODEL, Studio, open_gateway
 from tests.support.raw_client import HELLO, PING, ROWS, WATCH, BareSocket, connected, masked, until
@@ -53,7 +54,7 @@ async def deaf(url: str) -> AsyncIterator[BareSocket]:
         yield client
 
 
-def connection_of(gateway: Gateway) -> ServerConnection:
+def connection_of(gateway: Gateway) -> WatchedConnection:
     (connection,) = gateway._websocket._connections
     return connection
 
@@ -191,7 +192,7 @@ async def test_a_close_that_cannot_be_sent_ends_in_time(studio: Studio) -> None:
 
 
 async def flood(
-    gateway: Gateway, connection: ServerConnection, client: BareSocket, chunk: bytes
+    gateway: Gateway, connection: WatchedConnection, client: BareSocket, chunk: bytes
 ) -> int:
     """Send until the connection is cut; the most that was unsent on the way."""
     client.socket.setblocking(False)
@@ -242,3 +243,35 @@ def test_nothing_is_unsent_on_a_closed_socket() -> None:
     closed = socket.socket()
     closed.close()
     assert unsent_bytes(closed.fileno()) == 0  # as of a viewer that left while a frame was sent
+
+
+async def test_a_frame_for_a_lost_connection_waits_until_the_loop_says_so(studio: Studio) -> None:
+    """Or frame after frame would be written to it, which asyncio warns of."""
+    async with open_gateway(studio) as (gateway, url), deaf(url):
+        connection = connection_of(gateway)
+        connection.transport.abort()
+        sending = connection.sending(b"rows")
+        assert sending is not None
+        await sending
+        more = connection.sending(b"more rows")
+        assert more is not None
+        with pytest.raises(ConnectionClosed):
+            await more
+
+
+async def test_a_connection_keeps_nothing_of_its_request(studio: Studio) -> None:
+    async with open_gateway(studio) as (gateway, url), deaf(url):
+        connection = connection_of(gateway)
+        assert connection.request is not None
+        assert not connection.request.headers
+        assert connection.response is None
+
+
+async def test_a_close_that_is_hurried_waits_for_nobody(studio: Studio) -> None:
+    """A viewer that does not read would answer no close for seconds."""
+    async with open_gateway(studio) as (gateway, url), deaf(url):
+        closing = asyncio.create_task(gateway.close(notice=30.0))
+        await asyncio.sleep(0)
+        gateway.hurry()
+        async with asyncio.timeout(CLOSE_SECONDS - 0.5):
+            await closing

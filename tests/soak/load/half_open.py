@@ -1,4 +1,4 @@
-"""Two thousand requests that never end: all are closed in time, and others wait little meanwhile.
+"""Two thousand requests that never end: all are closed in time, and nobody waits for them.
 
 And what one port for both protocols costs: a handshake, and the memory of a connection, beside the
 same WebSocket side on a port of its own, which `websockets` listens at, and beside a bare server of

@@ -22,7 +22,7 @@ def run(quick: bool) -> Figures:
         return be_idle(server, crowd, count)
 
 
-def be_idle(server: LoadedServer, crowd: Crowd, count: int) -> Figures:
+def be_idle(server: LoadedServer, crowd: Crowd, count: int, seconds: float = SECONDS) -> Figures:
     """The figures of so many idle connections."""
     figures, greeting = Figures(), request(server.url) + hello()
     crowd.cut(crowd.open_many(count // WARMING, greeting))
@@ -32,10 +32,10 @@ def be_idle(server: LoadedServer, crowd: Crowd, count: int) -> Figures:
     pause(crowd, 1.0)
     memory, kernel = server.memory - before, socket_memory() - kernel
     used = server.seconds
-    pause(crowd, SECONDS)
+    pause(crowd, seconds)
     used = server.seconds - used
     figures.add("connections", sum(not line.code for line in lines), least=count)
     figures.add("memory a connection", memory / count / 1_024, "KiB", most=MOST_MEMORY)
     figures.add("kernel's memory a connection", kernel / count / 1_024, "KiB")
-    figures.add("share of a core", 100 * used / SECONDS, "%", most=MOST_PROCESSOR)
+    figures.add("share of a core", 100 * used / seconds, "%", most=MOST_PROCESSOR)
     return figures

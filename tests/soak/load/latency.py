@@ -33,6 +33,7 @@ class Jobs:
         for stream, key in enumerate(keys):
             self._owner.send(start(stream, key))
             pause(crowd, apart)
+        crowd.until(lambda: self._owner.said > count)  # a welcome, and something of each
 
     def watching(self, job: int, held: int = 0, crc32: int = 0) -> bytes:
         """What a viewer of a job sends that has its first rows."""
