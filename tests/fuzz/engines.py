@@ -41,7 +41,7 @@ def plain(
     random, kept, seen = Random(seed), list(aim.seeds()), set[str]()
     seeds = len(kept)
     for run in range(runs):
-        if not run % 64 and time.monotonic() > until:
+        if time.monotonic() > until:
             return
         if run < seeds:
             data = kept[run]
@@ -102,16 +102,14 @@ def main(words: list[str]) -> None:
     """NAME PAGE ENGINE SEED RUNS SECONDS, in a process of its own."""
     name, page, engine, seed, runs, seconds = words
     progress, begun = Progress(Path(page)), time.process_time()
-    tried, spent = 0, 0.0
+    tried = 0
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     warnings.simplefilter("error")
 
     def tell(data: bytes) -> None:
-        nonlocal tried, spent
+        nonlocal tried
         tried += 1
-        if tried % 64 == 1:  # the clock of the process is slow
-            spent = time.process_time() - begun
-        progress.write(tried, spent, data)
+        progress.write(tried, time.process_time() - begun, data)
 
     until = time.monotonic() + float(seconds)
     if engine == "atheris":
