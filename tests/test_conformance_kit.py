@@ -105,8 +105,7 @@ def test_our_server_passes(folder: Path) -> None:
 
 def test_our_server_passes_with_tokens_a_short_grace_and_when_it_stops(folder: Path) -> None:
     with slow_server(folder, tokens=frozenset({TOKEN}), grace=0.02) as server:
-        listener = server._gateway._server
-        assert listener is not None
+        (listener,) = server._gateway._listener._servers
 
         async def stop() -> None:  # as a signal does: the connections are told, and have a while
             asyncio.run_coroutine_threadsafe(server.close(20), listener.get_loop())

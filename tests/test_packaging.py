@@ -58,7 +58,7 @@ def test_an_empty_environment_gets_the_client_without_torch(wheel: Path, tmp_pat
         "print(importlib.util.find_spec('torch'), importlib.util.find_spec('onnx'))"
     )
     assert run(python, "-c", code).split() == ["None", "None"]
-    assert "rowcast demo" in run(python, "-m", "rowcast", "--help")
+    assert "rowcast generate" in run(python, "-m", "rowcast", "--help")
     serve = subprocess.run(
         [str(python), "-m", "rowcast", "serve"], capture_output=True, text=True, timeout=60
     )

@@ -135,7 +135,7 @@ def test_every_rule_mentioned_anywhere_is_in_force() -> None:
 
 
 OF_A_PAGE = {108, 109, 110, 112, 113, 114}  # what a front end in a browser keeps: none is here
-OF_A_PROGRAM = {100, 117}  # what it says to its user, and asks
+OF_A_PROGRAM = {100}  # what it says to its user, and asks
 
 
 def test_every_later_rule_is_cited_by_the_code_or_shown_by_a_test() -> None:
