@@ -29,7 +29,7 @@ check: lint test  ## lint, types, tests
 parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 	$(BIN)/python -m pytest -m parity -s
 
-soak: $(VENV)/installed-test  ## links cut, servers killed, slow links: minutes of faults, figures against bars
+soak: $(VENV)/installed-test  ## load, links cut, servers killed, slow links: 45 minutes, figures against bars
 	$(BIN)/python -m tests.soak $(NAMES)
 
 fuzz: $(VENV)/installed-fuzz  ## decoders and sessions on random input: all, or TARGET=name, MINUTES of each

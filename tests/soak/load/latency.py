@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 from rowcast.messages import view_key
 
-from tests.support.raw_client import ROWS
+from tests.support.raw_client import ACCEPTED, ROWS
 
 from ..cuts import postcards_grid
 from ..scenario import percentile
@@ -29,11 +29,12 @@ class Jobs:
         keys = [os.urandom(16) for _ in range(count)]
         self._greeting = request(crowd.url) + hello()
         self.view_keys = [view_key(key) for key in keys]
-        self._owner = crowd.open_many(1, self._greeting)[0]
+        owner = crowd.open_many(1, self._greeting)[0]
         for stream, key in enumerate(keys):
-            self._owner.send(start(stream, key))
+            owner.send(start(stream, key))
+            while ACCEPTED not in {payload[1] for _, payload, _ in crowd.frames(0.1, once=True)}:
+                pass
             pause(crowd, apart)
-        crowd.until(lambda: self._owner.said > count)  # a welcome, and something of each
 
     def watching(self, job: int, held: int = 0, crc32: int = 0) -> bytes:
         """What a viewer of a job sends that has its first rows."""
