@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,15 +54,26 @@ class Session:
         return np.full(shape, 0.5, np.float32)
 
 
+@contextmanager
+def opened(session: Session, metadata: dict[str, str]) -> Iterator[None]:
+    """Have every file be this graph with this metadata."""
+    names = vars(detokenizer)
+    before = names["open_file"], names["run"]
+    names["open_file"], names["run"] = lambda *_: (session, metadata), Session.run
+    try:
+        yield
+    finally:
+        names["open_file"], names["run"] = before
+
+
 def read(data: bytes) -> str:
     """The first byte chooses the graph; keys and values follow, apart by zeros."""
     session = Session(data[0] % 8 if data else 7)
     words = data[1:].decode("utf-8", "replace").split("\0")
     metadata = dict(zip(words[::2], words[1::2], strict=False))
-    vars(detokenizer)["open_file"] = lambda *_: (session, metadata)
-    vars(detokenizer)["run"] = Session.run
     try:
-        loaded = Detokenizer(b"", name="a file")
+        with opened(session, metadata):
+            loaded = Detokenizer(b"", name="a file")
     except DetokenizerError as error:
         return VALUE.sub("", told(error))
     assert isinstance(loaded.path, Path)
