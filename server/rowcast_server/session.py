@@ -161,7 +161,9 @@ class ServerSession:
             for viewer in list(self._viewers.values()):
                 if (message := self._next(viewer, now)) is not None:
                     progress = True
-                    yield encode(message)
+                    made = [encode(message)]
+                    del message
+                    yield made.pop()  # of 16 KiB, perhaps: it is not kept while it is sent
 
     def next_due(self, now: float) -> float | None:
         """Seconds until a held-back queue position may be told; None if none is held back."""

@@ -25,6 +25,7 @@ from .visitors import UNKNOWN, Doorman
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE: Final = 8  # connections taken in one turn of the loop: others come between
 CLOSE_SECONDS: Final = 2.0  # that TLS has to end, and who is refused to go
 HTTP_SHARE: Final = 4  # one in so many connections may be HTTP
 RETRY_SECONDS: Final = 5  # after a refusal for want of room
@@ -70,7 +71,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         for bound in sockets:
             make = loop.create_unix_server if _is_unix(bound) else loop.create_server
-            server = await make(lambda: Arrival(self, websocket, http), sock=bound, backlog=BACKLOG)
+            server = await make(lambda: Arrival(self, websocket, http), sock=bound, backlog=AT_ONCE)
+            bound.listen(BACKLOG)  # asyncio takes one number for what waits and what it takes
             self._servers.append(server)
 
     @property

@@ -228,11 +228,12 @@ class WebSocketSide:
         for frame in frames:
             if (sending := connection.sending(frame)) is not None:
                 await in_time(connection, sending, self._config.send_timeout)
+            self._metrics.frame_sent(len(frame))
+            self._on_frame_sent(frame)
+            del frame
             if (unsent := unsent_on(connection.transport)) > PACKET_BYTES:
                 await self._all_sent(connection)
                 unsent = 0
-            self._metrics.frame_sent(len(frame))
-            self._on_frame_sent(frame)
         if unsent:
             await self._all_sent(connection)
 

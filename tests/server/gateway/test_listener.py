@@ -308,3 +308,16 @@ class TestPlaces:
                 async with connected(url) as client:
                     assert client.welcome
                 assert status_of(await raw(url, CLOSING)) == 200
+
+
+async def test_who_comes_in_a_crowd_is_taken_a_few_at_a_time() -> None:
+    """As many as wait at once would hold up everybody else for a second."""
+    async with open_gateway(Studio()) as (gateway, url), AsyncExitStack() as stack:
+        port = int(url.rpartition(":")[2])
+        for _ in range(300):  # the kernel takes them all, while the loop is busy with this
+            crowd = socket.create_connection(("127.0.0.1", port), timeout=5)
+            stack.callback(crowd.close)
+        while not (taken := gateway.load["handshakes"]):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # a turn of the loop
+        assert taken <= listener.AT_ONCE
+        await until(lambda: gateway.load["handshakes"] == 300)

@@ -25,6 +25,7 @@ SECONDS = 4.0  # of a measure of lateness
 HONEST = 8
 ROWS, COLS = 8_192, 512  # 1 KiB a row
 FILLING_SECONDS = 12.0  # in which the jobs draw more than buffers take
+COMING_SECONDS = 3.0  # in which the server has let them all in
 SMALL_BUFFER = 4_096
 AT_ONCE = 50
 MOST_SECONDS, MOST_MEMORY, MOST_LATER = 25.0, 32.0, 2.0
@@ -61,8 +62,6 @@ class Deaf:
         self.greetings = [greeting + watch(0, key) for key in keys]
         self.others = self.server.held()["websocket_connections"]
         self.cut(self.open(self.count // 10))  # what the first need, all have
-        later = [self.later_beside(honest) for _ in range(pairs)]
-
         before, kernel, begun = self.server.memory, socket_memory(), time.monotonic()
         lines = self.open(self.count)
         memory, kernel = self.server.memory - before, socket_memory() - kernel
@@ -70,6 +69,7 @@ class Deaf:
         settled(self.server, self.crowd, "websocket_connections", self.others, 2 * MOST_SECONDS)
         passed = time.monotonic() - begun
         self.cut(lines)
+        later = [self.later_beside(honest) for _ in range(pairs)]
 
         def add(what: str, value: float, unit: str = "", **bars: float) -> None:
             figures.add(f"{what}, {words}", value, unit, **bars)
@@ -98,7 +98,7 @@ class Deaf:
             lines.append(self.crowd.open(data, receive_buffer=buffer, read=False))
             if number % AT_ONCE == AT_ONCE - 1:
                 pause(self.crowd, 0.01)
-        pause(self.crowd, 1.0)
+        pause(self.crowd, COMING_SECONDS)
         return lines
 
     def cut(self, lines: list[Line]) -> None:
