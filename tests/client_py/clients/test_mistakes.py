@@ -261,9 +261,7 @@ def test_nothing_listens(connect: Connect) -> None:
             opens(connect, url)
 
 
-def test_the_http_port_instead_of_the_websocket(
-    connect: Connect, tiny_folder: Path
-) -> None:
+def test_the_http_port_instead_of_the_websocket(connect: Connect, tiny_folder: Path) -> None:
     with running_server(tiny_folder, http_port=0) as server:
         url = server.http_url.replace("http", "ws")
         with pytest.raises(ConnectionFailed, match="this is the HTTP port; --port has"):

@@ -10,6 +10,7 @@ import pytest
 from rowcast.rows_file import load_rows
 from rowcast.share_link import ShareLink
 from rowcast.sync import connect
+from rowcast.terminal.options import DrawOptions
 from rowcast.terminal.watch_link import watch
 from rowcast_server.server import RowcastServer
 
@@ -79,9 +80,12 @@ def test_the_token_of_another_server_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     sent: list[str | None] = []
-    monkeypatch.setattr(
-        "rowcast.terminal.watch_link.draw", lambda options: sent.append(options.token) or 0
-    )
+
+    def note(options: DrawOptions) -> int:
+        sent.append(options.token)
+        return 0
+
+    monkeypatch.setattr("rowcast.terminal.watch_link.draw", note)
     link = f"rowcast:wss://other.example/#{'00' * 16}/0"
     monkeypatch.setenv("ROWCAST_TOKEN", "mine")
     monkeypatch.setenv("ROWCAST_URL", "wss://home.example/")
