@@ -159,7 +159,7 @@ class ServerConfig:
         20.0, "--send-timeout", "a client has to take a frame or a piece of a file", 1
     )
     ping_interval: float = _seconds(
-        12.0, "--ping-interval", "pass between pings, and a ping may stay unanswered", 1
+        15.0, "--ping-interval", "pass between pings; unanswered for 3/5 of that, it is cut", 1
     )
     # What is told of it
     metrics_port: int | None = _option(

@@ -77,6 +77,7 @@ class HttpSide:
 
     async def close(self) -> None:
         await self._runner.cleanup()
+        self._abort()  # what is closed, but has bytes that nobody reads
 
     def hurry(self) -> None:
         """Cut downloads soon that a `close` waits for."""

@@ -36,7 +36,7 @@ def run(quick: bool) -> Figures:
     figures = Figures()
     count, pairs = (QUICK_VIEWERS, QUICK_PAIRS) if quick else (VIEWERS, PAIRS)
     for full in (True, False):
-        with loaded_server(*SERVER, "--ping-interval=10") as server, Crowd(server.url) as crowd:
+        with loaded_server(*SERVER) as server, Crowd(server.url) as crowd:
             Deaf(server, crowd, full, count).measure(figures, pairs)
     return figures
 
