@@ -54,7 +54,13 @@ def demo(project: Path, version: str, fails: str = ":", prompt: str = "") -> tup
     old = "yes" if version == OLD else "no"
     python.write_text(STAND_IN.format(version=version, fails=fails, old=old))
     python.chmod(0o755)
-    words = ["make", "demo", f"PYTHON={python}", *([f"PROMPT={prompt}"] if prompt else [])]
+    words = [
+        "make",
+        "--no-print-directory",
+        "demo",
+        f"PYTHON={python}",
+        *([f"PROMPT={prompt}"] if prompt else []),
+    ]
     done = subprocess.run(
         words, cwd=project, capture_output=True, text=True, timeout=60, start_new_session=True
     )

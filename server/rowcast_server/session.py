@@ -314,6 +314,8 @@ class ServerSession:
         """Seconds until this viewer's place may be told; None if it has been told."""
         if not viewer.accepted or viewer.picture.ended or viewer.place == viewer.picture.place:
             return None
+        if viewer.picture.place == 0:
+            return 0.0  # drawing begins: it is told at once
         return max(0.0, viewer.place_told + QUEUED_INTERVAL_SECONDS - now)
 
     def _finish(self, viewer: _Viewer, reason: DoneReason, now: float) -> Done:

@@ -64,7 +64,7 @@ def test_a_target_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str])
 
 def test_make_fuzz_runs_it() -> None:
     shown = subprocess.run(
-        ["make", "--dry-run", "fuzz", "TARGET=palette", "MINUTES=3"],
+        ["make", "--no-print-directory", "--dry-run", "fuzz", "TARGET=palette", "MINUTES=3"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert shown.splitlines()[-1].endswith("python -m tests.fuzz palette --minutes 3")
