@@ -63,6 +63,7 @@ ONLY_IN = {
     "onnxruntime": {"rowcast.pixels.runtime"},  # without its telemetry
     "huggingface_hub": {"rowcast_server.models.hub"},
     "jwt": {"rowcast_server.access"},
+    "prometheus_client": {"rowcast_server.gateway.prometheus"},
 }
 WITHOUT = {
     "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},
@@ -194,7 +195,10 @@ def test_what_a_module_must_not_know(prefix: str) -> None:
         # What takes long is imported in a thread, beside the caller's event loop.
         ("rowcast.aio, rowcast.sync", {"onnxruntime", "httpx", "rich"}),
         ("rowcast.pixels.runtime", {"onnxruntime", "numpy"}),
-        ("rowcast_server.server, rowcast_server.cli", {"torch", "onnxscript"}),
+        (
+            "rowcast_server.server, rowcast_server.cli",
+            {"torch", "onnxscript", "prometheus_client", "pythonjsonlogger"},
+        ),
         ("rowcast_server.engine.runner_torch, rowcast_server.memory", {"onnx", "onnxruntime"}),
         ("rowcast.whole_files", {"numpy", "msgspec", "websockets", "rowcast_server"}),
         ("rowcast_export.cli", {"torch", "onnx", "onnxruntime", "websockets", "rowcast_server"}),

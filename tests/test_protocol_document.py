@@ -22,7 +22,7 @@ from rowcast.client import Client
 from rowcast.messages import CloseCode, DoneReason, ErrorCode
 from rowcast.transport import PEERS_FAULT
 from rowcast_server.config import ServerConfig
-from rowcast_server.gateway.web import SHARED_HEADERS
+from rowcast_server.gateway.request_head import SHARED_HEADERS
 from websockets.asyncio.client import connect as open_websocket
 
 from tests import document

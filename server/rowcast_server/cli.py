@@ -19,8 +19,6 @@ from .serve_options import serve_parser as serve_parser  # for completion: the p
 if TYPE_CHECKING:
     from .server import RowcastServer
 
-from pythonjsonlogger.json import JsonFormatter
-
 Say = Callable[[str], None]
 
 
@@ -53,6 +51,8 @@ def set_up_logs(level: int, form: str) -> None:
     """Log to stderr from ``level`` on: `text` for people, or `json`, an object a line."""
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     if form == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
         formatter = JsonFormatter(
             ["levelname", "name", "message"],
             rename_fields={"levelname": "level", "name": "logger"},

@@ -49,9 +49,11 @@ class ServerConfig:
     host: str = _option("127.0.0.1", "--host", "address to listen at; 0.0.0.0 is all of IPv4")
     port: int = _option(8765, "--port", "of WebSocket and HTTP; 0 is any")
     http_port: int | None = _option(
-        None, "--http-port", "HTTP on a port of its own; 0 is any (default: both on --port)", 0,
+        None,
+        "--http-port",
+        "HTTP on a port of its own; 0 is any (default: both on --port)",
         kind=int,
-    )  # fmt: skip
+    )
     unix: Path | None = _option(
         None, "--unix", "listen at a Unix socket of this path, not at a port", kind=Path
     )
@@ -163,9 +165,11 @@ class ServerConfig:
     )
     # What is told of it
     metrics_port: int | None = _option(
-        None, "--metrics-port", "serve /metrics (Prometheus) there; 0 is any (default: nowhere)", 0,
+        None,
+        "--metrics-port",
+        "serve /metrics (Prometheus) there; 0 is any (default: nowhere)",
         kind=int,
-    )  # fmt: skip
+    )
     metrics_host: str = _option("127.0.0.1", "--metrics-host", "address of --metrics-port")
 
     @property

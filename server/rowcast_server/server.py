@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from rowcast.errors import RowcastError
@@ -33,13 +34,16 @@ from .gateway.gateway import Gateway
 from .gateway.sockets import Sockets, bind, url_host
 from .gateway.websocket import FrameHook
 from .jobs import JobBook
-from .metrics import Metrics, PrometheusMetrics, watch_loop
+from .metrics import Metrics
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
 from .network.facts import Sampling
 from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
+
+if TYPE_CHECKING:
+    from .gateway.prometheus import PrometheusMetrics
 
 MOST_HOSTS = 64  # by which clients name this server, whose `welcome` is kept
 FRAME_SLACK = 2_096  # a start's options beside its prompt and prefix
@@ -78,11 +82,11 @@ class RowcastServer:
             lambda host: Welcome(self._limits, [self._with_urls(host)])
         )
         self._metrics = Metrics()
+        self._prometheus: PrometheusMetrics | None = None
         if config.metrics_port is not None:
-            self._metrics = PrometheusMetrics(self._load)
-        self._metrics_url = ""
-        self._watching: asyncio.Task[None] | None = None  # over the event loop's lag
-        self._end_metrics: Callable[[], None] | None = None
+            from .gateway.prometheus import PrometheusMetrics
+
+            self._metrics = self._prometheus = PrometheusMetrics(self._load)
         bridges = []
         for placement in config.placements:
             engine = Engine(make_runner(model, config, placement))
@@ -139,7 +143,7 @@ class RowcastServer:
             f"on      {devices}, {first.dtype}, cache of {first.cache}{threads}",
             f"draws   {config.slots} pictures at once{each}; {config.queue_limit} more may wait",
             f"admits  {whom}",
-            *([f"metrics {self._metrics_url}"] if self._metrics_url else []),
+            *([] if self._prometheus is None else [f"metrics {self._prometheus.url}"]),
         ]
 
     @property
@@ -153,20 +157,15 @@ class RowcastServer:
         if self._sockets is None:
             self._sockets = bind(self.config)
         self._fleet.start(self._book.deliver)
-        if isinstance(self._metrics, PrometheusMetrics) and self.config.metrics_port is not None:
-            host = self.config.metrics_host
-            port, self._end_metrics = self._metrics.serve(host, self.config.metrics_port)
-            self._metrics_url = f"http://{url_host(host)}:{port}/metrics"
-            self._watching = asyncio.create_task(watch_loop(self._metrics))
+        if self._prometheus is not None and self.config.metrics_port is not None:
+            self._prometheus.serve(self.config.metrics_host, self.config.metrics_port)
         await self._gateway.start(self._sockets)
 
     async def close(self, notice: float = 0.0) -> None:
         """Send goaway to the clients, give their pictures up to ``notice`` seconds to end, stop."""
         await self._gateway.close(notice)
-        if self._watching is not None:
-            self._watching.cancel()
-        if self._end_metrics is not None:
-            await asyncio.to_thread(self._end_metrics)
+        if self._prometheus is not None:
+            await self._prometheus.close()
         if self._sockets is not None:
             self._sockets.close()
         await self._fleet.close()
@@ -185,11 +184,12 @@ class RowcastServer:
     def _host(self) -> str:
         return self._bound.address if self._bound.given else self.config.host
 
-    def _url(self, scheme: str, port: int | None) -> str:
+    def _url(self, scheme: str, port: int | None, host: str | None = None) -> str:
+        """An address of this server, by this host; None: by the one that it listens at."""
         if port is None:
             return f"unix:{self._bound.address}"
         secure = "" if self.config.tls_cert is None else "s"
-        return f"{scheme}{secure}://{url_host(self._host)}:{port}"
+        return f"{scheme}{secure}://{url_host(host or self._host)}:{port}"
 
     def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
         welcome = self._welcome(visitor.host)
@@ -214,9 +214,7 @@ class RowcastServer:
         if self.config.public_url is not None:
             base = self.config.public_url.rstrip("/") + "/"
         elif self.config.http_port is not None:
-            secure = "" if self.config.tls_cert is None else "s"
-            name = url_host(host or self._host)
-            base = f"http{secure}://{name}:{self._bound.http_port}/"
+            base = self._url("http", self._bound.http_port, host) + "/"
         else:
             base = ""
         files = [replace(file, url=base + file.url) for file in self._announcement.files]

@@ -114,10 +114,10 @@ class Peer:
         assert isinstance(frame, bytes)
         return decode_client(frame)
 
-    async def greet(self) -> ClientMessage | None:
+    async def greet(self, model: Model = MODEL) -> ClientMessage | None:
         """Take hello, send welcome, take the first request."""
         await self.receive()
-        await self.send(welcome())
+        await self.send(welcome(model))
         return await self.receive()
 
     def drop(self) -> None:

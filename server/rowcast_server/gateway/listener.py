@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -19,9 +18,10 @@ from ..clients import Visitor
 from ..config import ServerConfig
 from ..metrics import Metrics
 from .request_head import END, MAX_HEAD_BYTES, RequestHead, RequestRefused, read_head
-from .sockets import BACKLOG
+from .sockets import BACKLOG, is_unix
 from .tls import Certificates
-from .visitors import UNKNOWN, Doorman
+from .visitors import UNKNOWN, Doorman, peer_of
+from .watchdog import Left
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ CLOSE_SECONDS: Final = 2.0  # that TLS has to end, and who is refused to go
 HTTP_SHARE: Final = 4  # one in so many connections may be HTTP
 RETRY_SECONDS: Final = 5  # after a refusal for want of room
 DESCRIPTORS_KEPT: Final = 64  # for files, logs and the system's own
-
-Left = Callable[[], None]
 
 
 class Side(Protocol):
@@ -70,7 +68,7 @@ class Listener:
         """Take connections of these kinds from bound sockets."""
         loop = asyncio.get_running_loop()
         for bound in sockets:
-            make = loop.create_unix_server if _is_unix(bound) else loop.create_server
+            make = loop.create_unix_server if is_unix(bound) else loop.create_server
             server = await make(lambda: Arrival(self, websocket, http), sock=bound, backlog=AT_ONCE)
             bound.listen(BACKLOG)  # asyncio takes one number for what waits and what it takes
             self._servers.append(server)
@@ -168,9 +166,7 @@ class Arrival(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.peer = peer[0]
+        self.peer = peer_of(transport)
         self._timer = self._loop.call_later(self._listener.config.open_timeout, self._be_late)
         self._listener.arrived(self)
         if self._listener.certificates is not None and not transport.is_closing():
@@ -276,7 +272,3 @@ def descriptors_for(config: ServerConfig) -> int:
             )
             return left
     return config.connections
-
-
-def _is_unix(bound: socket.socket) -> bool:
-    return bound.family not in (socket.AF_INET, socket.AF_INET6)

@@ -13,10 +13,14 @@ from http import HTTPStatus
 from typing import Final
 
 MAX_HEAD_BYTES: Final = 16_384
-# A page may read why it was refused (R-111).
-ANY_PAGE: Final = {
+# Of every answer (R-111): any page may read it, also an isolated one (COEP: require-corp).
+SHARED_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Retry-After",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
+    "Content-Range, ETag, Retry-After",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Timing-Allow-Origin": "*",
+    "X-Content-Type-Options": "nosniff",
 }
 END: Final = b"\r\n\r\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
@@ -41,7 +45,7 @@ class RequestRefused(Exception):
     @property
     def fields(self) -> dict[str, str]:
         """The fields that the answer has for its status."""
-        fields = {"Cache-Control": "no-store", **ANY_PAGE}
+        fields = {"Cache-Control": "no-store"}
         if self.retry_after:
             fields["Retry-After"] = str(self.retry_after)
         if self.status == HTTPStatus.UNAUTHORIZED:
@@ -51,11 +55,15 @@ class RequestRefused(Exception):
     def response(self) -> bytes:
         """The whole answer, after which the connection closes."""
         body = f"{self.text}\n".encode()
-        fields = self.fields | {
-            "Connection": "close",
-            "Content-Type": "text/plain; charset=utf-8",
-            "Content-Length": str(len(body)),
-        }
+        fields = (
+            self.fields
+            | SHARED_HEADERS
+            | {
+                "Connection": "close",
+                "Content-Type": "text/plain; charset=utf-8",
+                "Content-Length": str(len(body)),
+            }
+        )
         lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
         return "\r\n".join(lines).encode() + END + body

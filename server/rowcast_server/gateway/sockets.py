@@ -52,8 +52,7 @@ class Sockets:
     def is_local(self) -> bool:
         """True if only programs of this machine can connect."""
         return all(
-            _port(each) is None
-            or ipaddress.ip_address(_address(each).partition("%")[0]).is_loopback
+            is_unix(each) or ipaddress.ip_address(_address(each).partition("%")[0]).is_loopback
             for each in (*self.main, *self.http)
         )
 
@@ -89,8 +88,13 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_unix(bound: socket.socket) -> bool:
+    """True if it is no TCP socket."""
+    return bound.family not in (socket.AF_INET, socket.AF_INET6)
+
+
 def _port(bound: socket.socket) -> int | None:
-    if bound.family not in (socket.AF_INET, socket.AF_INET6):
+    if is_unix(bound):
         return None
     port: int = bound.getsockname()[1]
     return port

@@ -10,7 +10,7 @@ import re
 import socket
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from ..access import Grant
@@ -28,6 +28,12 @@ MAX_PORT: Final = 65_535
 # RFC 3986 section 3.2. (`urlsplit` takes `[::1]evil.example` for ::1, and drops tabs.)
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-z:.%_~-]+)\]|([^\[\]:/?#@]+))(?::([0-9]{0,5}))?")
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)")
+
+
+class Transport(Protocol):
+    """The part of asyncio's transports that tells who is at the other end."""
+
+    def get_extra_info(self, name: str) -> Any: ...
 
 
 class Doorman:
@@ -108,6 +114,12 @@ class Doorman:
             ) from None
         except CloseConnection as refusal:
             raise RequestRefused(HTTPStatus.UNAUTHORIZED, refusal.reason) from None
+
+
+def peer_of(transport: Transport | None) -> str:
+    """The address of a connection's other end."""
+    peer = transport and transport.get_extra_info("peername")  # (host, port, …), or of a path
+    return peer[0] if isinstance(peer, tuple) else UNKNOWN
 
 
 def subscriber(address: str) -> str:

@@ -106,6 +106,14 @@ class WatchedConnection(ReadsInPieces, ServerConnection):
             self.transport.abort()
 
 
+def library_log(name: str) -> logging.Logger:
+    """The log of a library that has our connections: at DEBUG it would show tokens, above it what
+    peers did wrong. What fails here is logged here."""
+    log = logging.getLogger(name)
+    log.setLevel(logging.CRITICAL)
+    return log
+
+
 def prepare_socket(
     transport: asyncio.BaseTransport, timeout: float, send_buffer: int | None = None
 ) -> None:

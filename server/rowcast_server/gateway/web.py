@@ -15,9 +15,9 @@ from ..clients import Clients, RateLimited, Visitor
 from ..config import ServerConfig
 from .files import DETOKENIZER_PATH, DetokenizerFiles
 from .picture_states import PICTURES_PATH, PictureStates
-from .request_head import RequestHead, RequestRefused, joined
-from .visitors import UNKNOWN, Doorman
-from .watchdog import HURRIED_SECONDS, Left, prepare_socket
+from .request_head import SHARED_HEADERS, RequestHead, RequestRefused, joined
+from .visitors import Doorman, peer_of
+from .watchdog import HURRIED_SECONDS, Left, library_log, prepare_socket
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +25,6 @@ CLOSE_SECONDS: Final = 1.0  # for downloads that are under way; then as long unt
 IDLE_SECONDS: Final = 15.0  # between two requests, the second one's head included
 
 METHODS: Final = "GET, HEAD, OPTIONS"
-SHARED_HEADERS: Final = {  # any page may load the files, also an isolated one (COEP: require-corp)
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Encoding, Content-Length, "
-    "Content-Range, ETag",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-    "Timing-Allow-Origin": "*",
-    "X-Content-Type-Options": "nosniff",
-}
 # Of a preflight (the Fetch standard's CORS protocol). `*` is for headers of a page's own; those
 # before it are for browsers that do not know it, and Authorization is never meant by it.
 PREFLIGHT_HEADERS: Final = {
@@ -48,13 +40,6 @@ ROUTE: Final = web.RequestKey("route", str)  # for the log: a path may hold a vi
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def _library_log() -> logging.Logger:
-    """The log of `aiohttp`: what peers did wrong. What fails here is logged here."""
-    log = logging.getLogger(f"{__name__}.aiohttp")
-    log.setLevel(logging.CRITICAL)
-    return log
-
-
 class HttpSide:
     """Answers requests on connections that are given to it."""
 
@@ -63,7 +48,7 @@ class HttpSide:
         self._transports: set[asyncio.Transport] = set()
         self._runner = web.AppRunner(
             app,
-            logger=_library_log(),
+            logger=library_log(f"{__name__}.aiohttp"),
             access_log=logger,
             access_log_class=_Log,
             handle_signals=False,
@@ -135,7 +120,7 @@ class Rules:
         if (resource := request.match_info.route.resource) is not None:
             request[ROUTE] = resource.canonical
         try:
-            request[VISITOR] = self._doorman.visitor(_head(request), _peer(request))
+            request[VISITOR] = self._doorman.visitor(_head(request), peer_of(request.transport))
             return await handler(request)
         except (RequestRefused, RateLimited) as refusal:
             return _refused(refusal)
@@ -216,7 +201,7 @@ class _Log(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         self.logger.info(
             "%s %s %s: %d, %s bytes, after %.2f s",
-            request[VISITOR].address if VISITOR in request else _peer(request),
+            request[VISITOR].address if VISITOR in request else peer_of(request.transport),
             request.method,
             request.get(ROUTE, "an unknown path"),
             response.status,
@@ -250,8 +235,3 @@ def _head(request: web.Request) -> RequestHead:
     if not request.raw_path.startswith("/") or request.body_exists:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "a request here has a path and no body")
     return RequestHead(request.method, request.raw_path, fields)
-
-
-def _peer(request: web.BaseRequest) -> str:
-    peer = request.transport and request.transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else UNKNOWN

@@ -27,6 +27,7 @@ from .watchdog import (
     Left,
     WatchedConnection,
     in_time,
+    library_log,
     prepare_socket,
 )
 
@@ -37,13 +38,6 @@ logger = logging.getLogger(__name__)
 MAX_TRANSPORT_FRAME_BYTES = 1_114_112
 WRITE_LIMIT_BYTES = 16_384
 CLOSE_SECONDS = 2.0  # that a client has to answer our close
-
-
-def _transport_log() -> logging.Logger:
-    """The log of `websockets`: at DEBUG it would show tokens, above it what peers did wrong."""
-    log = logging.getLogger(f"{__name__}.websockets")
-    log.setLevel(logging.CRITICAL)
-    return log
 
 
 # Given who connected, and what to call when frames wait to be sent.
@@ -70,7 +64,7 @@ class WebSocketSide:
         self._connections: set[WatchedConnection] = set()
         self._empty = asyncio.Event()  # no session is left, or it is not to be waited for
         self._closing = False
-        self._log = _transport_log()
+        self._log = library_log(f"{__name__}.websockets")
         self.handler_tasks: set[asyncio.Task[None]] = set()  # of `websockets`
 
     @property

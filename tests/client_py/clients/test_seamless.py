@@ -22,7 +22,7 @@ from rowcast_server.server import RowcastServer
 from tests.support.client.clients import announced_by
 from tests.support.client.mosaics import joined, pixels
 from tests.support.client.shells import SHELLS, Connect
-from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
+from tests.support.fake_server import Peer, accepted, done, fake_server, rows
 from tests.support.pace import paced_server
 from tests.support.tiny_model import PIXELS_PER_TOKEN
 
@@ -100,9 +100,7 @@ def test_a_slow_consumer_gets_the_newest_mosaic_by_one_painting(
     model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(*(accepted(stream, revision=model.revision) for stream in range(4)))
         await peer.send(*(rows(0, 1, stream) for stream in range(4)))
         await asyncio.to_thread(go_on.wait)

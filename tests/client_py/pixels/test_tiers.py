@@ -27,7 +27,7 @@ from rowcast_server.server import RowcastServer
 from tests.support.client.easels import PlainDecoder, plain_tier
 from tests.support.client.shells import Client, Connect
 from tests.support.client.shop import ALL, Shop
-from tests.support.fake_server import CODES, Peer, accepted, done, fake_server, rows, welcome
+from tests.support.fake_server import CODES, Peer, accepted, done, fake_server, rows
 from tests.support.servers import running_server
 from tests.support.tiny_model import PIXELS_PER_TOKEN, tiny_detokenizer, tiny_palette
 
@@ -122,9 +122,7 @@ def test_what_cannot_be_chosen_is_told_before_anything_is_opened(connect: Connec
 
 def playing(model: Model, go_on: threading.Event) -> Any:
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(accepted(), rows(0, 2))
         await asyncio.to_thread(go_on.wait)
         await peer.send(rows(2, 2), done())
@@ -240,9 +238,7 @@ def test_rows_do_not_wait_for_a_slow_decode_which_is_of_the_newest_ones(
     """R-48: the reader goes on while a picture is decoded."""
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(shop.model("palette")))
-        await peer.receive()
+        await peer.greet(shop.model("palette"))
         await peer.send(accepted(), rows(0))
         for row in (1, 2, 3):
             await asyncio.sleep(0.03)

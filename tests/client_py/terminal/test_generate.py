@@ -41,7 +41,6 @@ from tests.support.fake_server import (
     done,
     fake_server,
     rows,
-    welcome,
 )
 from tests.support.servers import running_server
 from tests.support.tiny_model import tiny_detokenizer, tiny_palette
@@ -232,9 +231,7 @@ def test_one_picture_that_fails_is_told_and_the_others_are_saved(
     model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(*(accepted(stream, revision=model.revision) for stream in range(3)))
         failed = (encode(Error(stream, "internal", 0, "broken")) for stream in (0, 1))
         await peer.send(rows(0, 2, 1), *failed, rows(0, 4, 2), done(stream=2))

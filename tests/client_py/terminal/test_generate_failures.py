@@ -22,7 +22,7 @@ from tests.support.client.commands import (
     run,
     told,
 )
-from tests.support.fake_server import Peer, accepted, fake_server, rows, welcome
+from tests.support.fake_server import Peer, accepted, fake_server, rows
 from tests.support.servers import running_server
 
 # Drawing that fails
@@ -116,9 +116,7 @@ def test_what_had_arrived_is_saved_when_the_server_breaks(
     model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(accepted(0, revision=model.revision), rows(0, 2), b"garbage")
         await peer.connection.wait_closed()
 
@@ -139,9 +137,7 @@ def test_the_mosaic_of_what_had_arrived_is_saved_too(tiny_server: RowcastServer,
     model = announced_by(tiny_server)
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(accepted(1, revision=model.revision), rows(0, 2, 1), b"garbage")
         await peer.connection.wait_closed()
 

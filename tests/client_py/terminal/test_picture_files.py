@@ -23,7 +23,7 @@ from rowcast_server.server import RowcastServer
 
 from tests.support.client.clients import announced_by
 from tests.support.client.commands import PROMPT, Captured, names, report, run, told
-from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
+from tests.support.fake_server import Peer, accepted, done, fake_server, rows
 
 
 @pytest.fixture
@@ -166,9 +166,7 @@ def test_ctrl_c_before_the_first_row_saves_nothing_and_says_so(
 ) -> None:
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(announced))
-        await peer.receive()
+        await peer.greet(announced)
         await peer.send(accepted(0, revision=announced.revision))
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         await peer.connection.wait_closed()
@@ -191,9 +189,7 @@ def test_what_had_arrived_is_saved_where_the_command_is_stopped(
 ) -> None:
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(announced))
-        await peer.receive()
+        await peer.greet(announced)
         await peer.send(accepted(0, revision=announced.revision), rows(0, 2))
         await asyncio.sleep(0.5)  # the rows are taken
         signal.pthread_kill(threading.main_thread().ident or 0, number)
@@ -249,9 +245,7 @@ def test_a_picture_that_ended_early_is_a_failure_with_a_reason(
 ) -> None:
 
     async def script(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(announced))
-        await peer.receive()
+        await peer.greet(announced)
         await peer.send(*(accepted(n, revision=announced.revision) for n in (0, 1)))
         await peer.send(rows(0, 2), done(2, reason=reason), done(0, 1, reason=reason))
         await peer.connection.wait_closed()

@@ -19,7 +19,7 @@ from rowcast_server.server import RowcastServer
 
 from tests.support.client.clients import announced_by
 from tests.support.client.commands import Captured, run, told
-from tests.support.fake_server import Peer, accepted, done, fake_server, rows, welcome
+from tests.support.fake_server import Peer, accepted, done, fake_server, rows
 
 ESCAPES = "a \x1b[31mred\x1b]0;title\x07 boat\r\x9b2J \u202egnorw \udcff\u2028end"
 
@@ -93,9 +93,7 @@ def test_a_busy_server_is_said_to_be_asked_again(
     model = announced_by(tiny_server)
 
     async def busy_at_first(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(welcome(model))
-        await peer.receive()
+        await peer.greet(model)
         await peer.send(encode(Error(0, ErrorCode.BUSY, 250, "all places are taken")))
         await peer.receive()
         await peer.send(accepted(revision=model.revision), rows(0, 4), done())

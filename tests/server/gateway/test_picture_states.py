@@ -152,6 +152,7 @@ async def test_who_guesses_view_keys_has_to_wait() -> None:
         response = await http.get(f"/pictures/{9:032x}/0")
         assert response.status_code == 429
         assert response.headers["Retry-After"] == "30"
+        assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
         assert_shared(response)
         studio.clock.advance(60)
         assert (await http.get(f"/pictures/{9:032x}/0")).status_code == 404

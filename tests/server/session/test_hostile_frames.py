@@ -1,4 +1,4 @@
-"""What a stranger's frame may cost: memory here; `tools/time_frames.py` tells the times."""
+"""What a stranger's frame may cost: memory here; `python -m tests.soak refusals` has the times."""
 
 from __future__ import annotations
 

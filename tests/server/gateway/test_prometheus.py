@@ -11,7 +11,7 @@ import pytest
 import rowcast
 from prometheus_client.parser import text_string_to_metric_families
 from rowcast.errors import ConnectionFailed, RequestRefused, RowcastError
-from rowcast_server.metrics import PrometheusMetrics, watch_loop
+from rowcast_server.gateway.prometheus import PrometheusMetrics, watch_loop
 from rowcast_server.server import RowcastServer
 
 from tests.support.raw_client import until
