@@ -59,7 +59,7 @@ ONLY_IN = {
         "rowcast_server.gateway.picture_states",
         "rowcast_server.gateway.web",
     },
-    "httpx": {"rowcast.pixels.download"},
+    "httpx": {"rowcast.pixels.download", "rowcast.pixels.http_client"},
     "onnxruntime": {"rowcast.pixels.runtime"},  # without its telemetry
     "huggingface_hub": {"rowcast_server.models.hub"},
     "jwt": {"rowcast_server.access"},

@@ -156,6 +156,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.commands.read_prompts",
         "rowcast.terminal.watch_link.draw",
         "rowcast.terminal.show_models.connect",
+        "rowcast.terminal.show_running.connect",
         "rowcast.terminal.doctor.examine",
         "rowcast.terminal.cache_files.cache_entries",
         "rowcast.terminal.completion.whole_parser",
@@ -235,7 +236,7 @@ def first_cells(text: str) -> set[str]:
 def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None:
     text = COMMAND_LINE.read_text("utf-8")
     written = first_cells(section(text, f"rowcast {name}"))
-    if name in ("generate", "grids", "models"):
+    if name in ("generate", "grids", "models", "ps"):
         written |= first_cells(section(text, "Servers"))
     if name in ("generate", "grids"):
         written |= first_cells(section(text, "Prompts"))

@@ -25,8 +25,8 @@ from .terminal.text import answer, answer_json, complain
 
 GROUP = "rowcast.commands"
 ORDER = (
-    *("demo", "serve", "generate", "watch", "replay", "grids", "models", "export", "convert"),
-    *("bench", "token", "doctor", "cache", "completion"),
+    *("demo", "serve", "generate", "watch", "replay", "grids", "models", "ps", "export"),
+    *("convert", "bench", "token", "doctor", "cache", "completion"),
 )
 OF_EXTRAS = {"export": "export", "bench": "bench"}  # whatever of theirs is missing
 OWN_SIGNALS = ("serve",)  # it drains

@@ -139,6 +139,11 @@ class JobBook:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    @property
+    def running(self) -> Iterable[Picture]:
+        """The pictures that have not ended, the oldest first."""
+        return self._by_number.values()
+
     def start(
         self, key: bytes, image: int, order: Order, client: Hashable, owner: str | None = None
     ) -> Picture:

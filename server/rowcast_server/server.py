@@ -109,7 +109,7 @@ class RowcastServer:
             self._clients,
             self._session,
             files,
-            self._book.find,
+            self._book,
             self._metrics,
             on_frame_sent,
         )

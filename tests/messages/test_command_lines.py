@@ -18,7 +18,7 @@ from tests.support.servers import running_server
 SECRET = "s3cret"
 NOBODY = "ws://127.0.0.1:1"  # nothing listens there
 FAILED, USAGE = 1, 2
-WITH_JSON = ("demo", "generate", "grids", "models", "doctor", "cache")
+WITH_JSON = ("demo", "generate", "grids", "models", "ps", "doctor", "cache")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ CASES = [
     Case("generate {open} PROMPT --prompts x.txt", USAGE, "--prompts, not both"),
     Case("grids {open} PROMPT", USAGE, "--out"),
     Case("models {open} x", USAGE, "x"),
+    Case("ps {open} x", USAGE, "x"),
     Case("demo --images two", USAGE, "--images: invalid int value: 'two'"),
     Case("doctor all", USAGE, "all"),
     Case("cache all", USAGE, "'all'"),
@@ -91,6 +92,7 @@ CASES = [
     Case("generate ws://alice:s3cret@127.0.0.1:1 PROMPT", FAILED, "ws://***@127.0.0.1:1"),
     Case("generate ws://alice:s3cret@[::1 PROMPT", USAGE, "no WebSocket address"),
     Case(f"models {NOBODY}", FAILED, NOBODY),
+    Case(f"ps {NOBODY}", FAILED, NOBODY),
     Case(f"grids {NOBODY} PROMPT --out {{here}}/g.npz", FAILED, NOBODY),
     Case("models {http}", FAILED, "this is the HTTP port; --port has the WebSocket"),
     # Tokens

@@ -263,7 +263,7 @@ async def open_gateway(
         clients,
         lambda visitor, wake: studio.session(wake, visitor, clients),
         files,
-        studio.book.find,
+        studio.book,
     )
     sockets = bind(config)
     await gateway.start(sockets)

@@ -24,7 +24,7 @@ from ..cache import default_cache
 from ..errors import DetokenizerError
 from ..messages import MAX_PALETTE_BYTES, DetokenizerFile
 from ..requests import Token
-from . import download
+from . import http_client
 from .download import Download, FileRefused, Progress
 from .network import Proxy, redacted
 
@@ -203,7 +203,7 @@ def _lock(sink: BinaryIO, file: DetokenizerFile, progress: Progress | None) -> b
             size, moved = grown, now
             if progress is not None:
                 progress(min(size, file.bytes), file.bytes)
-        elif now - moved > download.DOWNLOAD_TIMEOUT_SECONDS:
+        elif now - moved > http_client.TIMEOUT_SECONDS:
             return False
         time.sleep(LOCK_POLL_SECONDS)
 

@@ -7,22 +7,20 @@ Knows nothing of caches, models or pixels.
 from __future__ import annotations
 
 import hashlib
-import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, Final
-from urllib.parse import unquote, urlsplit
 
-from ..errors import DetokenizerError, RowcastError
+from ..errors import ConnectionFailed, DetokenizerError
 from ..messages import DetokenizerFile
-from ..requests import Token, token_text
-from ..transport import untrusted, without_user
-from .network import Proxy, certificates, proxy_of, redacted
+from ..requests import Token
+from ..transport import without_user
+from .http_client import authorization, open_client, words_of
+from .network import Proxy, redacted
 
 if TYPE_CHECKING:
     import httpx  # elsewhere where it is used: in a thread, and not while the package is imported
 
-DOWNLOAD_TIMEOUT_SECONDS = 30.0  # without a byte
 CHUNK_BYTES: Final = 65_536
 MAX_ATTEMPTS: Final = 20  # of one download
 # Between attempts that bring nothing, once something has come; then the download has failed.
@@ -92,31 +90,11 @@ class Download:
             self._start_over()
 
     def _open(self) -> httpx.Client:
-        """The HTTP client, the only one: it knows nothing of the environment but by network.py.
-
-        Raises DetokenizerError.
-        """
-        import httpx
-
         try:
-            proxy = proxy_of(self._address, self._server_url, self._proxy)
-            self._by = f" (by the proxy {redacted(proxy)})" if proxy else ""
-            parts = urlsplit(self._address)
-            # Nothing is verified where there is no TLS: reading the authorities takes time.
-            is_secure = parts.scheme == "https"
-            context = certificates() if is_secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            return httpx.Client(
-                # Apart from the address, which httpx logs.
-                auth=(unquote(parts.username), unquote(parts.password or ""))
-                if parts.username
-                else None,
-                proxy=proxy,
-                verify=context,
-                trust_env=False,
-                timeout=DOWNLOAD_TIMEOUT_SECONDS,
-            )
-        except (RowcastError, ImportError, ValueError, httpx.InvalidURL) as error:
+            client, self._by = open_client(self._address, self._server_url, self._proxy)
+        except ConnectionFailed as error:
             raise DetokenizerError(f"{self._url} cannot be fetched: {error}") from error
+        return client
 
     def _fetch_rest(self, client: httpx.Client) -> None:
         best, has_begun, waits = self._received, False, list(RETRY_WAITS_SECONDS)
@@ -135,10 +113,9 @@ class Download:
             elif cut is not None or not is_new:
                 break
         if cut is not None:
-            words = str(cut) or type(cut).__name__
-            if "CERTIFICATE_VERIFY_FAILED" in words:
-                words = untrusted(cut)
-            raise DetokenizerError(f"{self._url} cannot be fetched: {words}{self._by}") from cut
+            raise DetokenizerError(
+                f"{self._url} cannot be fetched: {words_of(cut)}{self._by}"
+            ) from cut
         raise FileRefused(  # the server thinks that this is all there is
             f"{self._url} ended after {self._received} of {self._file.bytes} bytes: "
             f"{self._checksums()}"
@@ -161,7 +138,8 @@ class Download:
     def _request(self, client: httpx.Client, asked: dict[str, str]) -> bool:
         """False if the server has no such range (416); ask for the whole file then."""
         # Identity: never more bytes than are announced.
-        headers = {"Accept-Encoding": "identity", **self._authorization(), **asked}
+        own = authorization(self._address, self._server_url, self._token)
+        headers = {"Accept-Encoding": "identity", **own, **asked}
         with client.stream("GET", without_user(self._address), headers=headers) as answer:
             if asked and answer.status_code == 206:
                 if not answer.headers.get("Content-Range", "").startswith(
@@ -178,14 +156,6 @@ class Download:
             for chunk in answer.iter_raw():
                 self._take(chunk)
         return True
-
-    def _authorization(self) -> dict[str, str]:
-        """The token, for who announced the file (R-120); an address with a user has its own."""
-        ours, theirs = urlsplit(self._server_url), urlsplit(self._address)
-        if theirs.username or theirs.hostname != ours.hostname:
-            return {}
-        token = token_text(self._token)
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _take(self, chunk: bytes) -> None:
         if self._received + len(chunk) > self._file.bytes:

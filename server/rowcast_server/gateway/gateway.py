@@ -11,7 +11,7 @@ from ..metrics import Metrics
 from .compressed import CompressedFiles
 from .files import DetokenizerFiles
 from .listener import Listener
-from .picture_states import Find, PictureStates
+from .picture_states import Pictures, PictureStates
 from .sockets import Sockets
 from .tls import Certificates
 from .visitors import Doorman
@@ -22,8 +22,8 @@ from .websocket import FrameHook, SessionFactory, WebSocketSide
 class Gateway:
     """All that is between the network and sessions, files and the book of pictures.
 
-    ``files`` are detokenizer files by SHA-256, ``find`` finds a picture. Raises RowcastError where
-    certificates do not serve.
+    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them. Raises RowcastError
+    where certificates do not serve.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Gateway:
         clients: Clients,
         make_session: SessionFactory,
         files: Mapping[bytes, Path],
-        find: Find,
+        pictures: Pictures,
         metrics: Metrics | None = None,
         on_frame_sent: FrameHook = lambda frame: None,
     ) -> None:
@@ -42,11 +42,12 @@ class Gateway:
         if config.tls_cert is not None:
             certificates = Certificates(config.tls_cert, config.tls_key)
         doorman = Doorman(config, clients)
+        devices = len(config.placements)
         self._websocket = WebSocketSide(config, make_session, metrics, on_frame_sent)
         self._http = HttpSide(
             make_app(
                 DetokenizerFiles(files, CompressedFiles().of, config.send_timeout),
-                PictureStates(find),
+                PictureStates(pictures, config.slots * devices, config.queue_limit * devices),
                 lambda: self._ready,
                 Rules(config, doorman, clients),
             ),

@@ -1,11 +1,14 @@
-"""How a picture is, over HTTP (R-125): for clients whose WebSocket died, or that can hold none.
+"""How pictures are, over HTTP: for clients whose WebSocket died, or that can hold none.
 
-By the view key, as `watch` is (R-31), under the same rules.
+One by its view key, as `watch` is (R-31), under the same rules (R-125); or all that are not ended,
+without their names (R-127).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
 
 from aiohttp import web
 from rowcast.messages import KEY_BYTES, MAX_STREAM, DoneReason
@@ -19,15 +22,51 @@ from ..jobs import Picture
 PICTURES_PATH = "pictures"
 NO_STORE = {"Cache-Control": "no-store"}
 
-# Given view key and image, rows held and their checksum; raises Refused. As `JobBook.find`.
-Find = Callable[[bytes, int, int, int], Picture]
+
+class Pictures(Protocol):
+    """The book of pictures as it is looked at from here (jobs.py)."""
+
+    @property
+    def running(self) -> Iterable[Picture]:
+        """Those that have not ended, the oldest first."""
+
+    def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
+        """Raises Refused."""
 
 
 class PictureStates:
-    """Answers requests for /pictures/VIEWKEY/IMAGE and /pictures/VIEWKEY/IMAGE.rows."""
+    """Answers requests for /pictures, /pictures/VIEWKEY/IMAGE and /pictures/VIEWKEY/IMAGE.rows.
 
-    def __init__(self, find: Find) -> None:
-        self._find = find
+    ``slots`` pictures are drawn at once, and ``places`` more may wait.
+    """
+
+    def __init__(self, pictures: Pictures, slots: int, places: int) -> None:
+        self._pictures = pictures
+        self._slots = slots
+        self._places = places
+
+    async def running(self, request: web.Request) -> web.Response:
+        """What is drawn, and how many wait, as JSON."""
+        now = asyncio.get_running_loop().time()
+        running = tuple(self._pictures.running)
+        drawn = [
+            {
+                "rows": picture.rows,
+                "stop_row": picture.order.stop_row,
+                "seconds": round(now - picture.drawn_since, 3),
+            }
+            for picture in running
+            if picture.drawn_since is not None
+        ]
+        return web.json_response(
+            {
+                "slots": self._slots,
+                "places": self._places,
+                "drawing": drawn,
+                "waiting": len(running) - len(drawn),
+            },
+            headers=NO_STORE,
+        )
 
     async def state(self, request: web.Request) -> web.Response:
         """Rows so far, what becomes of it, and its place in the queue, as JSON."""
@@ -86,7 +125,7 @@ class PictureStates:
             key = bytes.fromhex(request.match_info["view_key"])
             image = int(request.match_info["image"])
             if len(key) == KEY_BYTES and image <= MAX_STREAM:
-                return self._find(key, image, 0, 0)
+                return self._pictures.find(key, image, 0, 0)
         except (ValueError, Refused):
             pass
         raise web.HTTPNotFound(text="no such picture, or it has expired\n", headers=NO_STORE)

@@ -184,6 +184,7 @@ def make_app(
     picture = f"/{PICTURES_PATH}/{{view_key}}/{{image:[0-9]{{1,5}}}}"
     routes: list[tuple[str, Handler]] = [
         (f"/{DETOKENIZER_PATH}/{{name}}", rules.private(files.answer)),
+        (f"/{PICTURES_PATH}", rules.viewers(pictures.running)),
         (picture, rules.viewers(pictures.state)),
         (f"{picture}.rows", rules.viewers(pictures.rows)),
         ("/livez", live),

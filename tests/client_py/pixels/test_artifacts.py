@@ -15,7 +15,7 @@ from rowcast.cache import default_cache
 from rowcast.errors import DetokenizerError
 from rowcast.messages import DetokenizerFile
 from rowcast.picture import detokenizer_file
-from rowcast.pixels import download
+from rowcast.pixels import http_client
 from rowcast.pixels.artifacts import cached_path, fetch, obtain
 from rowcast.pixels.loader import TierLoader
 
@@ -175,7 +175,7 @@ def test_a_compressed_answer_is_not_blown_up(own_cache: Path) -> None:
 
 
 def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
-    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "TIMEOUT_SECONDS", 0.2)
     over = threading.Event()
 
     def stall(handler: Handler) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from rowcast.errors import DetokenizerError
-from rowcast.pixels import download
+from rowcast.pixels import download, http_client
 from rowcast.pixels.artifacts import cached_path, fetch, obtain
 from rowcast_server.gateway.files import file_name
 
@@ -198,7 +198,7 @@ def test_two_processes_at_once_end_with_one_good_file(own_cache: Path) -> None:
 def test_somebody_who_stands_still_is_not_waited_for(
     part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "TIMEOUT_SECONDS", 0.2)
     with part.open("a+b") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with site(sends(CONTENT)) as web:

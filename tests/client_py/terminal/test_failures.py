@@ -57,7 +57,7 @@ def test_json_always_ends_it_with_what_was_wrong(
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("command", ["generate", "grids", "models"])
+@pytest.mark.parametrize("command", ["generate", "grids", "models", "ps"])
 @pytest.mark.parametrize(
     ("url", "code", "error"),
     [("ws://127.0.0.1:1", 1, "is the server running"), ("ws://", 2, "is no WebSocket address")],
@@ -65,7 +65,7 @@ def test_json_always_ends_it_with_what_was_wrong(
 def test_json_where_there_is_no_server(
     tmp_path: Path, capsys: Captured, command: str, url: str, code: int, error: str
 ) -> None:
-    more = {"generate": [PROMPT, "--out", tmp_path], "models": []}
+    more = {"generate": [PROMPT, "--out", tmp_path], "models": [], "ps": []}
     words = more.get(command, [PROMPT, "--out", tmp_path / "grids.npz"])
     assert code_of(command, url, *words, "--json") == code
     (line,) = capsys.readouterr().out.splitlines()

@@ -69,6 +69,27 @@ async def test_a_picture_is_told_from_its_place_in_the_queue_to_its_end() -> Non
         assert await state_of(http) == waiting | {"state": "stop_row", "rows": 3}
 
 
+async def test_all_that_is_drawn_is_told_without_names() -> None:
+    async with opened(slots=2, queue_limit=7) as (studio, http):
+        idle = {"slots": 2, "places": 7, "drawing": [], "waiting": 0}
+        assert await state_of(http, "/pictures") == idle
+        first, second, third = (studio.start(image=image, stop_row=3) for image in range(3))
+        studio.drawer.place(third.number, 1)
+        assert (await state_of(http, "/pictures"))["waiting"] == 3, "two are not placed yet"
+        studio.drawer.place(first.number)
+        studio.drawer.place(second.number)
+        studio.drawer.draw(second.number, 2)
+        told = await state_of(http, "/pictures")
+        seconds = [each.pop("seconds") for each in told["drawing"]]
+        drawing = [{"rows": 0, "stop_row": 3}, {"rows": 2, "stop_row": 3}]
+        assert told == idle | {"drawing": drawing, "waiting": 1}
+        assert 0 <= seconds[1] <= seconds[0] < 60
+        studio.drawer.draw(first.number, 3)
+        for picture in (second, third):
+            studio.book.cancel(picture)
+        assert await state_of(http, "/pictures") == idle
+
+
 async def test_every_end_has_its_word() -> None:
     async with opened() as (studio, http):
         pictures = [studio.start(image=image) for image in range(4)]
@@ -161,7 +182,7 @@ async def test_who_guesses_view_keys_has_to_wait() -> None:
 async def test_where_tokens_are_asked_for_so_they_are_here() -> None:
     async with opened(tokens=frozenset({"s3cret"})) as (studio, http):
         studio.drawer.draw(studio.start().number, 4)
-        for path in (STATE, f"{STATE}.rows"):
+        for path in ("/pictures", STATE, f"{STATE}.rows"):
             bare = await http.get(path)
             assert bare.status_code == 401
             assert bare.headers["WWW-Authenticate"] == 'Bearer realm="rowcast"'
