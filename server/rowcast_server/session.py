@@ -167,8 +167,8 @@ class ServerSession:
 
     def next_due(self, now: float) -> float | None:
         """Seconds until a held-back queue position may be told; None if none is held back."""
-        waits = (self._place_wait(viewer, now) for viewer in self._viewers.values())
-        return min((wait for wait in waits if wait is not None), default=None)
+        waits = [self._place_wait(viewer, now) for viewer in self._viewers.values()]
+        return min([wait for wait in waits if wait is not None], default=None)
 
     def _reply(self, message: ServerMessage) -> None:
         if len(self._replies) >= MAX_PENDING_REPLIES:
@@ -312,7 +312,7 @@ class ServerSession:
 
     def _place_wait(self, viewer: _Viewer, now: float) -> float | None:
         """Seconds until this viewer's place may be told; None if it has been told."""
-        if not viewer.accepted or viewer.picture.ended or viewer.place == viewer.picture.place:
+        if viewer.place == viewer.picture.place or not viewer.accepted or viewer.picture.ended:
             return None
         if viewer.picture.place == 0:
             return 0.0  # drawing begins: it is told at once

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 import sys
 from typing import Final
 
 SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h
+ANSWER: Final = bytes(4)  # an int
 PACKET_BYTES: Final = 1_400  # about: frames of several pictures share one
 
 
@@ -40,14 +40,19 @@ async def all_sent(transport: asyncio.BaseTransport) -> None:
         os.close(descriptor)
 
 
-def unsent_bytes(descriptor: int) -> int:
-    """Bytes that TCP holds back, as the peer's buffer or the network is full; 0 where the socket
-    is closed."""
-    if sys.platform != "linux" or descriptor < 0:
-        return 0
-    import fcntl
+if sys.platform == "linux":
+    from fcntl import ioctl
 
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(descriptor, SIOCOUTQNSD, bytes(4)))[0])
-    except OSError:  # no TCP
+    def unsent_bytes(descriptor: int) -> int:
+        """Bytes that TCP holds back, as the peer's buffer or the network is full; 0 where the
+        socket is closed."""
+        try:
+            return int.from_bytes(ioctl(descriptor, SIOCOUTQNSD, ANSWER), sys.byteorder)
+        except (OSError, ValueError):  # no TCP; closed
+            return 0
+
+else:
+
+    def unsent_bytes(descriptor: int) -> int:
+        """0: only Linux tells."""
         return 0
