@@ -65,8 +65,9 @@ def seconds_of(grid: Grid, ids: NDArray[np.uint16]) -> float:
 
 class ScriptedRunner:
     """A row of every running picture a step, which takes ``seconds_a_row``; with ``steps_a_row``
-    a part of each, in that part of the time, as a real one does: pictures that were begun at
-    different times have their rows at different times.
+    a part of each, in that part of the time, as a real one does. The first row of a picture is
+    shorter then, by its slot, so that so many pictures have their rows at different times, as if
+    they had been begun at different times.
 
     With ``stamped`` the ids of a row begin with the time at which it was drawn.
 
@@ -85,6 +86,8 @@ class ScriptedRunner:
     ) -> None:
         self.grid = grid
         self.slots = slots
+        self._steps_a_row = steps_a_row
+        self._steps = 0
         self._seconds = seconds_a_row / steps_a_row
         self._tokens = grid.cols // steps_a_row
         self._due = 0.0
@@ -102,6 +105,10 @@ class ScriptedRunner:
         advances: NDArray[np.int64] = np.minimum(
             self._tokens, self.grid.cols - positions % self.grid.cols
         )
+        slots = np.arange(len(positions))
+        after = (slots - self._steps) % self._steps_a_row  # steps after this one, for a first row
+        advances = np.where(positions == 0, self.grid.cols - self._tokens * after, advances)
+        self._steps += 1
         if self._tell:
             for slot in np.flatnonzero(positions + advances == self.grid.tokens).tolist():
                 request = self._requests[slot]

@@ -62,12 +62,12 @@ class Deaf:
         self.greetings = [greeting + watch(0, key) for key in keys]
         self.others = self.server.held()["websocket_connections"]
         self.cut(self.open(self.count // 10))  # what the first need, all have
-        before, kernel, begun = self.server.memory, socket_memory(), time.monotonic()
+        before, kernel = self.server.memory, socket_memory()
         lines = self.open(self.count)
         memory, kernel = self.server.memory - before, socket_memory() - kernel
         held = self.server.held()["websocket_connections"] - self.others
         settled(self.server, self.crowd, "websocket_connections", self.others, 2 * MOST_SECONDS)
-        passed = time.monotonic() - begun
+        passed = time.monotonic() - lines[-1].opened
         self.cut(lines)
         later = [self.later_beside(honest) for _ in range(pairs)]
 
@@ -75,7 +75,7 @@ class Deaf:
             figures.add(f"{what}, {words}", value, unit, **bars)
 
         add("viewers", held, least=self.count)
-        add("all cut after", passed, "s", most=MOST_SECONDS)
+        add("all cut after the last came", passed, "s", most=MOST_SECONDS)
         add("memory a viewer", memory / self.count / 1_024, "KiB", most=MOST_MEMORY)
         add("kernel's memory a viewer", kernel / self.count / 1_024, "KiB")
         add(f"p99 of {HONEST} others later by", statistics.median(later), "ms", most=MOST_LATER)

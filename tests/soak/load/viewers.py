@@ -1,10 +1,10 @@
 """Five hundred viewers of eight jobs: every row comes to each, soon, and a cut of all loses none.
 
-A viewer watches one of the jobs, of ten rows a second; they were begun one after another, so that
-their rows are not all drawn in one step. Of one row the last viewer has it once all others do. Rows
-tell when they were drawn. Then viewers are added until a hundredth of the rows is later than 50 ms,
-at this server, and at a bare one of `websockets` that sends the same bytes at the same pace. Either
-server has one core.
+A viewer watches one of the jobs, of ten rows a second; no two of them have a row in one step, here
+as at the bare server. Of one row the last viewer has it once all others do. Rows tell when they
+were drawn. Then viewers are added until a hundredth of the rows is later than 50 ms, at this
+server, and at a bare one of `websockets` that sends the same bytes at the same pace. Either server
+has one core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ PROBE_SECONDS = 2.0
 PAIRS, QUICK_PAIRS = 3, 1
 LEAST_RATIO = 0.7
 SECONDS_A_ROW = 0.1
-APART = SECONDS_A_ROW / JOBS
 PACE = f"--seconds-a-row={SECONDS_A_ROW}"
 SERVER = (
     f"--slots={JOBS}",
@@ -53,7 +52,7 @@ def run(quick: bool) -> Figures:
     share = QUICK_SHARE if quick else 1
     figures = Figures()
     with loaded_server(*SERVER) as server, Crowd(server.url) as crowd:
-        jobs = Jobs(crowd, APART)
+        jobs = Jobs(crowd)
         watch_all(figures, crowd, jobs, VIEWERS // share)
     with loaded_server(*RESUMABLE) as server, Crowd(server.url) as crowd:
         cut_all(figures, crowd, Jobs(crowd), CUT_AT_ONCE // share)
@@ -124,7 +123,7 @@ def most_in_time(server: LoadedServer) -> float:
     """The viewers of this server of whose rows a hundredth is later than `LATE`."""
     with Crowd(server.url) as crowd:
         lines: list[Line] = []
-        jobs = Jobs(crowd, APART) if server.speaks_rowcast else None
+        jobs = Jobs(crowd) if server.speaks_rowcast else None
         greeting = request(server.url) + hello() + hello()  # all that a bare server asks for
         before, late_before, count = 0, 0.0, FIRST
         while count <= MOST:
