@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 SEND_BUFFER_BYTES = 65_536  # the kernel would hide megabytes of lag otherwise
 HURRIED_SECONDS = 0.5  # that clients have to close, once a server is to stop at once
-ANSWER_SHARE = 0.6  # of the time between pings: who never reads is gone 24 s after it last did
 MAX_UNSENT_BYTES = 1_048_576  # a frame and the answers to one read are far less
 
 Left = Callable[[], None]
@@ -58,21 +57,22 @@ class WatchedConnection(ReadsInPieces, ServerConnection):
         self.response = None
 
     def start_keepalive(self) -> None:
-        """Ping it every `ping_interval` seconds, and cut it if it leaves one unanswered for
-        ANSWER_SHARE of that."""
+        """Ping it every `ping_interval` seconds, and cut it if it leaves one unanswered for half of
+        that."""
         assert self.ping_interval is not None
-        self._timer = self.loop.call_later(self.ping_interval, self._ping, self.ping_interval)
+        half = self.ping_interval / 2
+        self._timer = self.loop.call_later(self.ping_interval, self._ping, half)
 
-    def _ping(self, interval: float) -> None:
+    def _ping(self, half: float) -> None:
         if self.state is State.OPEN:
             self._answered = False
             self.protocol.send_ping(b"")
             self.send_data()
-            self._timer = self.loop.call_later(ANSWER_SHARE * interval, self._pinged, interval)
+            self._timer = self.loop.call_later(half, self._pinged, half)
 
-    def _pinged(self, interval: float) -> None:
+    def _pinged(self, half: float) -> None:
         if self._answered:
-            self._timer = self.loop.call_later((1 - ANSWER_SHARE) * interval, self._ping, interval)
+            self._timer = self.loop.call_later(half, self._ping, half)
         else:
             logger.info("%s left a ping unanswered", self.visitor.address)
             self.transport.abort()

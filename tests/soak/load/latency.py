@@ -56,7 +56,7 @@ class Lateness:
         self.seconds: list[float] = []
         self.lost = 0  # or doubled
         self._row_bytes = row_bytes
-        self._grid = postcards_grid()  # here: at first it takes 100 ms, in which rows would wait
+        self._grid = postcards_grid()
         # The row that is to come next on each line; None before the first.
         self.due: dict[int, int | None] = dict.fromkeys(line.number for line in lines)
 
@@ -82,8 +82,8 @@ def measured(
     crowd: Crowd, lines: list[Line], seconds: float, row_bytes: int = POSTCARDS_ROW
 ) -> Lateness:
     """How late rows are on these lines, for a while; all lines are read meanwhile."""
+    lateness = Lateness(lines, row_bytes)  # first: it takes 100 ms, in which rows would wait
     pause(crowd, SETTLING_SECONDS)
-    lateness = Lateness(lines, row_bytes)
     for line, payload, when in crowd.frames(seconds):
         lateness.take(line, payload, when)
     return lateness
