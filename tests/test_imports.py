@@ -56,7 +56,9 @@ ONLY_IN = {
     },
     "aiohttp": {
         "rowcast_server.gateway.files",
+        "rowcast_server.gateway.page",
         "rowcast_server.gateway.picture_states",
+        "rowcast_server.gateway.sending",
         "rowcast_server.gateway.web",
     },
     "httpx": {"rowcast.pixels.download", "rowcast.pixels.http_client"},

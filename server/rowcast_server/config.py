@@ -92,6 +92,7 @@ class ServerConfig:
     private_files: bool = _option(
         False, "--private-files", "give detokenizer files only to whom a token admits"
     )
+    no_page: bool = _option(False, "--no-page", "serve no page, only what clients need")
     allow_origins: tuple[str, ...] = _option(
         (),
         "--allow-origin",

@@ -31,6 +31,7 @@ from .engine.runner import Runner
 from .fleet import Fleet
 from .gateway.files import file_name
 from .gateway.gateway import Gateway
+from .gateway.page import PAGE_FOLDER
 from .gateway.sockets import Sockets, bind, url_host
 from .gateway.websocket import FrameHook
 from .jobs import JobBook
@@ -110,6 +111,7 @@ class RowcastServer:
             self._session,
             files,
             self._book,
+            PAGE_FOLDER if PAGE_FOLDER.is_dir() and not config.no_page else None,
             self._metrics,
             on_frame_sent,
         )

@@ -28,6 +28,7 @@ OTHER: dict[str, tuple[list[str], Any, Any]] = {
     "token_secret_file": (["secrets"], "secrets", Path("secrets")),
     "open": ([], True, True),
     "private_files": ([], True, True),
+    "no_page": ([], True, True),
     "allow_origins": (["https://a.example", "null"],) * 2 + (("https://a.example", "null"),),
     "allow_hosts": (["a.example", "*"], ["a.example", "*"], ("a.example", "*")),
     "metrics_host": (["::1"], "::1", "::1"),

@@ -253,7 +253,10 @@ class Studio:
 
 @asynccontextmanager
 async def open_gateway(
-    studio: Studio, files: Mapping[bytes, Path] = MappingProxyType({}), **settings: Any
+    studio: Studio,
+    files: Mapping[bytes, Path] = MappingProxyType({}),
+    page: Path | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Gateway, str]]:
     """A studio behind a real port, and its URL; ``settings`` are ServerConfig's."""
     config = ServerConfig(port=0, **settings)
@@ -264,6 +267,7 @@ async def open_gateway(
         lambda visitor, wake: studio.session(wake, visitor, clients),
         files,
         studio.book,
+        page,
     )
     sockets = bind(config)
     await gateway.start(sockets)

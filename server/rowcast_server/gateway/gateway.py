@@ -11,7 +11,9 @@ from ..metrics import Metrics
 from .compressed import CompressedFiles
 from .files import DetokenizerFiles
 from .listener import Listener
+from .page import Page
 from .picture_states import Pictures, PictureStates
+from .sending import FileSender
 from .sockets import Sockets
 from .tls import Certificates
 from .visitors import Doorman
@@ -22,8 +24,8 @@ from .websocket import FrameHook, SessionFactory, WebSocketSide
 class Gateway:
     """All that is between the network and sessions, files and the book of pictures.
 
-    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them. Raises RowcastError
-    where certificates do not serve.
+    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them, ``page`` the folder of
+    the page, if there is one. Raises RowcastError where certificates do not serve.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Gateway:
         make_session: SessionFactory,
         files: Mapping[bytes, Path],
         pictures: Pictures,
+        page: Path | None = None,
         metrics: Metrics | None = None,
         on_frame_sent: FrameHook = lambda frame: None,
     ) -> None:
@@ -43,11 +46,13 @@ class Gateway:
             certificates = Certificates(config.tls_cert, config.tls_key)
         doorman = Doorman(config, clients)
         devices = len(config.placements)
+        compressed, sender = CompressedFiles().of, FileSender(config.send_timeout)
         self._websocket = WebSocketSide(config, make_session, metrics, on_frame_sent)
         self._http = HttpSide(
             make_app(
-                DetokenizerFiles(files, CompressedFiles().of, config.send_timeout),
+                DetokenizerFiles(files, compressed, sender),
                 PictureStates(pictures, config.slots * devices, config.queue_limit * devices),
+                Page(page, compressed, sender),
                 lambda: self._ready,
                 Rules(config, doorman, clients),
             ),

@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractAccessLogger
 from ..clients import Clients, RateLimited, Visitor
 from ..config import ServerConfig
 from .files import DETOKENIZER_PATH, DetokenizerFiles
+from .page import Page
 from .picture_states import PICTURES_PATH, PictureStates
 from .request_head import SHARED_HEADERS, RequestHead, RequestRefused, joined
 from .visitors import Doorman, peer_of
@@ -166,10 +167,11 @@ class Rules:
 def make_app(
     files: DetokenizerFiles,
     pictures: PictureStates,
+    page: Page,
     is_ready: Callable[[], bool],
     rules: Rules,
 ) -> web.Application:
-    """The application: detokenizer files, states of pictures, /livez and /readyz."""
+    """The application: detokenizer files, states of pictures, the page, /livez and /readyz."""
 
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="live\n")
@@ -189,6 +191,7 @@ def make_app(
         (f"{picture}.rows", rules.viewers(pictures.rows)),
         ("/livez", live),
         ("/readyz", ready),
+        *((path, page.answer) for path in page.paths),
     ]
     for path, handler in routes:
         app.router.add_get(path, handler)

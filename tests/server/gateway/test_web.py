@@ -105,7 +105,7 @@ async def test_every_request_of_a_connection_is_checked(
 async def test_a_fault_of_ours_is_500_and_told_to_the_operator(
     http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("rowcast_server.gateway.files.takes_gzip", lambda _: 1 / 0)
+    monkeypatch.setattr("rowcast_server.gateway.sending._names", lambda *_: 1 / 0)
     response = await http.get(FILE)
     assert (response.status_code, response.text) == (500, "internal error\n")
     assert_shared(response)
