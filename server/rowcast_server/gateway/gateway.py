@@ -24,8 +24,8 @@ from .websocket import FrameHook, SessionFactory, WebSocketSide
 class Gateway:
     """All that is between the network and sessions, files and the book of pictures.
 
-    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them, ``page`` the folder of
-    the page, if there is one. Raises RowcastError where certificates do not serve.
+    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them, ``page`` the folder
+    of the page, if there is one. Raises RowcastError where certificates do not serve.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ CONTENT_TYPES: Final = {  # browsers take modules and WebAssembly by these alone
 # Scripts of this server alone. A share link may lead to another one, so connections may go there.
 POLICY: Final = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' blob: data:; worker-src 'self' blob:; connect-src 'self' ws: wss: http: https:; "
+    "img-src 'self' blob: data:; worker-src 'self' blob:; "
+    "connect-src 'self' ws: wss: http: https:; "
     "object-src 'none'; base-uri 'none'; form-action 'none'"
 )
 PAGE_HEADERS: Final = {
@@ -80,13 +81,16 @@ class Page:
         headers = {"Content-Type": CONTENT_TYPES[path.suffix], "Cache-Control": FOR_EVER}
         if name == INDEX:
             headers |= PAGE_HEADERS | {"Cache-Control": "no-cache"}
-        sha256 = self._hashes.get(path) or await asyncio.to_thread(self._hash, path)
+        if path not in self._hashes:
+            self._hashes[path] = await asyncio.to_thread(hash_of, path)
+        sha256 = self._hashes[path]
         built = path.with_name(f"{path.name}.gz")  # what a first visit needs comes compressed
         packed = built if built.is_file() else self._compressed(sha256, path)
         file = StoredFile(path, sha256.hex(), headers, packed)
         return await self._sender.answer(request, file)
 
-    def _hash(self, path: Path) -> bytes:
-        with path.open("rb") as file:
-            sha256 = self._hashes[path] = hashlib.file_digest(file, "sha256").digest()
-        return sha256
+
+def hash_of(path: Path) -> bytes:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -33,9 +33,11 @@ async def browser(studio: Studio, tmp_path: Path) -> AsyncIterator[httpx.AsyncCl
         path = tmp_path / "page" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    async with open_gateway(studio, page=tmp_path / "page") as (_, url):
-        async with httpx.AsyncClient(base_url=url.replace("ws", "http", 1)) as client:
-            yield client
+    async with (
+        open_gateway(studio, page=tmp_path / "page") as (_, url),
+        httpx.AsyncClient(base_url=url.replace("ws", "http", 1)) as client,
+    ):
+        yield client
 
 
 async def test_the_page_is_asked_for_anew_and_may_run_its_own_scripts_alone(
