@@ -1,6 +1,7 @@
 /** The worker of `OnnxDecoder`: onnxruntime-web, and a decoder in it. */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
+import { BACKENDS } from "./runtime.js";
 import { excess, onnxMetadata, type SelfTest } from "./self-test.js";
 
 export type ToDecoder =
@@ -21,7 +22,6 @@ export type FromDecoder =
 type Runtime = typeof import("onnxruntime-web");
 type Picture = Omit<Extract<FromDecoder, { type: "painted" }>, "type" | "number">;
 
-const BACKENDS = { webgpu: "ort.webgpu.min.mjs", wasm: "ort.wasm.min.mjs" };
 const MOST_GUESSED_ROWS = 6;
 const MOST_THREADS = 4; // where the page is isolated; else there is one
 

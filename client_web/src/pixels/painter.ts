@@ -13,6 +13,7 @@ import { type Paintable, PictureCanvas, type TierName } from "./canvas.js";
 import { fetchFile, filesOf } from "./files.js";
 import { OnnxDecoder, type Painted } from "./onnx-decoder.js";
 import { Palette } from "./palette.js";
+import { RUNTIME_FOLDER } from "./runtime.js";
 
 export type Quality = "palette" | "preview" | "full";
 
@@ -116,7 +117,7 @@ export class Painter extends EventTarget {
             signal: this.ending.signal,
             onProgress: (received, bytes) => this.tell("progress", { kind, received, bytes }),
           }),
-        runtime: new URL(this.options.runtime ?? "runtime/", filesOf(this.server.url)),
+        runtime: new URL(this.options.runtime ?? RUNTIME_FOLDER, filesOf(this.server.url)),
         precisions: this.options.precisions ?? SMALLEST_FIRST,
         tell: (type, detail) => this.tell(type, detail),
       });
