@@ -4,25 +4,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
+WEB := client_web
+PAGE := server/rowcast_server/page/index.html
+# Node.js 20 or newer; where there is none, all is as it is but for the page.
+NODE := $(if $(wildcard $(WEB)/package.json),$(shell node -e \
+  'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && echo node))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check parity fuzz soak coverage pythons format bench figures docs clean
+.PHONY: help demo test web page lint check parity fuzz soak coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 export DEMO_PROMPT := $(value PROMPT)# for a shell: quotes, backticks and $ stay as they are
 
-demo: $(VENV)/installed-server  ## a server and a client: a picture forms in the terminal
+demo: $(VENV)/installed-server $(if $(NODE),page)  ## a server and a client: a picture forms in the terminal
 	$(BIN)/rowcast demo $(if $(DEMO_PROMPT),"$$DEMO_PROMPT") --out demo-output
 
-test: $(VENV)/installed-test $(VENV)/proxies  ## all tests
+test: $(VENV)/installed-test $(VENV)/proxies $(if $(NODE),page)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2
+	$(if $(NODE),$(MAKE) --no-print-directory web,@echo "no Node.js 20 or newer here: client_web was not tested")
 
-lint: $(VENV)/installed-test  ## ruff and mypy --strict
+web: $(VENV)/installed-server $(WEB)/dist page $(VENV)/chromium  ## the tests of the package for browsers, and of the page in Chromium
+	cd client_web && npm test && npm run size && npm run test:browser
+
+page: $(PAGE)  ## build the page that the server serves
+
+lint: $(VENV)/installed-test $(if $(NODE),$(WEB)/node_modules)  ## ruff and mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy examples/raw_client.py tools
+	$(if $(NODE),cd client_web && npm run check)
 
 check: lint test  ## lint, types, tests
 
@@ -59,7 +72,7 @@ figures: $(VENV)/installed-test  ## run what the documents' figures come from, a
 	$(BIN)/python tools/make_figures.py
 
 clean:  ## remove everything made here
-	rm -rf $(VENV) build dist demo-output site .nox .coverage fuzz-faults out rowcast-pictures *.egg-info \
+	rm -rf $(VENV) $(WEB)/node_modules $(WEB)/dist $(dir $(PAGE)) build dist demo-output site .nox .coverage fuzz-faults out rowcast-pictures *.egg-info \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 docs: $(VENV)/installed-docs  ## the site, with the reference made from docstrings, in site/
@@ -96,6 +109,26 @@ $(VENV)/installed-dev: $(VENV)/installed-test
 $(VENV)/installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing the extra $* into $(VENV) …"
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+$(WEB)/node_modules: $(WEB)/package.json $(WEB)/package-lock.json
+	@echo "installing what builds the page into $@ …"
+	cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(WEB)/dist: $(WEB)/node_modules $(shell find $(WEB)/src -type f 2>/dev/null)
+	cd $(WEB) && npm run --silent build
+	@touch $@
+
+$(PAGE): $(WEB)/node_modules $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page -type f 2>/dev/null)
+	cd $(WEB) && npm run --silent page -- --logLevel warn
+	@touch $@
+
+# A browser for the page's tests, where the system has none.
+$(VENV)/chromium: | $(VENV)/bin/python
+	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "installing Debian's chromium …"; \
+	  { apt-get install --yes chromium || { apt-get update && apt-get install --yes chromium; }; } >/dev/null 2>&1; } || \
+	  echo "chromium is not to be had that way: install it, or the tests of the page fail"
 	@touch $@
 
 # nginx and caddy for tests/deploy, where the system has none: Debian's packages, unpacked here and not
