@@ -73,6 +73,7 @@ class DrawOptions(RequestRecord):
     row: int | None = None
     link: ShareLink | None = None
     share: bool = False
+    page: bool | None = None  # of `demo`: None decides by what is there
 
     @property
     def request(self) -> RequestOptions:

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from rowcast.rows_file import load_rows
 from rowcast.terminal.install_hints import command_name
+from rowcast_server.gateway.page import PAGE_FOLDER
 
 from tests.support.tiny_model import tiny_model
 
@@ -29,7 +31,8 @@ import signal, subprocess, sys
 from types import SimpleNamespace
 from rowcast.cli import main
 from rowcast.terminal import demo
-demo.sys = SimpleNamespace(platform="win32", executable=sys.executable)
+here = {"executable": sys.executable, "stdin": sys.stdin, "stderr": sys.stderr}
+demo.sys = SimpleNamespace(platform="win32", **here)
 subprocess.CREATE_NEW_PROCESS_GROUP = 0
 for name in ("SIGHUP", "SIG_BLOCK", "SIG_SETMASK", "pthread_kill", "pthread_sigmask"):
     delattr(signal, name)
@@ -149,6 +152,28 @@ def test_a_demo_draws_on_windows(tiny_folder: Path, tmp_path: Path) -> None:
         assert process.returncode == 0, said
         assert json.loads(shown)["images"] == 1
         assert "Traceback" not in said
+        assert_nobody_is_left(process.pid)
+
+
+def test_afterwards_the_page_is_there_until_ctrl_c(tiny_folder: Path, tmp_path: Path) -> None:
+    """`--page` opens it also where nothing shows it: BROWSER is what the library would start."""
+    opened = tmp_path / "opened"
+    browser = f"sh -c 'echo %s > {opened}'"
+    with demo(tiny_folder, tmp_path, "--page", BROWSER=browser) as process:
+        assert process.stderr is not None
+        told = next(line for line in process.stderr if line.startswith(("the page", "http")))
+        if PAGE_FOLDER.is_dir():
+            page = told.split()[4]
+            while not opened.is_file():
+                time.sleep(0.01)
+            assert opened.read_text().strip() == page
+            assert "<html" in httpx.get(page).text
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            assert "this server has no page" in told.lower()
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+        assert "go on with" in said
         assert_nobody_is_left(process.pid)
 
 
