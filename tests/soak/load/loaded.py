@@ -24,7 +24,7 @@ class LoadedServer(ServerProcess):
 
     @property
     def memory(self) -> int:
-        """Bytes that the process has for itself (PSS)."""
+        """Bytes that the process has for itself."""
         return memory_of(self.process.pid)
 
     @property
@@ -54,11 +54,13 @@ def loaded_server(*words: str, module: tuple[str, ...] = SCRIPTED) -> Iterator[L
 
 
 def memory_of(process: int) -> int:
-    """Bytes of memory (PSS) of a process."""
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1_024
-    raise OSError(f"process {process} has gone")
+    """Bytes of memory that no other process has: of libraries that are shared a share would change
+    with every other Python that starts or ends."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    private = [int(line.split()[1]) for line in lines if line.startswith("Private_")]
+    if not private:
+        raise OSError(f"process {process} has gone")
+    return sum(private) * 1_024
 
 
 def socket_memory() -> int:
