@@ -11,7 +11,7 @@ NODE := $(if $(wildcard $(WEB)/package.json),$(shell node -e \
   'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && echo node))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test web page lint check parity fuzz soak coverage pythons format bench figures docs clean
+.PHONY: help demo test web page kernels lint check parity fuzz soak coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ web: $(VENV)/installed-server $(WEB)/dist page $(VENV)/chromium  ## the tests of
 	cd client_web && npm test && npm run size && npm run test:browser
 
 page: $(PAGE)  ## build the page that the server serves
+
+kernels: $(VENV)/ziglang  ## compile the preview decoder of client_web anew: the same bytes of the same kernels.c
+	cd $(WEB) && node tools/build-kernels.mjs ../$(BIN)/python
 
 lint: $(VENV)/installed-test $(if $(NODE),$(WEB)/node_modules)  ## ruff and mypy --strict
 	$(BIN)/ruff check
@@ -122,6 +125,11 @@ $(WEB)/dist: $(WEB)/node_modules $(shell find $(WEB)/src -type f 2>/dev/null)
 
 $(PAGE): $(WEB)/node_modules $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page -type f 2>/dev/null)
 	cd $(WEB) && npm run --silent page -- --logLevel warn
+	@touch $@
+
+# A C compiler for WebAssembly.
+$(VENV)/ziglang: $(VENV)/bin/python
+	$(PIP) install 'ziglang==0.17.0'
 	@touch $@
 
 # A browser for the page's tests, where the system has none.
