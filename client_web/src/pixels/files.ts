@@ -22,6 +22,8 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** Hosts that files may come from besides the server's own (R-53). */
   readonly allowedHosts?: readonly string[];
+  /** Milliseconds before another attempt, doubled each time: 500 if not said. */
+  readonly firstWait?: number;
   /** Bytes there are by now, of all. */
   readonly onProgress?: (received: number, bytes: number) => void;
 }
@@ -34,7 +36,7 @@ export class FileFailed extends Error {
 const CACHE = "rowcast-files";
 const PIECE_BYTES = 4_194_304; // of a download that goes on after a reload: so much is lost at most
 const ATTEMPTS = 4;
-const FIRST_WAIT = 500; // milliseconds, doubled each time
+const FIRST_WAIT = 500; // milliseconds
 
 /**
  * The bytes of a file, from the cache or the server.
@@ -106,10 +108,13 @@ async function fetchAlone(
       break;
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (error instanceof FileFailed) throw error;
+      if (error instanceof FileFailed) {
+        await kept?.forget();
+        throw error;
+      }
       if (download.received > before) attempt = 1;
       if (attempt === ATTEMPTS) throw new FileFailed(`${url.href} did not come: ${error}`);
-      await pause(FIRST_WAIT * 2 ** (attempt - 1), options.signal);
+      await pause((options.firstWait ?? FIRST_WAIT) * 2 ** (attempt - 1), options.signal);
     }
   }
   const { bytes } = download;
