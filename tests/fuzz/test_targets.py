@@ -74,3 +74,9 @@ def test_most_changes_leave_messagepack_that_can_be_read() -> None:
             continue
         whole += 1
     assert whole > 200
+
+
+def test_an_ignored_extension_of_the_type_of_timestamps_may_have_any_length() -> None:
+    """As it came up: `msgpack` reads timestamps, and of 127 bytes there is none (R-91)."""
+    ignored = bytes.fromhex("92ccffc77fff") + bytes(127)
+    assert target("agreement").check(b"\0" + ignored) == "R-91"
