@@ -41,6 +41,7 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast_server/models/postcard/decoder.safetensors",
         "rowcast_server/models/postcard/detokenizer.onnx",
         "rowcast_server/models/postcard/preview.fp16.onnx",
+        "rowcast_server/models/postcard/preview.int8.bin",
         "rowcast_bench/decode/held_out_prompts.txt",
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",

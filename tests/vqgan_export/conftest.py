@@ -13,7 +13,7 @@ from rowcast_export.building import build
 from rowcast_export.export import export_detokenizer
 from rowcast_export.formats import read_detokenizer
 from rowcast_export.manifest import Exported
-from rowcast_export.preview import AnyDecoder
+from rowcast_export.preview.decoder import AnyDecoder
 from rowcast_export.settings import OPSETS, Settings, settle
 from rowcast_export.tracing import to_onnx
 from rowcast_export.verify import Reference

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_export.distill.training import CHECKPOINT, Distillation
+from rowcast_export.preview.weights import read_preview_weights
 from rowcast_export.runtime import OnnxDetokenizer
 from rowcast_export.vqgan import VQGANDecoder
 from rowcast_server.models.client_files import read_detokenizer
@@ -25,7 +26,9 @@ WRITTEN = [
     "detokenizer.onnx",
     "manifest.json",
     "palette.npy",
+    "preview.fp16.bin",
     "preview.fp16.onnx",
+    "preview.int8.bin",
     "preview.onnx",
 ]
 
@@ -35,8 +38,8 @@ def _quick(tracing_but_once: Trace) -> Any:
     """A small decoder that is smaller still; the full one is not traced each time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rowcast_export.export.to_onnx", tracing_but_once)
-        patch.setattr("rowcast_export.preview.WIDTHS", (16, 8))
-        patch.setattr("rowcast_export.preview.BLOCKS", (1, 0))
+        patch.setattr("rowcast_export.preview.decoder.WIDTHS", (16, 8))
+        patch.setattr("rowcast_export.preview.decoder.BLOCKS", (1, 0))
         yield
 
 
@@ -89,6 +92,19 @@ def test_previews_lie_beside_the_full_decoder(folder: Path) -> None:
         assert found[name]["agreement"]["psnr"] > 50
 
 
+def test_weights_are_those_of_the_graphs(folder: Path) -> None:
+    found = entries(folder)
+    for precision in ("fp16", "int8"):
+        entry = found[f"preview.{precision}.bin"]
+        assert entry["metadata"]["rowcast.kind"] == "preview_weights"
+        assert entry["metadata"]["rowcast.precision"] == precision
+        assert entry["agreement"]["psnr"] > 35
+    halves = read_preview_weights((folder / "preview.fp16.bin").read_bytes()).state
+    graph = {each.name: each for each in onnx.load(folder / "preview.fp16.onnx").graph.initializer}
+    for name, values in halves.items():
+        assert np.array_equal(values, onnx.numpy_helper.to_array(graph[name]))
+
+
 def test_only_operators_that_browsers_have(folder: Path) -> None:
     for name in ("preview.onnx", "preview.fp16.onnx"):
         model = onnx.load(folder / name)
@@ -129,6 +145,8 @@ def test_server_and_client_know_it(folder: Path) -> None:
         ("full", "fp32"),
         ("preview", "fp32"),
         ("preview", "fp16"),
+        ("preview_weights", "fp16"),
+        ("preview_weights", "int8"),
         ("palette", "uint8"),
     }
     for file in found.files:

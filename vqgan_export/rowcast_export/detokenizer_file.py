@@ -29,7 +29,7 @@ from typing import Final
 
 import onnx
 
-from .preview import AnyDecoder
+from .preview.decoder import AnyDecoder
 from .runtime import OnnxDetokenizer
 from .self_test import make_self_test
 from .settings import FORMAT_VERSION, PRECISIONS

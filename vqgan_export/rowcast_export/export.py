@@ -2,7 +2,8 @@
 
 In a folder: ``detokenizer.onnx`` (fp32), ``detokenizer.fp16.onnx`` and ``detokenizer.int8.onnx``
 (see ``detokenizer_file.py`` and ``precision.py``), where a small decoder was taught
-``preview.onnx`` and so on (see ``distill/``), ``palette.npy`` (see ``palette.py``) and
+``preview.onnx`` and so on (see ``distill/``) and its flat weights ``preview.fp16.bin`` and
+``preview.int8.bin`` (see ``preview/weights.py``), ``palette.npy`` (see ``palette.py``) and
 ``manifest.json``, which lists the others with their sizes, sha256, metadata and measured agreement.
 Files of the same decoder that an earlier export wrote into the folder, and that nobody has changed
 since, stay on the list. Exporting the same checkpoint twice gives the same bytes.
@@ -36,11 +37,15 @@ from .palette import (
     verify_palette,
 )
 from .precision import convert
-from .preview import AnyDecoder, PreviewDecoder
+from .preview.decoder import AnyDecoder, PreviewDecoder
+from .preview.weights import KIND as WEIGHTS
+from .preview.weights import PRECISIONS as WEIGHTS_PRECISIONS
+from .preview.weights import file_name as weights_name
+from .preview.weights import write_preview_weights
 from .progress import Progress
-from .settings import OPSETS, PRECISIONS, Settings
+from .settings import FORMAT_VERSION, OPSETS, PRECISIONS, Settings
 from .tracing import to_onnx
-from .verify import TOLERANCES, Reference, verify
+from .verify import TOLERANCES, Reference, verify, verify_weights
 from .vqgan import VQGANDecoder
 
 
@@ -80,6 +85,7 @@ def export_detokenizer(
     names = [file_name("full", precision) for precision in precisions]
     if taught is not None:
         names += [file_name("preview", precision) for precision in taught.precisions]
+        names += [weights_name(precision) for precision in WEIGHTS_PRECISIONS]
     names += [PALETTE_NAME, MANIFEST_NAME]
     with whole_files([folder / name for name in names], make_folders=True) as temporaries:
         pending = dict(zip(names, temporaries, strict=True))
@@ -89,6 +95,7 @@ def export_detokenizer(
             exported += writer.write_decoder(
                 "preview", taught.module, taught.precisions, taught.imitation
             )
+            exported += writer.write_weights(taught.module, taught.imitation)
         exported.append(writer.write_palette(module, taught))
         kept = kept_entries(folder, names, checkpoint.sha256)
         pending[MANIFEST_NAME].write_text(manifest(exported, kept), encoding="utf-8")
@@ -136,6 +143,32 @@ class _Writer:
             if imitation is not None:
                 agreement = PreviewAgreement(**vars(agreement), imitation=imitation)
             yield self._record(name, data, metadata, agreement)
+
+    def write_weights(self, module: PreviewDecoder, imitation: Imitation) -> Iterable[Exported]:
+        """Write and verify the flat weights of the preview, in each of their precisions."""
+        reference, traced = Reference(module), to_onnx(module, self.opset)
+        for precision in WEIGHTS_PRECISIONS:
+            name = weights_name(precision)
+            self.on_progress(f"writing preview weights {precision}", 0, 0)
+            data = write_preview_weights(convert(traced, precision), module.sizes)
+            self.pending[name].write_bytes(data)
+            tolerance = TOLERANCES[precision]
+            if self.force:
+                tolerance = dataclasses.replace(tolerance, psnr=0.0)
+            agreement = verify_weights(
+                self.pending[name], reference, precision, self.on_progress, tolerance
+            )
+            notes = {
+                "rowcast.format": FORMAT_VERSION,
+                "rowcast.kind": WEIGHTS,
+                "rowcast.precision": precision,
+                "rowcast.model": self.settings.name,
+                "rowcast.codebook_size": str(module.shape.codebook_size),
+                "rowcast.pixels_per_token": str(module.shape.pixels_per_token),
+                "rowcast.source_sha256": self.checkpoint.sha256,
+            }
+            told = PreviewAgreement(**vars(agreement), imitation=imitation)
+            yield self._record(name, data, notes, told)
 
     def write_palette(self, module: VQGANDecoder, taught: Taught | None) -> Exported:
         """Write the taught palette, or else that of endless planes, and read it back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ Bytes = npt.NDArray[np.uint8]  # [batch, height, width, 3]
 Ids = npt.NDArray[np.int64]  # [batch, rows, cols]
 
 ERRORS_ONLY = 3
+
+
+class Decodes(Protocol):
+    """What turns ids into pixels."""
+
+    def decode(self, ids: Ids) -> Pixels:
+        """Token ids -> pixels."""
 
 
 class OnnxDetokenizer:

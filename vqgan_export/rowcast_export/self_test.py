@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from .runtime import Bytes, Ids, OnnxDetokenizer, to_bytes
+from .runtime import Bytes, Decodes, Ids, to_bytes
 
 ROWS: Final = 4
 COLS: Final = 4
@@ -48,14 +48,14 @@ class SelfTest:
         """Parse a record. Raises ValueError or TypeError where the text is another thing."""
         return cls(**json.loads(text))
 
-    def thumbnail_difference(self, detokenizer: OnnxDetokenizer) -> int:
+    def thumbnail_difference(self, detokenizer: Decodes) -> int:
         """Decode the grid; the largest difference of a thumbnail entry, of 255."""
         ids = np.array(self.ids, dtype=np.int64).reshape(1, self.rows, self.cols)
         seen = thumbnail(to_bytes(detokenizer.decode(ids))[0], self.thumbnail_side)
         return max(abs(a - b) for a, b in zip(seen, self.thumbnail, strict=True))
 
 
-def make_self_test(detokenizer: OnnxDetokenizer, codebook_size: int) -> SelfTest:
+def make_self_test(detokenizer: Decodes, codebook_size: int) -> SelfTest:
     """Decode the fixed grid and note what came out."""
     ids = fixed_ids(ROWS * COLS, codebook_size)
     grid: Ids = np.array(ids, dtype=np.int64).reshape(1, ROWS, COLS)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from .agreements import Agreement
 from .errors import TooCoarse, VerificationFailed
 from .graph_checks import agree, check_graph
-from .preview import AnyDecoder
+from .preview.decoder import AnyDecoder, PreviewDecoder, PreviewShape
+from .preview.weights import read_preview_weights
 from .progress import Progress
-from .runtime import Ids, OnnxDetokenizer, Pixels, to_bytes
+from .runtime import Decodes, Ids, OnnxDetokenizer, Pixels, to_bytes
 from .self_test import SelfTest
 
 GRIDS: Final = ((1, 1, 16), (1, 3, 5), (2, 4, 2), (3, 2, 3), (1, 16, 16), (1, 24, 24))
@@ -109,7 +110,8 @@ def verify(
     The tolerance is that of the precision, if none is given. Takes about as long as decoding 1,000
     tokens, and the first time twice as long.
     """
-    tolerance = tolerance or TOLERANCES[metadata["rowcast.precision"]]
+    precision = metadata["rowcast.precision"]
+    tolerance = tolerance or TOLERANCES[precision]
     cases = list(_cases())
     on_progress("checking the graph", 0, len(cases))
     norms = sum(isinstance(part, nn.GroupNorm) for part in reference.module.modules())
@@ -118,22 +120,63 @@ def verify(
         detokenizer = OnnxDetokenizer(path, threads)
     except Exception as error:  # ONNX Runtime's own kinds of error have no common base
         raise VerificationFailed(f"ONNX Runtime cannot load the file: {error}") from error
-    agreements = []
-    for done, (shape, seed) in enumerate(cases):
-        on_progress(f"decoding {'x'.join(map(str, shape))}, seed {seed}", done, len(cases))
-        agreements.append(_compare_grid(detokenizer, reference, shape, seed, tolerance))
+    agreement = _compare(detokenizer, reference, precision, on_progress, tolerance)
     on_progress("self-test", len(cases), len(cases))
-    _check_self_test(detokenizer)
-    if metadata["rowcast.precision"] == "fp16" and reference.largest * HALF_MARGIN > LARGEST_HALF:
+    _check_self_test(detokenizer, SelfTest.from_json(detokenizer.metadata["rowcast.self_test"]))
+    if precision == "fp16" and reference.largest * HALF_MARGIN > LARGEST_HALF:
         raise VerificationFailed(
             f"fp16: a convolution reaches {reference.largest:.3g}, half precision ends at 65504"
         )
+    return agreement
+
+
+def verify_weights(
+    path: Path, reference: Reference, precision: str, on_progress: Progress, tolerance: Tolerance
+) -> Agreement:
+    """Compare a file of preview weights with the module, as `verify` does a graph."""
+    found = read_preview_weights(path.read_bytes())
+    assert isinstance(reference.shape, PreviewShape)
+    module = PreviewDecoder(reference.shape)
+    try:
+        module.load_state_dict({name: torch.from_numpy(each) for name, each in found.state.items()})
+    except RuntimeError as error:
+        raise VerificationFailed(f"the weights are of another decoder: {error}") from error
+    detokenizer = _TorchDetokenizer(module)
+    agreement = _compare(detokenizer, reference, precision, on_progress, tolerance)
+    _check_self_test(detokenizer, found.self_test)
+    return agreement
+
+
+class _TorchDetokenizer:
+    """A module as a file's runtime."""
+
+    def __init__(self, module: PreviewDecoder) -> None:
+        self._module = module.eval()
+
+    def decode(self, ids: Ids) -> Pixels:
+        with torch.inference_mode():
+            pixels: Pixels = self._module(torch.from_numpy(ids)).numpy()
+        return pixels
+
+
+def _compare(
+    detokenizer: Decodes,
+    reference: Reference,
+    precision: str,
+    on_progress: Progress,
+    tolerance: Tolerance,
+) -> Agreement:
+    """Decode all grids on both sides. Raises VerificationFailed, or its TooCoarse."""
+    cases, agreements = list(_cases()), []
+    for done, (shape, seed) in enumerate(cases):
+        on_progress(f"decoding {'x'.join(map(str, shape))}, seed {seed}", done, len(cases))
+        agreements.append(_compare_grid(detokenizer, reference, shape, seed, tolerance))
     samples = sum(agreement.samples for agreement in agreements)
     mean_square = sum(a.mean_square * a.samples for a in agreements) / samples
     psnr = _psnr(mean_square)
     if psnr < tolerance.psnr:
         raise TooCoarse(
-            f"{metadata['rowcast.precision']}: the pictures are {psnr:.1f} dB from torch's, "
+            f"{precision}: the pictures are {psnr:.1f} dB from torch's, "
             f"{tolerance.psnr:.0f} are wanted"
         )
     return Agreement(
@@ -162,7 +205,7 @@ def _cases() -> Iterator[tuple[tuple[int, int, int], int]]:
 
 
 def _compare_grid(
-    detokenizer: OnnxDetokenizer,
+    detokenizer: Decodes,
     reference: Reference,
     shape: tuple[int, int, int],
     seed: int,
@@ -210,9 +253,8 @@ def _compare_grid(
     )
 
 
-def _check_self_test(detokenizer: OnnxDetokenizer) -> None:
+def _check_self_test(detokenizer: Decodes, test: SelfTest) -> None:
     """Run the self-test as a client does when it loads the file."""
-    test = SelfTest.from_json(detokenizer.metadata["rowcast.self_test"])
     difference = test.thumbnail_difference(detokenizer)
     if difference > test.tolerance:
         raise VerificationFailed(f"the self-test's thumbnail differs by {difference} of 255")

@@ -19,7 +19,7 @@ from rowcast_export.detokenizer_file import describe, with_metadata
 from rowcast_export.distill.palette_teaching import SIDE
 from rowcast_export.palette import make_palette, npy_bytes
 from rowcast_export.precision import convert
-from rowcast_export.preview import PreviewDecoder, PreviewShape
+from rowcast_export.preview.decoder import PreviewDecoder, PreviewShape
 from rowcast_export.settings import PRECISIONS
 from rowcast_export.tracing import to_onnx
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder

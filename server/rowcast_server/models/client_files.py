@@ -1,13 +1,16 @@
 """The detokenizer files that clients fetch: one folder as `rowcast export` writes it.
 
 ONNX files tell their own kind and precision, and the checkpoint they were made from; the palette
-tells its number of codes. A file of another decoder is refused here, before a client gets it.
+and the weights of a preview tell their number of codes. A file of another decoder is refused here,
+before a client gets it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +25,8 @@ from ..errors import ModelError
 logger = logging.getLogger(__name__)
 
 PALETTE: Final = "palette.npy"
+WEIGHTS: Final = re.compile(r"preview\.(fp16|int8)\.bin")
+WEIGHTS_BEGIN: Final = b"PREV\x01\0\0\0"  # then codebook size and pixels per token (R-128)
 SOURCE: Final = "rowcast.source_sha256"
 
 
@@ -77,6 +82,10 @@ def read_detokenizer(path: Path) -> Detokenizer:
                 f"{other} does not say its rowcast.kind or rowcast.precision; export it anew"
             )
         files.append(_client_file(other, kind, precision))
+    for other in sorted(path.parent.glob("*.bin")):
+        if found := WEIGHTS.fullmatch(other.name):
+            _check_weights(other, codebook_size, pixels_per_token)
+            files.append(_client_file(other, "preview_weights", found[1]))
     palette = path.with_name(PALETTE)
     if palette.is_file() and palette.stat().st_size > MAX_PALETTE_BYTES:
         logger.warning(
@@ -100,6 +109,17 @@ def file_sha256(path: Path) -> bytes:
 
 def _client_file(path: Path, kind: str, precision: str) -> ClientFile:
     return ClientFile(path, kind, precision, path.stat().st_size, file_sha256(path))
+
+
+def _check_weights(path: Path, codebook_size: int, pixels_per_token: int) -> None:
+    """Raise ModelError unless these are the weights of a preview of such a decoder."""
+    wanted = WEIGHTS_BEGIN + struct.pack("<II", codebook_size, pixels_per_token)
+    with path.open("rb") as file:
+        if file.read(len(wanted)) != wanted:
+            raise ModelError(
+                f"{path} has no weights of a preview with {codebook_size} codes of "
+                f"{pixels_per_token} pixels; write it anew with `rowcast export`, or remove it"
+            )
 
 
 def _metadata(path: Path) -> dict[str, str]:

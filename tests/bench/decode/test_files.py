@@ -15,7 +15,7 @@ from rowcast_bench.decode.files import (
 )
 from rowcast_bench.decode.quality import qualities
 from rowcast_bench.decode.schemes import client_schemes
-from rowcast_export.preview import PreviewDecoder, PreviewShape
+from rowcast_export.preview.decoder import PreviewDecoder, PreviewShape
 from rowcast_server.models.loading import LoadedModel, load
 
 from training.captions import sample_captions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,26 @@ def test_all_files_of_the_folder_are_offered_the_full_one_first(path: Path) -> N
         content = file.path.read_bytes()
         assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).digest())
     assert files[-1].path == palette
+
+
+@pytest.mark.parametrize(
+    ("codes", "begin"), [(CODES, b"PREV\1\0\0\0"), (95, b"PREV\1\0\0\0"), (CODES, b"PREV\2\0\0\0")]
+)
+def test_weights_of_a_preview_are_offered_if_they_are_this_decoders(
+    path: Path, codes: int, begin: bytes
+) -> None:
+    side = read_detokenizer(path).pixels_per_token
+    weights = path.with_name("preview.int8.bin")
+    weights.write_bytes(begin + struct.pack("<II", codes, side))
+    path.with_name("other.bin").write_bytes(b"somebody else's")
+    if codes == CODES and begin[4] == 1:
+        assert [(file.kind, file.precision) for file in read_detokenizer(path).files] == [
+            ("full", "fp32"),
+            ("preview_weights", "int8"),
+        ]
+    else:
+        with pytest.raises(ModelError, match=r"preview\.int8\.bin has no weights of a preview"):
+            read_detokenizer(path)
 
 
 def test_the_shipped_model_offers_its_palette() -> None:

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..agreements import Imitation
 from ..errors import DistillError
 from ..palette import Palette
-from ..preview import PreviewDecoder, PreviewShape
+from ..preview.decoder import PreviewDecoder, PreviewShape
 from ..progress import Progress
 from ..vqgan import VQGANDecoder
 from .grids import Grids, Ids

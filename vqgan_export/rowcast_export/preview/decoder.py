@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .vqgan import DecoderShape, VQGANDecoder
+from ..vqgan import DecoderShape, VQGANDecoder
+from .weights import PreviewSizes
 
 TABLE_CHANNELS: Final = 32
 # By resolution, from one pixel a token on, each twice the one before; the last goes on for ever.
@@ -86,6 +87,15 @@ class PreviewDecoder(nn.Module):
             for width, higher in zip(shape.widths, shape.widths[1:], strict=False)
         )
         self.conv_out = nn.Conv2d(shape.widths[-1], 3, 3, padding=1)
+
+    @property
+    def sizes(self) -> PreviewSizes:
+        """Its sizes, as a file of its weights tells them."""
+        levels = tuple(zip(self.shape.widths, self.shape.blocks, strict=True))
+        shape = self.shape
+        return PreviewSizes(
+            shape.codebook_size, shape.pixels_per_token, shape.table_channels, levels
+        )
 
     @torch.no_grad()
     def begin_from(self, full: VQGANDecoder) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rowcast_export.preview import PreviewDecoder, PreviewShape
+from rowcast_export.preview.decoder import PreviewDecoder, PreviewShape
 from rowcast_export.vqgan import DecoderShape, LevelShape, VQGANDecoder
 
 from tests.support.decoders import TINY
