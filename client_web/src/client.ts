@@ -5,13 +5,14 @@ import { Patience } from "./patience.js";
 import {
   ConnectionFailed,
   ConnectionLost,
-  ProtocolError,
+  InvalidRequest,
   type RowcastError,
 } from "./wire/errors.js";
 import type { Generation } from "./wire/generation.js";
-import { type Limits, type Model, mayReconnect } from "./wire/messages.js";
+import { type Frame, type Limits, type Model, mayReconnect, SUBPROTOCOL } from "./wire/messages.js";
+import type { GenerateRequest } from "./wire/requests.js";
 import type { SavedGeneration } from "./wire/saved-generation.js";
-import { type Frame, type GenerateRequest, Session } from "./wire/session.js";
+import { Session } from "./wire/session.js";
 import { parseShareLink } from "./wire/share-link.js";
 
 export interface ClientOptions {
@@ -29,8 +30,14 @@ export interface ClientOptions {
 /** "idle": the link was lost while nothing formed; it is taken up with the next request. */
 export type ClientState = "open" | "idle" | "reconnecting" | "closed";
 
+interface Following {
+  /** As leaving the loop does, it cancels own pictures and leaves watched ones. */
+  readonly signal?: AbortSignal;
+}
+
 export const VERSION = "0.1.0";
 const ATTEMPTS = 3; // before the first `welcome` (R-100)
+const NO_FAULT = 1000;
 const TOKEN_EXPIRED = 4501;
 
 /**
@@ -71,26 +78,25 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Open a client. Rejects with ConnectionFailed, which says what may be wrong, ProtocolError, or
-   * the signal's reason.
+   * Open a client for a WebSocket's address. Rejects with InvalidRequest, ConnectionFailed, which
+   * says what may be wrong, ProtocolError, or the signal's reason.
    */
   static async connect(url: string | URL, options: ClientOptions = {}): Promise<Client> {
     options.signal?.throwIfAborted();
-    const client = new Client(url, options);
-    const waits = new Patience(Number.MAX_VALUE);
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await client.open();
-        void client.run();
-        return client;
-      } catch (error) {
-        if (attempt === ATTEMPTS || !client.mayRetry(error)) {
-          client.close();
-          throw options.signal?.aborted ? options.signal.reason : error;
-        }
-        await client.pause(waits.wait(0) ?? 0);
-      }
+    if (!/^wss?:\/\/[^#]+$/.test(String(url))) {
+      throw new InvalidRequest(`${url} is no WebSocket's address; use wss://host`);
     }
+    const client = new Client(url, options);
+    const waits = new Patience(Number.POSITIVE_INFINITY);
+    let attempts = 1;
+    try {
+      await client.openAgain(() => (attempts++ < ATTEMPTS ? waits.wait(0) : undefined));
+    } catch (error) {
+      client.close();
+      throw options.signal?.aborted ? options.signal.reason : error;
+    }
+    void client.run();
+    return client;
   }
 
   get state(): ClientState {
@@ -110,8 +116,8 @@ export class Client extends EventTarget {
    * Draw pictures: iterate over their events. Leaving the loop, `cancel` and the signal cancel what
    * has not ended. Throws InvalidRequest, or ConnectionLost where the client is closed.
    */
-  generate(request: GenerateRequest & { readonly signal?: AbortSignal }): Generation {
-    return this.follow(() => this.session.start(request), request.signal);
+  generate(request: GenerateRequest & Following): Generation {
+    return this.follow(() => this.session.start(request), request);
   }
 
   /** Watch pictures by a share link of this server's, or by their view key; as `generate`. */
@@ -119,35 +125,37 @@ export class Client extends EventTarget {
     what:
       | string
       | { readonly viewKey: Uint8Array; readonly firstImage?: number; readonly images?: number },
-    options: { readonly signal?: AbortSignal } = {},
+    following: Following = {},
   ): Generation {
     const {
       viewKey,
       firstImage = 0,
       images = 1,
-    } = typeof what === "string" ? parseShareLink(what) : what;
-    return this.follow(() => this.session.watch(viewKey, firstImage, images), options.signal);
+      url = this.url,
+    } = typeof what === "string" ? parseShareLink(what) : { ...what, url: undefined };
+    if (new URL(url).href !== this.url.href) {
+      throw new InvalidRequest(`this link is of ${url}, not of ${this.url}; connect there (R-117)`);
+    }
+    return this.follow(() => this.session.watch(viewKey, firstImage, images), following);
   }
 
   /** Go on with what `Generation.save` gave, after a reload; as `generate`. */
-  restore(saved: SavedGeneration, options: { readonly signal?: AbortSignal } = {}): Generation {
-    return this.follow(() => this.session.restore(saved), options.signal);
+  restore(saved: SavedGeneration, following: Following = {}): Generation {
+    return this.follow(() => this.session.restore(saved), following);
   }
 
   /** Close the connection: what forms is cancelled, and fails with ConnectionLost. */
   close(): void {
     if (this.current === "closed") return;
     for (const generation of this.session.active) generation.cancel();
-    this.ending.abort(new ConnectionLost("the client was closed"));
-    this.link?.close();
-    this.fail(this.ending.signal.reason);
+    this.fail(new ConnectionLost("the client was closed"));
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  private follow(begin: () => [Generation, Frame[]], signal?: AbortSignal): Generation {
+  private follow(begin: () => [Generation, Frame[]], { signal }: Following): Generation {
     signal?.throwIfAborted();
     if (this.current === "closed") throw new ConnectionLost("the client is closed; make another");
     const [generation, frames] = begin();
@@ -164,24 +172,27 @@ export class Client extends EventTarget {
     try {
       for (;;) {
         if (this.current === "open" && this.link) failure = await this.link.ended;
-        if (this.ending.signal.aborted) return;
-        if (!this.mayRetry(failure)) throw failure;
-        if (this.session.active.length === 0) return this.become("idle");
+        const isNeeded = this.session.active.length > 0;
+        const hasFault = !(failure instanceof ConnectionLost && failure.closeCode === NO_FAULT);
+        if (!this.mayRetry(failure) && (isNeeded || hasFault)) throw failure;
+        if (!isNeeded) return this.become("idle");
         this.become("reconnecting");
-        await this.openAgain(failure);
+        await this.openAgain(() => this.patience.wait(this.session.progress), failure);
       }
     } catch (error) {
-      if (!this.ending.signal.aborted) this.fail(error as RowcastError);
+      this.fail(error as RowcastError);
     }
   }
 
-  private async openAgain(failure: RowcastError): Promise<void> {
+  /** Open a socket, again and again as long as there is a `wait`; not at once after a `failure`. */
+  private async openAgain(wait: () => number | undefined, failure?: RowcastError): Promise<void> {
     for (let cause = failure; ; ) {
-      const wait = this.patience.wait(this.session.progress);
-      if (wait === undefined) {
-        throw new ConnectionLost(`${failure.message}; it was not taken up again: ${cause.message}`);
+      const milliseconds = cause === undefined ? 0 : wait();
+      if (milliseconds === undefined) {
+        if (failure === undefined) throw cause;
+        throw new ConnectionLost(`${failure.message}; not taken up again: ${cause?.message}`);
       }
-      await this.pause(wait);
+      await this.pause(milliseconds);
       try {
         return await this.open();
       } catch (error) {
@@ -193,32 +204,32 @@ export class Client extends EventTarget {
 
   /** A socket after `welcome`, with all that is unfinished asked for on it. */
   private async open(): Promise<void> {
-    const { token } = this.options;
-    this.link = await Link.open(this.url, this.session, {
-      token: typeof token === "function" ? await token() : token,
-      WebSocket: this.options.WebSocket ?? WebSocket,
-      signal: this.ending.signal,
-      onBytes: (count) => {
-        this.bytesReceived += count;
-      },
+    const { token, WebSocket: Socket = WebSocket } = this.options;
+    const shown = typeof token === "function" ? await token() : token;
+    this.ending.signal.throwIfAborted();
+    this.link = new Link(new Socket(this.url, SUBPROTOCOL), this.session, shown, (count) => {
+      this.bytesReceived += count;
     });
+    await this.link.opened;
     this.link.send(this.session.resume());
     this.become("open");
   }
 
   /** True if it is worth to come back after this. */
   private mayRetry(error: unknown): boolean {
-    if (this.ending.signal.aborted || error instanceof ProtocolError) return false;
-    if (!(error instanceof ConnectionFailed)) return false;
-    const { closeCode } = error;
+    if (this.ending.signal.aborted || !(error instanceof ConnectionFailed)) return false;
+    const { closeCode = 0 } = error;
     if (closeCode === TOKEN_EXPIRED) return typeof this.options.token === "function";
-    return closeCode === undefined || mayReconnect(closeCode);
+    return mayReconnect(closeCode);
   }
 
+  /** The end: everything that forms fails. */
   private fail(error: RowcastError): void {
-    this.become("closed");
+    if (this.current === "closed") return;
     this.ending.abort(error);
+    this.link?.close(error);
     this.session.fail(error);
+    this.become("closed");
   }
 
   private become(state: ClientState): void {
@@ -230,15 +241,15 @@ export class Client extends EventTarget {
   private pause(milliseconds: number): Promise<void> {
     const { signal } = this.ending;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(resolve, milliseconds);
-      signal.addEventListener(
-        "abort",
-        () => {
-          clearTimeout(timer);
-          reject(signal.reason);
-        },
-        { once: true },
-      );
+      const end = () => reject(signal.reason);
+      signal.addEventListener("abort", end);
+      setTimeout(() => {
+        signal.removeEventListener("abort", end);
+        resolve();
+      }, milliseconds);
     });
   }
 }
+
+/** As `Client.connect`. */
+export const connect = Client.connect;

@@ -6,20 +6,22 @@
  *       RequestRefused      the server refused, or a picture failed (`code`, `retryMilliseconds`)
  *         PictureGone       it is not known there, or kept no longer
  *       ConnectionFailed    there was no connection (`closeCode`, where there is one)
- *       ConnectionLost      it broke, and was not taken up again; pictures hold what had come
+ *         ConnectionLost    it broke, and was not taken up again; pictures hold what had come
  *       ProtocolError       the server broke the protocol
+ *       RowsFileError       a file is no .rows file, or is damaged
  */
 
 export class RowcastError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = new.target.name;
-  }
+  override name = "RowcastError"; // not that of the class, which a minifier changes
 }
 
-export class InvalidRequest extends RowcastError {}
+export class InvalidRequest extends RowcastError {
+  override name = "InvalidRequest";
+}
 
 export class RequestRefused extends RowcastError {
+  override name = "RequestRefused";
+
   constructor(
     message: string,
     /** Of protocol.md, section 6. */
@@ -31,9 +33,13 @@ export class RequestRefused extends RowcastError {
   }
 }
 
-export class PictureGone extends RequestRefused {}
+export class PictureGone extends RequestRefused {
+  override name = "PictureGone";
+}
 
 export class ConnectionFailed extends RowcastError {
+  override name = "ConnectionFailed";
+
   constructor(
     message: string,
     readonly closeCode?: number,
@@ -42,9 +48,13 @@ export class ConnectionFailed extends RowcastError {
   }
 }
 
-export class ConnectionLost extends ConnectionFailed {}
+export class ConnectionLost extends ConnectionFailed {
+  override name = "ConnectionLost";
+}
 
 export class ProtocolError extends RowcastError {
+  override name = "ProtocolError";
+
   constructor(
     message: string,
     /** That the connection is closed with. */
@@ -52,4 +62,8 @@ export class ProtocolError extends RowcastError {
   ) {
     super(message);
   }
+}
+
+export class RowsFileError extends RowcastError {
+  override name = "RowsFileError";
 }

@@ -2,25 +2,17 @@
 
 import { crc32 } from "./crc32.js";
 import { ProtocolError } from "./errors.js";
-import type { DoneReason, Message, Model } from "./messages.js";
+import type { DoneReason, Message, Model, Options } from "./messages.js";
 
-/** The sampling parameters, defaults filled in. */
-export interface Sampling {
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly guidance: number;
-  readonly minP: number;
+export const SAMPLING = ["temperature", "topK", "topP", "guidance", "minP"] as const;
+
+/** The sampling parameters, defaults filled in; of a watched picture they are 0 (R-102). */
+export type Sampling = Readonly<Record<(typeof SAMPLING)[number], number>>;
+
+/** Each sampling parameter, as a function says. */
+export function samplingOf(value: (name: keyof Sampling) => number): Sampling {
+  return Object.fromEntries(SAMPLING.map((name) => [name, value(name)])) as Sampling;
 }
-
-/** Of a watched picture, whose sampling nobody tells (R-102). */
-export const UNKNOWN_SAMPLING: Sampling = {
-  temperature: 0,
-  topK: 0,
-  topP: 0,
-  guidance: 0,
-  minP: 0,
-};
 
 /** Rows of ids as they have arrived: whole rows from the top. */
 export class Grid {
@@ -48,24 +40,19 @@ export class Grid {
   addRows(firstRow: number, bytes: Uint8Array): void {
     const { cols, idBytes, ids, rows, rowsHeld } = this;
     const count = bytes.length / (cols * idBytes);
-    if (!Number.isInteger(count) || count === 0) {
-      throw new ProtocolError(`${bytes.length} bytes of ids are no whole rows`);
+    if (!Number.isInteger(count) || firstRow !== rowsHeld || rowsHeld + count > rows) {
+      throw new ProtocolError(
+        `${bytes.length} bytes of row ${firstRow} came where row ${rowsHeld} of ${rows} was due`,
+      );
     }
-    if (firstRow !== rowsHeld) {
-      throw new ProtocolError(`row ${firstRow} arrived where row ${rowsHeld} was due`);
-    }
-    if (firstRow + count > rows) {
-      throw new ProtocolError(`row ${firstRow + count - 1} of a grid of ${rows} rows`);
-    }
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const begin = firstRow * cols;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
     for (let index = 0; index < count * cols; index++) {
       const at = index * idBytes;
       const id = idBytes === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
       if (id >= this.codebookSize) {
         throw new ProtocolError(`the id ${id} in a codebook of ${this.codebookSize}`);
       }
-      ids[begin + index] = id;
+      ids[firstRow * cols + index] = id;
     }
     this.rowsHeld += count;
     this.checksum = crc32(bytes, this.checksum);
@@ -73,54 +60,52 @@ export class Grid {
 
   /** The first rows as bytes of the wire: what a `prefix` is, to go on from (R-45). */
   prefix(rows = this.rowsHeld): Uint8Array<ArrayBuffer> {
-    const count = rows * this.cols;
-    const view = new DataView(new ArrayBuffer(count * this.idBytes));
-    for (let index = 0; index < count; index++) {
-      const at = index * this.idBytes;
-      if (this.idBytes === 2) view.setUint16(at, this.ids[index], true);
-      else view.setUint32(at, this.ids[index], true);
+    const { idBytes } = this;
+    const view = new DataView(new ArrayBuffer(rows * this.cols * idBytes));
+    for (let at = 0; at < view.byteLength; at += idBytes) {
+      const id = this.ids[at / idBytes];
+      if (idBytes === 2) view.setUint16(at, id, true);
+      else view.setUint32(at, id, true);
     }
     return new Uint8Array(view.buffer);
   }
 }
 
+/** What `accepted` tells of a picture and no server changes. */
+type Told = Omit<Message<"accepted">, "type" | "stream" | "firstRow" | "model" | "position">;
+
 /** A picture of a server, as far as it has come. */
-export class Picture extends Grid {
-  position: number;
+export class Picture extends Grid implements Told {
+  declare readonly image: number;
+  declare readonly revision: Uint8Array;
+  declare readonly seed: number;
+  /** Tokens of the prompt that were not used. */
+  declare readonly textCut: number;
+  /** Characters of the prompt that the model cannot read. */
+  declare readonly textLost: number;
+  /** Its place in the queue; 0: it is being drawn, or has ended. */
+  position = 0;
   /** From the server's acceptance to the last row; once it has ended. */
   milliseconds = 0;
-  readonly revision: Uint8Array;
-  readonly seed: number;
-  readonly image: number;
-  /** Tokens of the prompt that were not used. */
-  readonly textCut: number;
-  /** Characters of the prompt that the model cannot read. */
-  readonly textLost: number;
+  readonly sampling: Sampling;
 
   constructor(
     /** Its number in the request. */
     readonly index: number,
-    accepted: Omit<Message<"accepted">, "type" | "stream" | "firstRow">,
+    { rows, cols, idBytes, image, revision, seed, textCut, textLost }: Told,
     readonly model: Model,
     /** Empty where it is only watched: nobody tells it. */
     readonly prompt: string,
-    readonly sampling: Sampling,
+    options: Options,
     /** By which anybody may watch it. */
     readonly viewKey: Uint8Array,
     /** False where it is only watched. */
     readonly isOwn: boolean,
   ) {
-    super(accepted.rows, accepted.cols, accepted.idBytes, model.codebookSize);
-    this.position = accepted.position;
-    this.revision = accepted.revision;
-    this.seed = accepted.seed;
-    this.image = accepted.image;
-    this.textCut = accepted.textCut;
-    this.textLost = accepted.textLost;
+    super(rows, cols, idBytes, model.codebookSize);
+    Object.assign(this, { image, revision, seed, textCut, textLost });
+    this.sampling = samplingOf((name) =>
+      isOwn ? (options[name] ?? model.sampling[name].default) : 0,
+    );
   }
-}
-
-/** True if two byte strings are equal. */
-export function same(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((byte, index) => byte === other[index]);
 }

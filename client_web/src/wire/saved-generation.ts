@@ -1,106 +1,73 @@
 /** A generation as JSON, so that a page goes on after a reload (R-114). */
 
-import { InvalidRequest } from "./errors.js";
+import { InvalidRequest, ProtocolError } from "./errors.js";
 import type { Asked, Generation } from "./generation.js";
-import { type DoneReason, type Message, type Model, NO_OPTIONS, type Options } from "./messages.js";
+import { decodeClient, decodeServer, encode, NO_OPTIONS, reasonNumber } from "./messages.js";
 import { fromHex, toHex } from "./share-link.js";
+import type { OfStream, Slot } from "./slot.js";
+import { viewKeyOf } from "./view-key.js";
 
-/** Bytes are in hexadecimal. */
+/** Frames of the protocol, in hexadecimal: they tell all that there is to know. */
 export interface SavedGeneration {
-  readonly prompt: string;
-  readonly images: number;
-  readonly options: Record<string, unknown>;
-  readonly key: string | null;
-  readonly viewKey: string;
-  readonly pictures: ({
-    readonly model: string;
-    readonly revision: string;
-    readonly seed: number;
-    readonly rows: string;
-    readonly reason: DoneReason | null;
-    readonly milliseconds: number;
-    readonly textCut: number;
-    readonly textLost: number;
-  } | null)[];
+  /** What asks for the pictures: one `start`, or a `watch` for each. */
+  readonly asked: readonly string[];
+  /** `accepted`, `rows` and `done` of each picture, its stream being its index. */
+  readonly came: readonly string[];
 }
 
-const BYTES = ["prefix", "revision"] as const; // of the options
+export function saved(generation: Generation): SavedGeneration {
+  const { slots, asked } = generation;
+  const stated = slots.find(({ picture }) => picture)?.statedOptions();
+  const messages = generation.startMessages().map((message) => {
+    if (message.type !== "start" || !stated) return message;
+    const { firstImage, prefix } = asked.options;
+    return { ...message, options: { ...stated, firstImage, prefix } };
+  });
+  const cames = slots.flatMap((slot) => cameOf(slot, asked.options.prefix?.length ?? 0));
+  const toFrames = (list: Parameters<typeof encode>[0][]) => list.map(encode).map(toHex);
+  return { asked: toFrames(messages), came: toFrames(cames) };
+}
 
-export function saved({ asked, slots }: Generation): SavedGeneration {
-  const options: Record<string, unknown> = { ...asked.options };
-  for (const name of BYTES) {
-    const value = asked.options[name];
-    options[name] = value && toHex(value);
+/** What a server would have sent to have the picture as it is. */
+function cameOf({ picture, index: stream, image }: Slot, prefixBytes: number): OfStream[] {
+  if (picture === undefined) return [];
+  const { model, revision, seed, rows, cols, idBytes, position, textCut, textLost } = picture;
+  const { rowsHeld, checksum: crc32, milliseconds, reason } = picture;
+  const rowBytes = cols * idBytes;
+  const firstRow = prefixBytes / rowBytes;
+  const came: OfStream[] = [
+    {
+      ...{ type: "accepted", stream, image, model: model.name, revision, seed, rows, cols },
+      ...{ idBytes, firstRow, position, textCut, textLost },
+    },
+  ];
+  for (let row = firstRow; row < rowsHeld; row++) {
+    const ids = picture.prefix(row + 1).slice(row * rowBytes);
+    came.push({ type: "rows", stream, firstRow: row, ids });
   }
-  return {
-    prompt: asked.prompt,
-    images: asked.images,
-    options,
-    key: asked.key ? toHex(asked.key) : null,
-    viewKey: toHex(asked.viewKey),
-    pictures: slots.map(({ picture }) => {
-      if (picture === undefined) return null;
-      const { model, revision, seed, reason = null, milliseconds, textCut, textLost } = picture;
-      return {
-        ...{ model: model.name, revision: toHex(revision), seed, rows: toHex(picture.prefix()) },
-        ...{ reason, milliseconds, textCut, textLost },
-      };
-    }),
-  };
-}
-
-export function askedOf(saved: SavedGeneration): Asked {
-  const options = { ...NO_OPTIONS, ...saved.options } as Options;
-  for (const name of BYTES) {
-    const value = saved.options[name];
-    options[name] = typeof value === "string" ? fromHex(value) : null;
+  if (reason !== undefined) {
+    const number = reasonNumber(reason);
+    came.push({ type: "done", stream, rows: rowsHeld, crc32, milliseconds, reason: number });
   }
-  return {
-    prompt: saved.prompt,
-    images: saved.images,
-    options,
-    key: saved.key === null ? undefined : fromHex(saved.key),
-    viewKey: fromHex(saved.viewKey),
-  };
+  return came;
 }
 
-/**
- * Have a new generation hold the pictures that were saved, of a server with these models. Throws
- * InvalidRequest where that server has another model.
- */
-export function takeSaved(generation: Generation, saved: SavedGeneration, models: Model[]): void {
-  for (const [index, entry] of saved.pictures.entries()) {
-    if (entry === null) continue;
-    const slot = generation.slots[index];
-    const model = models.find((each) => each.name === entry.model);
-    if (model === undefined) {
-      throw new InvalidRequest(`this server has no model ${entry.model}, which was drawing`);
+/** The request that was saved, and what came of it. Throws InvalidRequest for what is neither. */
+export function readSaved({ asked, came }: SavedGeneration): [Asked, OfStream[]] {
+  try {
+    const messages = asked.map((frame) => decodeClient(fromHex(frame), Number.POSITIVE_INFINITY));
+    const [first] = messages;
+    const cames = came.map((frame) => decodeServer(fromHex(frame)) as OfStream);
+    if (first?.type === "start") {
+      return [{ ...first, viewKey: viewKeyOf(first.key) }, cames];
     }
-    const { rows, cols, idBytes } = model;
-    const ids = fromHex(entry.rows);
-    const prefix = generation.asked.options.prefix ?? new Uint8Array();
-    const accepted: Message<"accepted"> = {
-      type: "accepted",
-      stream: slot.stream,
-      image: slot.image,
-      model: entry.model,
-      revision: fromHex(entry.revision),
-      firstRow: prefix.length / (cols * idBytes),
-      position: 0,
-      ...{
-        rows,
-        cols,
-        idBytes,
-        seed: entry.seed,
-        textCut: entry.textCut,
-        textLost: entry.textLost,
-      },
-    };
-    slot.accept(accepted, model, entry.model);
-    slot.isAnswered = false;
-    const picture = slot.picture;
-    if (picture === undefined) continue;
-    if (ids.length > prefix.length) slot.addRows(picture.rowsHeld, ids.slice(prefix.length));
-    if (entry.reason !== null) slot.finish(entry.reason, entry.milliseconds);
+    if (first?.type === "watch") {
+      const { viewKey, image: firstImage } = first;
+      const options = { ...NO_OPTIONS, firstImage };
+      return [{ prompt: "", images: asked.length, options, key: undefined, viewKey }, cames];
+    }
+  } catch (error) {
+    if (!(error instanceof ProtocolError || error instanceof TypeError)) throw error;
   }
+  throw new InvalidRequest("this is not what `Generation.save` gave; start anew");
 }

@@ -14,11 +14,12 @@ import {
   RequestRefused,
   type RowcastError,
 } from "./errors.js";
-import { type Asked, Generation, type Slot, viewKeyOf } from "./generation.js";
-import { Malformed } from "./message-pack.js";
+import { type Asked, Generation } from "./generation.js";
 import {
+  decodeClient,
   decodeServer,
   encode,
+  type Frame,
   KEY_BYTES,
   type Limits,
   MAX_SEED,
@@ -26,14 +27,12 @@ import {
   type Message,
   type Model,
   NO_OPTIONS,
-  type Options,
-  type Range,
-  TooLong,
 } from "./messages.js";
-import { askedOf, type SavedGeneration, takeSaved } from "./saved-generation.js";
-
-export type Frame = Uint8Array<ArrayBuffer>;
-type OfStream = Message<"accepted" | "queued" | "rows" | "done" | "error">;
+import { SAMPLING } from "./picture.js";
+import { type GenerateRequest, optionsOf } from "./requests.js";
+import { readSaved, type SavedGeneration } from "./saved-generation.js";
+import type { OfStream, Slot } from "./slot.js";
+import { viewKeyOf } from "./view-key.js";
 
 export interface SessionOptions {
   /** Name and version of the client's software, for the server's log. */
@@ -41,43 +40,19 @@ export interface SessionOptions {
   /** URL of the WebSocket, for share links. */
   readonly url: string;
   /** Milliseconds that a busy server is waited for, where no picture has begun and where one has. */
-  readonly patience: [number, number];
+  readonly patience: readonly [number, number];
   /** Milliseconds of a clock that never goes back. */
   readonly clock?: () => number;
 }
 
-/** What `generate` takes; what is left out is the server's choice. */
-export interface GenerateRequest {
-  readonly prompt: string;
-  /** From 1 to the server's limit. */
-  readonly images?: number;
-  /** 0 … 2³²−1. */
-  readonly seed?: number;
-  readonly firstImage?: number;
-  readonly model?: string;
-  /** Draw only if the model has this revision. */
-  readonly revision?: Uint8Array;
-  readonly temperature?: number;
-  /** 0 keeps all. */
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly guidance?: number;
-  /** Draw only so many rows. */
-  readonly stopRow?: number;
-  /** Ids of whole rows to go on from, as of `Picture.prefix`. */
-  readonly prefix?: Uint8Array;
-}
-
-const SAMPLING = ["temperature", "topK", "topP", "guidance", "minP"] as const;
-
 export class Session {
   /** Grows with every row and every end that arrives, and with every request. */
   progress = 0;
+  /** True from `welcome` on, until the socket is lost. */
+  isOpen = false;
   private readonly slots = new Map<number, Slot>();
   private readonly clock: () => number;
   private announced: Message<"welcome"> | undefined;
-  private isGreeted = false;
   private isGoingAway = false;
 
   constructor(private readonly options: SessionOptions) {
@@ -90,105 +65,93 @@ export class Session {
     return this.announced;
   }
 
-  /** True once `welcome` has come on this socket. */
-  get isOpen(): boolean {
-    return this.isGreeted;
-  }
-
   /** The generations that have not ended and were not abandoned. */
   get active(): Generation[] {
-    const all = new Set([...this.slots.values()].map((slot) => slot.generation));
-    return [...all].filter((generation) => !generation.isAbandoned);
+    const all = new Set([...this.slots.values()].map(({ generation }) => generation));
+    return [...all].filter(({ hasEnded, isAbandoned }) => !hasEnded && !isAbandoned);
   }
 
   /** The first frame on a socket; `welcome` is then the first to come. */
   hello(token: string | undefined): Frame {
-    this.isGreeted = this.isGoingAway = false;
+    this.isOpen = this.isGoingAway = false;
     for (const slot of this.slots.values()) slot.isAnswered = false;
     return encode({ type: "hello", token: token ?? null, client: this.options.name });
   }
 
-  /** The socket is lost. */
-  lost(): void {
-    this.isGreeted = false;
-  }
-
-  /** Ask for pictures; returns the frames to send. Throws InvalidRequest. */
+  /**
+   * Ask for pictures; returns the frames to send. Throws InvalidRequest for what cannot be sent;
+   * what the server does not accept it refuses.
+   */
   start(request: GenerateRequest): [Generation, Frame[]] {
-    const options = checked(request, this.welcome);
     const key = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
     const { prompt, images = 1 } = request;
-    const generation = this.open({ prompt, images, options, key, viewKey: viewKeyOf(key) });
-    const frame = encode(generation.startMessage());
-    const { clientFrameBytes } = this.welcome.limits;
-    if (frame.length > clientFrameBytes) {
-      this.forget(generation);
-      throw new InvalidRequest(
-        `prompt and prefix take ${frame.length} bytes; the server takes at most ${clientFrameBytes}`,
-      );
-    }
-    return [generation, this.isGoingAway ? [] : [frame]];
+    return this.ask({ prompt, images, options: optionsOf(request), key, viewKey: viewKeyOf(key) });
   }
 
   /** Watch somebody's pictures by their view key; as `start`. */
   watch(viewKey: Uint8Array, firstImage: number, images: number): [Generation, Frame[]] {
-    if (viewKey.length !== KEY_BYTES) {
-      throw new InvalidRequest(`a view key has ${KEY_BYTES} bytes, not ${viewKey.length}`);
-    }
-    whole("images", images, 1, this.welcome.limits.streams);
     const options = { ...NO_OPTIONS, firstImage };
-    const generation = this.open({ prompt: "", images, options, key: undefined, viewKey });
-    return [generation, generation.slots.map((slot) => encode(slot.watchMessage()))];
+    return this.ask({ prompt: "", images, options, key: undefined, viewKey });
+  }
+
+  private ask(asked: Asked): [Generation, Frame[]] {
+    const generation = this.open(asked);
+    try {
+      const frames = generation.startMessages().map(encode);
+      for (const frame of frames) decodeClient(frame, this.welcome.limits.clientFrameBytes);
+      return [generation, this.isGoingAway ? [] : frames]; // R-51: they are for the next socket
+    } catch (error) {
+      this.forget(generation.slots);
+      throw new InvalidRequest(`this cannot be asked for: ${(error as Error).message}`);
+    }
   }
 
   /** Go on with what was saved; as `start`. Throws InvalidRequest. */
   restore(saved: SavedGeneration): [Generation, Frame[]] {
-    const generation = this.open(askedOf(saved));
+    const [asked, came] = readSaved(saved);
+    const generation = this.open(asked);
     try {
-      takeSaved(generation, saved, this.welcome.models);
+      for (const message of came) {
+        generation.slots[message.stream].take(message, this.welcome.models);
+      }
     } catch (error) {
-      this.forget(generation);
-      throw error instanceof ProtocolError ? new InvalidRequest(error.message) : error;
+      this.forget(generation.slots);
+      throw new InvalidRequest(`this server cannot go on with it: ${(error as Error).message}`);
     }
-    for (const slot of generation.slots) if (slot.hasEnded) this.slots.delete(slot.stream);
-    return [generation, this.isGoingAway ? [] : generation.resumeMessages().map(encode)];
+    for (const slot of generation.slots) {
+      slot.isAnswered = false;
+      if (slot.hasEnded) this.forget([slot]);
+    }
+    const frames = this.frames(generation, generation.resumeMessages());
+    return [generation, this.isGoingAway ? [] : frames];
   }
 
-  /** The frames that end pictures: own ones are cancelled, watched ones left. */
+  /**
+   * The frames that end pictures: own ones are cancelled, watched ones left. Those that no server
+   * knows end here; where there is no link now, the next one is told.
+   */
   cancel(slots: Slot[]): Frame[] {
-    const own = slots.filter((slot) => this.slots.get(slot.stream) === slot);
-    const open = own.filter((slot) => {
-      if (!slot.isPutOff) return true;
-      slot.fail(new RequestRefused("it was cancelled while it waited for a busy server", "busy"));
-      this.slots.delete(slot.stream);
-      return false;
-    });
-    return open.map(({ stream }) => encode({ type: "cancel", stream }));
+    const open = slots.filter((slot) => this.slots.get(slot.stream) === slot);
+    for (const slot of open) slot.isCancelled = true;
+    const asked = open.filter(({ isPutOff }) => !isPutOff);
+    for (const { generation } of open) this.dropCancelled(generation);
+    return asked.map(({ stream }) => encode({ type: "cancel", stream }));
   }
 
-  /** The frames that take up every unfinished picture on a new socket, after `hello`. */
+  /** The frames that take up every unfinished picture on a new socket, after `welcome`. */
   resume(): Frame[] {
-    for (const { stream, generation } of [...this.slots.values()]) {
-      if (generation.isAbandoned || generation.hasEnded) this.slots.delete(stream);
-    }
-    const { clientFrameBytes } = this.welcome.limits;
-    return this.active.flatMap((generation) => {
-      const frames = generation.resumeMessages().map(encode);
-      if (frames.every((frame) => frame.length <= clientFrameBytes)) return frames;
-      generation.fail(
-        new ConnectionLost(`the next server takes ${clientFrameBytes} bytes, too few`),
-      );
-      this.forget(generation); // R-97: another server than before
-      return [];
-    });
+    const left = [...this.slots.values()].filter(
+      ({ generation }) => generation.isAbandoned || generation.hasEnded,
+    );
+    this.forget(left);
+    if (this.isGoingAway) return [];
+    return this.active.flatMap((each) => this.frames(each, each.resumeMessages()));
   }
 
   /** Milliseconds until `retry` has something to send; undefined if nothing waits. */
   get retryIn(): number | undefined {
-    const times = this.active
-      .map(({ retryTime }) => retryTime)
-      .filter((time) => time !== undefined);
-    if (times.length === 0 || this.isGoingAway || !this.isGreeted) return undefined;
+    const times = this.active.flatMap(({ retryTime }) => retryTime ?? []);
+    if (times.length === 0 || this.isGoingAway || !this.isOpen) return undefined;
     return Math.max(0, Math.min(...times) - this.clock());
   }
 
@@ -197,7 +160,7 @@ export class Session {
     if (this.retryIn !== 0) return [];
     const now = this.clock();
     const due = this.active.filter(({ retryTime }) => retryTime !== undefined && retryTime <= now);
-    return due.flatMap((generation) => generation.retryMessages().map(encode));
+    return due.flatMap((each) => this.frames(each, each.retryMessages()));
   }
 
   /** Fail every unfinished generation: the connection is lost for good. */
@@ -208,21 +171,15 @@ export class Session {
 
   /** Take a frame; returns frames to send. Throws ProtocolError. */
   receive(data: string | ArrayBuffer): Frame[] {
-    if (typeof data === "string") throw new ProtocolError("the server sent a text frame");
-    let message: ReturnType<typeof decodeServer>;
-    try {
-      message = decodeServer(new Uint8Array(data));
-    } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
-      throw new ProtocolError(error.message, error instanceof TooLong ? 4413 : 4400);
-    }
-    if ((message?.type === "welcome") === this.isGreeted) {
-      throw new ProtocolError(this.isGreeted ? "a second welcome" : "no welcome came first");
+    if (typeof data === "string") throw new ProtocolError("a text frame came");
+    const message = decodeServer(new Uint8Array(data));
+    if ((message?.type === "welcome") === this.isOpen) {
+      throw new ProtocolError(this.isOpen ? "a second welcome" : "no welcome came first");
     }
     switch (message?.type) {
       case "welcome":
-        for (const model of message.models) checkAnnounced(model);
-        this.isGreeted = true;
+        message.models.forEach(checkAnnounced);
+        this.isOpen = true;
         this.announced = message;
         break;
       case "ping":
@@ -246,134 +203,80 @@ export class Session {
     return [];
   }
 
-  private take(slot: Slot | undefined, message: OfStream): void {
-    if (slot === undefined) return; // it crossed our leaving (R-94)
-    switch (message.type) {
-      case "accepted": {
-        const { models } = this.welcome;
-        const model = models.find(({ name }) => name === message.model);
-        if (model === undefined) {
-          throw new ProtocolError(`a picture by ${message.model}, which was not announced`);
-        }
-        slot.accept(message, model, models[0].name);
-        break;
-      }
-      case "queued":
-        slot.queue(message.position);
-        break;
-      case "rows":
-        slot.addRows(message.firstRow, message.ids);
-        this.progress++;
-        break;
-      case "done":
-        slot.end(message);
-        this.slots.delete(slot.stream);
-        this.progress++;
-        break;
-      case "error":
-        this.refused(slot, message);
-    }
+  private take(slot: Slot | undefined, message: OfStream | Message<"error">): void {
+    if (slot === undefined || slot.isPutOff) return; // it crossed our leaving (R-94)
+    if (message.type === "error") this.refused(slot, message);
+    else slot.take(message, this.welcome.models);
+    if (message.type === "rows" || slot.hasEnded) this.progress++;
+    if (slot.hasEnded) this.forget([slot]);
   }
 
   private refused(slot: Slot, { code, retryMs, text }: Message<"error">): void {
     const { generation, picture } = slot;
-    if (code === "gone" && picture !== undefined && slot.holdsAll) {
-      // Only the end was lost (R-96).
-      this.slots.delete(slot.stream);
-      const isWhole = picture.rowsHeld === picture.rows;
-      slot.finish(isWhole ? "complete" : "stop_row", picture.milliseconds);
+    if (code === "gone" && picture && slot.holdsAll) {
+      slot.finish(picture.rowsHeld === picture.rows ? "complete" : "stop_row"); // R-96
       return;
     }
-    if (generation.putOff(slot, this.clock(), retryMs, this.options.patience)) return;
-    this.slots.delete(slot.stream);
-    this.progress++;
+    if (generation.waitsOut(slot, this.clock(), retryMs, this.options.patience)) {
+      this.dropCancelled(generation);
+      return;
+    }
+    if (slot.isCancelled) {
+      slot.drop();
+      return;
+    }
     const Refusal = code === "gone" ? PictureGone : RequestRefused;
     const error = new Refusal(`${text || code} [${code}]`, code, retryMs);
     if (generation.isUnanswered) generation.fail(error); // its `start` is refused (R-21)
     slot.fail(error);
   }
 
+  /** End what was cancelled while it was put off: no server knows it. */
+  private dropCancelled(generation: Generation): void {
+    const { unended } = generation;
+    const cancelled = unended.filter(({ isPutOff, isCancelled }) => isPutOff && isCancelled);
+    // What is asked for again as one takes all its streams.
+    if (generation.isUnanswered && cancelled.length < unended.length) return;
+    for (const slot of cancelled) slot.drop();
+    this.forget(cancelled);
+  }
+
+  /** Messages as frames; a generation that the server cannot take fails (R-10, R-97). */
+  private frames(generation: Generation, messages: Message[]): Frame[] {
+    const frames = messages.map(encode);
+    const most = this.welcome.limits.clientFrameBytes;
+    if (frames.every(({ length }) => length <= most)) return frames;
+    generation.fail(new ConnectionLost(`this server takes ${most} bytes of prompt and prefix`));
+    this.forget(generation.slots);
+    return [];
+  }
+
   private open(asked: Asked): Generation {
+    const { streams } = this.welcome.limits;
+    if (!(Number.isInteger(asked.images) && asked.images >= 1 && asked.images <= streams)) {
+      throw new InvalidRequest(
+        `images must be a whole number from 1 to ${streams}, not ${asked.images}`,
+      );
+    }
     this.progress++;
     const generation = new Generation(asked, this.freeStreams(asked.images), this.options.url);
     for (const slot of generation.slots) this.slots.set(slot.stream, slot);
     return generation;
   }
 
-  private forget(generation: Generation): void {
-    for (const { stream } of generation.slots) this.slots.delete(stream);
+  private forget(slots: Slot[]): void {
+    for (const slot of slots) {
+      if (this.slots.get(slot.stream) === slot) this.slots.delete(slot.stream);
+    }
   }
 
   /** The first of so many streams that are free, one after the other. */
   private freeStreams(count: number): number {
-    for (let first = 0; first + count <= MAX_STREAM + 1; first++) {
-      let free = 0;
-      while (free < count && !this.slots.has(first + free)) free++;
-      if (free === count) return first;
-      first += free;
+    for (let first = 0, free = 0; first + free <= MAX_STREAM; free++) {
+      if (this.slots.has(first + free)) [first, free] = [first + free + 1, -1];
+      else if (free + 1 === count) return first;
     }
-    throw new InvalidRequest("too many pictures are under way");
-  }
-}
-
-/** The options of a request. Throws InvalidRequest for what this server cannot accept. */
-function checked(
-  request: GenerateRequest,
-  { limits, models }: { limits: Limits; models: Model[] },
-): Options {
-  const { prompt, images = 1, firstImage = 0, stopRow, seed } = request;
-  const model = request.model === undefined ? models[0] : named(models, request.model);
-  if (typeof prompt !== "string" || prompt.trim() === "") {
-    throw new InvalidRequest("the prompt is empty");
-  }
-  const size = new TextEncoder().encode(prompt).length;
-  if (size > limits.promptBytes) {
-    throw new InvalidRequest(
-      `the prompt has ${size} bytes; the server takes at most ${limits.promptBytes}`,
-    );
-  }
-  whole("images", images, 1, limits.images);
-  whole("firstImage", firstImage, 0, MAX_STREAM - images + 1);
-  if (seed !== undefined) whole("seed", seed, 0, MAX_SEED);
-  if (stopRow !== undefined) whole("stopRow", stopRow, 1, model.rows);
-  if (request.revision !== undefined && request.revision.length !== 8) {
-    throw new InvalidRequest(`revision has 8 bytes, not ${request.revision.length}`);
-  }
-  const sampling: Partial<Record<(typeof SAMPLING)[number], number | null>> = {};
-  for (const name of SAMPLING) {
-    const value = request[name];
-    sampling[name] = value ?? null;
-    if (value === undefined) continue;
-    if (name === "topK") whole(name, value, 0, MAX_SEED);
-    const { low, high }: Range = model.sampling[name];
-    if (!(value >= low && value <= high)) {
-      throw new InvalidRequest(`${name} must be from ${low} to ${high}, not ${value}`);
-    }
-  }
-  return {
-    ...NO_OPTIONS,
-    ...sampling,
-    firstImage,
-    model: request.model ?? null,
-    seed: seed ?? null,
-    stopRow: stopRow ?? null,
-    prefix: request.prefix?.length ? request.prefix : null,
-    revision: request.revision ?? null,
-  };
-}
-
-function named(models: Model[], name: string): Model {
-  const found = models.find((model) => model.name === name);
-  if (found === undefined) {
-    const names = models.map((model) => model.name).join(", ");
-    throw new InvalidRequest(`there is no model ${name}; the server has ${names}`);
-  }
-  return found;
-}
-
-function whole(name: string, value: number, low: number, high: number): void {
-  if (!Number.isInteger(value) || value < low || value > high) {
-    throw new InvalidRequest(`${name} must be a whole number from ${low} to ${high}, not ${value}`);
+    throw new InvalidRequest("too many pictures are under way; wait until some have ended");
   }
 }
 
@@ -381,11 +284,8 @@ function whole(name: string, value: number, low: number, high: number): void {
 function checkAnnounced({ name, codebookSize, idBytes, sampling }: Model): void {
   const numbers = SAMPLING.flatMap((each) => Object.values(sampling[each]));
   const topK = sampling.topK.default;
-  if (
-    idBytes !== (codebookSize > 65_536 ? 4 : 2) ||
-    !numbers.every(Number.isFinite) ||
-    !(Number.isInteger(topK) && topK >= 0 && topK <= MAX_SEED)
-  ) {
+  const isTopK = Number.isInteger(topK) && topK >= 0 && topK <= MAX_SEED;
+  if (idBytes !== (codebookSize > 65_536 ? 4 : 2) || !numbers.every(Number.isFinite) || !isTopK) {
     throw new ProtocolError(`${name} was announced with what cannot be`);
   }
 }

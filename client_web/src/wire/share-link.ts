@@ -19,7 +19,7 @@ export function parseShareLink(link: string): ShareLink {
   const [, url, key, first, last = first] = LINK.exec(link) ?? [];
   const [firstImage, lastImage] = [Number(first), Number(last)];
   if (url === undefined || lastImage < firstImage || lastImage > MAX_STREAM) {
-    throw new InvalidRequest("a link is as rowcast:wss://host/#KEY/0");
+    throw new InvalidRequest("a share link is like rowcast:wss://host/#KEY/0");
   }
   return { url, viewKey: fromHex(key), firstImage, images: lastImage - firstImage + 1 };
 }

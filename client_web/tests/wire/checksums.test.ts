@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { crc32 as zlibs } from "node:zlib";
 import { expect, test } from "vitest";
 import { crc32 } from "../../src/wire/crc32.js";
-import { viewKeyOf } from "../../src/wire/generation.js";
 import { sha256 } from "../../src/wire/sha256.js";
+import { viewKeyOf } from "../../src/wire/view-key.js";
 import { hex, unhex } from "../support/vectors.js";
 
 const bytes = (length: number) => Uint8Array.from({ length }, (_, index) => (index * 7_919) >> 3);

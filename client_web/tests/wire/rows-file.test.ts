@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { RowsFileError } from "../../src/wire/errors.js";
 import { reasonNumber } from "../../src/wire/messages.js";
-import { RowsFileError, rowsFile, SavedPicture } from "../../src/wire/rows-file.js";
+import { rowsFile, SavedPicture } from "../../src/wire/rows-file.js";
 import { hex, unhex, vectors } from "../support/vectors.js";
 
 interface Vector {
@@ -43,4 +44,13 @@ describe("each file of the vectors", () => {
     const again = new SavedPicture(rowsFile(saved));
     expect(again).toEqual(saved);
   });
+});
+
+test("a prompt that no file can hold is refused when it is written", () => {
+  const { hex: text } = files.find(({ valid }) => valid) as Vector;
+  const saved = new SavedPicture(unhex(text));
+  const long = Object.assign(saved, { prompt: "p".repeat(70_000) });
+  expect(new SavedPicture(rowsFile(long)).prompt).toHaveLength(70_000);
+  Object.assign(saved, { prompt: "p".repeat(82_000) });
+  expect(() => rowsFile(saved)).toThrow(RowsFileError);
 });
