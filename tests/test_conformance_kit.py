@@ -169,7 +169,7 @@ def slow(folder: Path) -> Iterator[RowcastServer]:
 def test_a_wrong_client_is_caught() -> None:
     async def run() -> dict[str, str]:
         outcomes = {}
-        async with open_stage(WRONG_ADAPTER, {"strict": True}) as stage:
+        async with open_stage(WRONG_ADAPTER, {"page": False, "strict": True}) as stage:
             for fault in wrong_client.FAULTS:
                 (exchange,) = (each for each in SIDES["client"] if each.name == fault.shown_by)
                 stage.say(do="break", fault=fault.name)

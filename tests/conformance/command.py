@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out what asks for more than a MessagePack library for general use gives",
     )
+    made.add_argument(
+        "--page", action="store_true", help="the client's WebSocket is a browser's (README)"
+    )
     made.add_argument("--patience", type=float, default=PATIENCE_SECONDS, metavar="SECONDS")
     made.add_argument("--document", type=Path, default=DOCUMENT, metavar="protocol.md")
     made.add_argument("--vectors", type=Path, default=VECTORS, metavar="frames.json")
@@ -74,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs=options.jobs,
         crowd=options.crowd,
         strict=not options.common_library,
+        page=options.page,
         patience=options.patience,
     )
     run = run_server if options.side == "server" else run_client

@@ -31,6 +31,7 @@ class Settings:
     unreadable: str | None = None  # a prompt of which the model can read nothing
     stop: Callable[[], Awaitable[None]] | None = None  # tells the server to stop
     crowd: int = 24  # pictures at once, to fill a queue
+    page: bool = False  # a client's WebSocket is a browser's, which is not told everything
     strict: bool = True  # it passes vectors that ask for more than a common library gives
     patience: float = PATIENCE_SECONDS
     jobs: int = 0  # exchanges at once; 0: one with a server, eight with a client
@@ -86,7 +87,8 @@ async def run_client(exchanges: list[Exchange], settings: Settings, tell: Told) 
     """Exchanges with a client. Raises Failed where there is no adapter of it."""
     if settings.adapter is None:
         raise Failed("a client is driven by its adapter: --adapter COMMAND")
-    async with open_stage(settings.adapter, {"strict": settings.strict}) as stage:
+    names = {"page": settings.page, "strict": settings.strict}
+    async with open_stage(settings.adapter, names) as stage:
         return await run_all(
             exchanges,
             lambda each: ClientPlayer(each, stage, settings.patience),
