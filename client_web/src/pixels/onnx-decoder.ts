@@ -75,8 +75,10 @@ function openWorker(): Worker {
   try {
     return new Worker(new URL("./onnx-worker.js", import.meta.url), { type: "module" });
   } catch {
-    // A worker's script is of the page's own origin; what it imports need not be.
-    const script = `import ${JSON.stringify(new URL("./onnx-worker.js", import.meta.url).href)}`;
+    // A worker's script is of the page's own origin; what it imports need not be. The address
+    // stands in a variable so that bundlers, whose worker is of that origin, add no second one.
+    const here = import.meta.url;
+    const script = `import ${JSON.stringify(new URL("./onnx-worker.js", here).href)}`;
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     return new Worker(url, { type: "module" });
   }
