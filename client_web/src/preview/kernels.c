@@ -9,7 +9,9 @@
 
 #include <wasm_simd128.h>
 
-#define TILE 6 /* pixels whose sums are kept in registers */
+/* Pixels whose sums are kept in registers. With 4 and a loop that is not unrolled V8 spills none of
+ * them: 6, which the 15 registers of x86-64 would hold too, took 1.8 times as long. */
+#define TILE 4
 #define BAND 8 /* rows that a block's weights are used for before the next block's */
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -37,7 +39,7 @@ INLINE void accumulate(const byte *input, int row_bytes, int pixel_bytes, int ro
     const byte *pixels[TILE];
     for (int pixel = 0; pixel < TILE; pixel++) pixels[pixel] = input + pixel * pixel_bytes;
     for (int left = run; left > 0; left -= 4, weights += 32) {
-#pragma unroll
+#pragma nounroll
       for (int lane = 0; lane < 4; lane++) {
         const v128_t low = wasm_v128_load(weights + 8 * lane);
         const v128_t high = wasm_v128_load(weights + 8 * lane + 4);

@@ -75,7 +75,7 @@ fn convolve(place: vec3u) -> array<vec4f, TILE> {
     let x = place.x * TILE + pixel;
     if (x >= size.x) { return; }
     let value = vec4u(255 * saturate(sums[pixel]));
-    bytes[place.y * size.x + x] = value.x | value.y << 8 | value.z << 16 | value.w << 24;
+    bytes[place.y * size.x + x] = value.x | (value.y << 8) | (value.z << 16) | (value.w << 24);
   }
 }
 `;
