@@ -101,6 +101,19 @@ export class Generation implements AsyncIterable<PictureEvent> {
     return putOff.length > 0 && isDue ? this.putOffUntil : undefined;
   }
 
+  /**
+   * What was asked for, with what the server chose for a picture, or for any, and the rows that it
+   * holds as prefix.
+   */
+  stated(picture?: Picture): Options {
+    const { options } = this.asked;
+    const known = picture ?? this.pictures.find(Boolean);
+    if (known === undefined) return options;
+    const { model, seed, revision, sampling } = known;
+    const prefix = picture ? picture.prefix() : options.prefix;
+    return { ...options, model: model.name, seed, revision, ...sampling, prefix };
+  }
+
   /** What asks for all pictures; the same again draws nothing twice. */
   startMessages(): FromClient[] {
     const { key, prompt, images, options } = this.asked;

@@ -17,11 +17,8 @@ export interface SavedGeneration {
 
 export function saved(generation: Generation): SavedGeneration {
   const { slots, asked } = generation;
-  const stated = slots.find(({ picture }) => picture)?.statedOptions();
   const messages = generation.startMessages().map((message) => {
-    if (message.type !== "start" || !stated) return message;
-    const { firstImage, prefix } = asked.options;
-    return { ...message, options: { ...stated, firstImage, prefix } };
+    return message.type === "start" ? { ...message, options: generation.stated() } : message;
   });
   const cames = slots.flatMap((slot) => cameOf(slot, asked.options.prefix?.length ?? 0));
   const toFrames = (list: Parameters<typeof encode>[0][]) => list.map(encode).map(toHex);

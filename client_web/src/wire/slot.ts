@@ -2,7 +2,7 @@
 
 import { ProtocolError, type RequestRefused } from "./errors.js";
 import type { Generation } from "./generation.js";
-import { type DoneReason, doneReason, type Message, type Model, type Options } from "./messages.js";
+import { type DoneReason, doneReason, type Message, type Model } from "./messages.js";
 import { Picture } from "./picture.js";
 
 /** Something happened to picture number `index` of a request. */
@@ -51,21 +51,11 @@ export class Slot {
     const { generation, image, picture, stream } = this;
     const { key, prompt, viewKey } = generation.asked;
     if (key && !this.holdsAll) {
-      const options = { ...this.statedOptions(), firstImage: image };
+      const options = { ...generation.stated(picture), firstImage: image };
       return { type: "start", stream, key, prompt, images: 1, options };
     }
     const [rowsHeld, crc32] = [picture?.rowsHeld ?? 0, picture?.checksum ?? 0];
     return { type: "watch", stream, viewKey, image, rowsHeld, crc32 };
-  }
-
-  /** What was asked for, with all that the server chose, and the rows held as prefix. */
-  statedOptions(): Options {
-    const { picture, generation } = this;
-    const { options } = generation.asked;
-    if (picture === undefined) return { ...options, seed: generation.knownSeed ?? options.seed };
-    const { model, seed, revision, sampling } = picture;
-    const prefix = picture.prefix();
-    return { ...options, model: model.name, seed, revision, prefix, ...sampling };
   }
 
   /**
