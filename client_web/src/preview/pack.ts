@@ -3,10 +3,10 @@
 import type { Layer } from "./weights.js";
 
 export interface Packed {
-  /** [block of outputs][ky][kx][input][output of the block], inputs and outputs filled up. */
-  readonly weights: Float32Array;
+  /** [block of outputs][ky][kx][input][output of the block]; channels are filled up with zeros. */
+  readonly weights: Float32Array<ArrayBuffer>;
   /** [block of outputs][output of the block] */
-  readonly bias: Float32Array;
+  readonly bias: Float32Array<ArrayBuffer>;
 }
 
 /** Channels, filled up to whole blocks. */
@@ -15,40 +15,35 @@ export function filled(channels: number, block: number): number {
 }
 
 /**
- * Pack a layer: its channels are filled up with zeros to whole blocks. The outputs of "up" are
- * taken by their place among the four pixels that a pixel becomes: [dy, dx, channel].
- *
- * For "out" the bias is that of pixels from 0 to 1, and a fourth channel is opaque. With `pair`
- * its block has two pixels side by side, whose windows are four pixels wide.
+ * Pack a layer. The outputs of "up" stand by their place among the four pixels that a pixel
+ * becomes: [dy, dx, channel]. Those of "out" are from 0 to 1 and have a fourth, which is opaque;
+ * as many pixels side by side as fit in a block are one, with a window that is as much wider.
  */
-export function pack(layer: Layer, block: number, pair = false): Packed {
-  const { kind, inputs, weights, bias } = layer;
-  const isUp = kind === "up";
-  const [rows, cols] = isUp ? [1, 1] : [3, 3];
-  const places = isUp ? 4 : pair ? 2 : 1;
-  const channels = isUp ? layer.outputs / 4 : layer.outputs;
-  const span = kind === "out" ? 4 : filled(channels, block); // outputs from a place to the next
+export function pack({ kind, inputs, outputs, weights, bias }: Layer, block: number): Packed {
+  const isOut = kind === "out";
+  const side = kind === "up" ? 1 : 3; // of the window
+  const apart = isOut ? 1 : 0; // pixels between the windows of two places
+  const places = kind === "up" ? 4 : isOut ? block / 4 : 1;
+  const channels = isOut ? 3 : outputs / places;
+  const span = isOut ? 4 : filled(channels, block); // outputs of a place
   const width = filled(inputs, block);
-  const run = (cols + (pair ? 1 : 0)) * width;
-  const packed = new Float32Array(places * span * rows * run);
-  const sums = new Float32Array(places * span);
+  const run = (side + apart * (places - 1)) * width; // floats of a row of the window
+  const packed = new Float32Array(places * span * side * run);
+  const sums = new Float32Array(places * span).fill(isOut ? 1 : 0);
   for (let place = 0; place < places; place++) {
     for (let channel = 0; channel < channels; channel++) {
+      const from = kind === "up" ? 4 * channel + place : channel;
       const to = place * span + channel;
-      const from = isUp ? 4 * channel + place : channel;
-      const first = Math.floor(to / block) * block * rows * run + (to % block);
-      sums[to] = bias[from] + (kind === "out" ? 0.5 : 0);
-      for (let y = 0; y < rows; y++) {
-        for (let x = 0; x < cols; x++) {
-          let at = first + block * (y * run + (x + (pair ? place : 0)) * width);
-          let weight = from * inputs * rows * cols + y * cols + x;
-          for (let input = 0; input < inputs; input++, at += block, weight += rows * cols) {
-            packed[at] = weights[weight];
-          }
+      sums[to] = bias[from] + (isOut ? 0.5 : 0);
+      let weight = from * inputs * side * side;
+      for (let input = 0; input < inputs; input++) {
+        for (let tap = 0; tap < side * side; tap++) {
+          const x = (tap % side) + apart * place;
+          const at = Math.floor(tap / side) * run + x * width + input;
+          packed[(to - (to % block)) * side * run + at * block + (to % block)] = weights[weight++];
         }
       }
     }
-    if (kind === "out") sums[place * span + 3] = 1;
   }
   return { weights: packed, bias: sums };
 }

@@ -19,11 +19,12 @@ export function referencePixels(
   );
   let before = hidden;
   for (const layer of layers) {
-    const input = layer.rectifiesInput ? map(hidden, (value) => Math.max(0, value)) : hidden;
+    const { kind } = layer;
+    const input = kind === "first" || kind === "out" ? map(hidden, relu) : hidden;
     let output = convolve(input, layer);
-    if (layer.isResidual) output = map(output, (value, y, x, c) => value + before[y][x][c]);
-    if (layer.rectifiesOutput) output = map(output, (value) => Math.max(0, value));
-    if (layer.kind === "up") output = pixelShuffle(output);
+    if (kind === "second") output = map(output, (value, y, x, c) => value + before[y][x][c]);
+    if (kind === "first") output = map(output, relu);
+    if (kind === "up") output = pixelShuffle(output);
     before = hidden;
     hidden = output;
   }
@@ -35,6 +36,8 @@ export function toRgba(pixels: Image): Uint8ClampedArray {
     pixels.flat().flatMap((pixel) => [...pixel.map((value) => Math.floor(255 * value)), 255]),
   );
 }
+
+const relu = (value: number) => Math.max(0, value);
 
 function map(image: Image, of: (value: number, y: number, x: number, c: number) => number): Image {
   return image.map((row, y) => row.map((pixel, x) => pixel.map((value, c) => of(value, y, x, c))));
