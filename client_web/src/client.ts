@@ -187,12 +187,14 @@ export class Client extends EventTarget {
   /** Open a socket, again and again as long as there is a `wait`; not at once after a `failure`. */
   private async openAgain(wait: () => number | undefined, failure?: RowcastError): Promise<void> {
     for (let cause = failure; ; ) {
-      const milliseconds = cause === undefined ? 0 : wait();
-      if (milliseconds === undefined) {
-        if (failure === undefined) throw cause;
-        throw new ConnectionLost(`${failure.message}; not taken up again: ${cause?.message}`);
+      if (cause !== undefined) {
+        const milliseconds = wait();
+        if (milliseconds === undefined) {
+          if (failure === undefined) throw cause;
+          throw new ConnectionLost(`${failure.message}; not taken up again: ${cause.message}`);
+        }
+        await this.pause(milliseconds);
       }
-      await this.pause(milliseconds);
       try {
         return await this.open();
       } catch (error) {

@@ -131,7 +131,7 @@ export class Session {
    * knows end here; where there is no link now, the next one is told.
    */
   cancel(slots: Slot[]): Frame[] {
-    const open = slots.filter((slot) => this.slots.get(slot.stream) === slot);
+    const open = slots.filter((slot) => !slot.isCancelled && this.slots.get(slot.stream) === slot);
     for (const slot of open) slot.isCancelled = true;
     const asked = open.filter(({ isPutOff }) => !isPutOff);
     for (const { generation } of open) this.dropCancelled(generation);
