@@ -3,8 +3,9 @@
 import type { Paintable } from "../src/pixels/canvas.js";
 import type { Painter, Shown } from "../src/pixels/painter.js";
 import type { Model, Picture, SavedPicture } from "../src/wire/index.js";
-import { button, element } from "./elements.js";
-import { saveGif, savePng, saveRows, upTo } from "./saving.js";
+import { button, element, replaceActions } from "./elements.js";
+import { RowChooser } from "./row-chooser.js";
+import { render, saveGif, savePng, saveRows } from "./saving.js";
 import { problem, words } from "./telling.js";
 
 /** What a card asks of its sheet. */
@@ -20,10 +21,10 @@ export interface CardActions {
 
 const ENDS: Record<string, string> = {
   complete: "done",
-  stop_row: "first rows only",
+  stop_row: "first rows",
   cancelled: "stopped",
-  deadline: "the server gave up: it took too long",
-  left: "left",
+  deadline: "took too long",
+  left: "as it was left",
 };
 
 export class Card {
@@ -31,27 +32,17 @@ export class Card {
   readonly canvas = element("canvas", { role: "img" });
   readonly keep = element("input", { type: "checkbox" });
   picture: Picture | SavedPicture | undefined;
+  /** Why it cannot be shown, or not be drawn on, in words. */
   failure: string | undefined;
+  /** As its painter takes it. */
+  paintable: Paintable | undefined;
   private shown: Shown | undefined;
-  private replayed: Shown | undefined;
+  private readonly chooser: RowChooser;
   private readonly frame = element("div", { class: "frame" }, this.canvas);
-  private readonly state = element("p", { class: "state quiet" }, "asked for");
-  private readonly actions = element("div", { class: "caption" }, this.state);
-  private readonly cut = element("input", {
-    type: "range",
-    class: "cut",
-    min: 1,
-    step: 1,
-    title: "click a row, or press Enter: other endings below it",
-  });
-  private readonly line = element("div", { class: "line" });
-  private readonly replay = element("input", {
-    type: "range",
-    class: "replay",
-    min: 1,
-    step: 1,
-    "aria-label": "Replay, by row",
-  });
+  private readonly state = element("p", { class: "state" }, "asked for");
+  private readonly actions = element("div", { class: "actions" });
+  private readonly replay: HTMLInputElement;
+  private replayRow = 0;
 
   constructor(
     readonly number: number,
@@ -59,87 +50,76 @@ export class Card {
     private readonly painter: Painter,
     private readonly does: CardActions,
   ) {
-    this.item.append(this.frame, this.actions);
+    this.chooser = new RowChooser(`Other endings of picture ${number}`, (row) =>
+      does.branch(this, row),
+    );
+    this.replay = element("input", {
+      ...{ type: "range", class: "replay", min: 1, step: 1 },
+      "aria-label": `Replay of picture ${number}, by row`,
+      oninput: () => void this.showRows(this.replay.valueAsNumber),
+    });
+    this.item.append(this.frame, element("div", { class: "caption" }, this.state, this.actions));
     this.canvas.setAttribute("aria-label", this.label);
-    this.keep.addEventListener("change", () => this.does.chosen());
-    this.cut.addEventListener("pointermove", (event) => this.point(event));
-    this.cut.addEventListener("input", () => this.drawLine());
-    this.cut.addEventListener("click", (event) => {
-      this.point(event);
-      this.does.branch(this, this.cut.valueAsNumber);
-    });
-    this.cut.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.does.branch(this, this.cut.valueAsNumber);
-    });
-    this.replay.addEventListener("input", () => this.showUpTo(this.replay.valueAsNumber));
+    this.keep.addEventListener("change", () => does.chosen());
+  }
+
+  /** True while rows may come. */
+  get isForming(): boolean {
+    return this.picture?.reason === undefined && this.failure === undefined;
+  }
+
+  get isWhole(): boolean {
+    return this.picture !== undefined && this.picture.rowsHeld === this.picture.rows;
   }
 
   /** True if it has ended with rows missing, and can be drawn on. */
   get isPartial(): boolean {
     const { picture } = this;
-    return (
-      picture?.reason !== undefined &&
-      picture.rowsHeld < picture.rows &&
-      picture.prompt !== "" &&
-      this.failure === undefined
-    );
+    if (picture === undefined || this.isForming || this.isWhole) return false;
+    return picture.rowsHeld > 0 && picture.prompt !== "";
   }
 
   /** Have it show a picture of `model`; another one takes the place of the one before. */
   show(picture: Picture | SavedPicture, model: Model): void {
     this.shown?.close();
     this.picture = picture;
-    const paintable: Paintable =
-      picture.model === model ? (picture as Picture) : withModel(picture, model);
-    this.paintable = paintable;
-    this.frame.style.aspectRatio = `${picture.cols} / ${picture.rows}`;
-    this.shown = this.painter.show(paintable, this.canvas);
+    this.failure = undefined;
+    this.paintable = picture.model === model ? (picture as Picture) : ofFile(picture, model);
+    this.frame.style.setProperty("--rows", `${picture.rows}`);
+    this.frame.style.setProperty("--shape", `${picture.cols} / ${picture.rows}`);
+    this.shown = this.painter.show(this.paintable, this.canvas);
     this.update();
   }
-  private paintable: Paintable | undefined;
 
   /** Rows came, or its state is another. */
   update(): void {
     this.shown?.update();
     this.state.textContent = this.words;
-    const { picture } = this;
-    const hasEnded = picture?.reason !== undefined || this.failure !== undefined;
     this.canvas.setAttribute("aria-label", this.label);
-    if (!picture) return;
-    if (!hasEnded) {
-      this.set(this.actionOf("Stop", () => this.does.stop(this)));
-      return;
-    }
-    const name = fileName(picture.prompt, picture.seed, picture.image);
-    const { paintable } = this;
-    this.set(
-      ...(this.isPartial ? this.finishing() : []),
-      this.actionOf("PNG", () => void savePng(this.canvas, name)),
-      this.actionOf("GIF", () => {
-        if (paintable) saveGif(this.painter, paintable, name).catch((why) => problem(words(why)));
-      }),
-      this.actionOf(".rows", () => saveRows(picture, name)),
-    );
-    if (picture.rowsHeld > 1 && !this.replay.isConnected) {
-      this.replay.max = `${picture.rowsHeld}`;
-      this.replay.value = this.replay.max;
-      this.item.append(this.replay);
-    }
-    if (picture.rowsHeld > 0 && picture.prompt !== "" && !this.cut.isConnected) {
-      const most = Math.min(picture.rowsHeld, picture.rows - 1);
-      this.cut.max = `${most}`;
-      this.cut.value = `${Math.ceil(most / 2)}`;
-      this.cut.setAttribute("aria-label", `Row of picture ${this.number} to branch from`);
-      this.frame.append(this.cut, this.line);
-      this.drawLine();
+    const { picture, isForming } = this;
+    this.item.classList.toggle("forming", isForming && (picture?.rowsHeld ?? 0) > 0);
+    if (picture === undefined) return;
+    const share = picture.rowsHeld / picture.rows;
+    this.frame.style.setProperty("--held", `${100 * share}%`);
+    if (isForming) {
+      this.set([this.act("Stop", () => this.does.stop(this))]);
+    } else {
+      this.offerAll(picture);
     }
   }
 
   /** It is drawn on: what belongs to an end goes. */
   resume(): void {
     this.keep.checked = false;
-    for (const gone of [this.cut, this.line, this.replay]) gone.remove();
-    this.state.textContent = "drawn on";
+    this.failure = undefined;
+    this.withdraw();
+    this.shown?.update();
+    this.state.textContent = "asked for";
+    this.set([]);
+  }
+
+  close(): void {
+    this.shown?.close();
   }
 
   /** Resolves once its pixels are there. */
@@ -158,48 +138,76 @@ export class Card {
     const rows = `${picture.rowsHeld} of ${picture.rows} rows`;
     if (picture.reason !== undefined) {
       const end = ENDS[picture.reason] ?? "ended";
-      return picture.rowsHeld === picture.rows ? end : `${end}, ${rows}`;
+      return this.isWhole ? end : `${end}, ${rows}`;
     }
     const place = "position" in picture ? picture.position : 0;
-    return place > 0 ? `waits, number ${place} in the queue` : rows;
+    return place > 0 ? `number ${place} in the queue` : rows;
+  }
+
+  private offerAll(picture: Picture | SavedPicture): void {
+    const name = fileName(picture.prompt, picture.seed, picture.image);
+    const { paintable, painter } = this;
+    const saves = (save: typeof savePng) => () => {
+      if (paintable) save(painter, paintable, name).catch((error) => problem(words(error)));
+    };
+    const saving =
+      picture.rowsHeld > 0
+        ? [
+            this.act("PNG", saves(savePng)),
+            this.act("GIF", saves(saveGif)),
+            this.act(".rows", () => saveRows(picture, name)),
+          ]
+        : [];
+    this.set([...(this.isPartial ? this.finishing() : []), ...saving]);
+    if (picture.rowsHeld === 0) {
+      this.withdraw();
+      return;
+    }
+    if (picture.rowsHeld > 1 && !this.replay.isConnected) {
+      this.replay.max = this.replay.value = `${picture.rowsHeld}`;
+      this.frame.after(this.replay);
+    }
+    if (picture.prompt !== "" && !this.chooser.slider.isConnected) {
+      this.chooser.lay(picture.rows, Math.min(picture.rowsHeld, picture.rows - 1));
+      this.frame.append(this.chooser.slider);
+    }
+  }
+
+  private withdraw(): void {
+    if (this.replay.isConnected && this.replayRow > 0) void this.showRows(this.replay.max);
+    for (const gone of [this.chooser.slider, this.replay]) gone.remove();
   }
 
   private finishing(): Node[] {
-    const label = element("label", {}, this.keep, "keep");
-    return [label, this.actionOf("Finish", () => this.does.finish(this))];
+    const label = element("label", {}, this.keep, " Keep");
+    this.keep.setAttribute("aria-label", `Keep picture ${this.number}`);
+    return [label, this.act("Finish", () => this.does.finish(this))];
   }
 
-  private actionOf(text: string, act: () => void): HTMLButtonElement {
-    return button(text, act, { "aria-label": `${text}, picture ${this.number}` });
+  private act(text: string, does: () => void): HTMLButtonElement {
+    return button(text, does, { "aria-label": `${text}, picture ${this.number}` });
   }
 
-  private set(...actions: Node[]): void {
-    const shown = actions.map((each) => each.textContent).join();
-    if (this.actions.dataset.shown === shown) return; // focus stays where it is
-    this.actions.dataset.shown = shown;
-    this.actions.replaceChildren(this.state, ...actions);
+  private set(actions: Node[]): void {
+    replaceActions(this.actions, actions);
   }
 
-  private point(event: MouseEvent): void {
-    if (event.detail === 0 && event.type === "click") return; // of the keyboard
-    const { top, height } = this.frame.getBoundingClientRect();
-    const rows = this.picture?.rows ?? 1;
-    this.cut.value = `${Math.round((rows * (event.clientY - top)) / height)}`;
-    this.drawLine();
-  }
-
-  private drawLine(): void {
-    this.line.style.top = `${(100 * this.cut.valueAsNumber) / (this.picture?.rows ?? 1)}%`;
-    this.cut.setAttribute("aria-valuetext", `below row ${this.cut.value}`);
-  }
-
-  private showUpTo(rows: number): void {
-    this.replayed?.close();
-    if (this.paintable) this.replayed = this.painter.show(upTo(this.paintable, rows), this.canvas);
+  /** Show it as it was, painted elsewhere first: nothing flickers. */
+  private async showRows(row: number | string): Promise<void> {
+    const { paintable, canvas } = this;
+    const wanted = Number(row);
+    this.replayRow = wanted;
+    this.replay.setAttribute("aria-valuetext", `row ${wanted} of ${this.replay.max}`);
+    if (paintable === undefined) return;
+    const painted = await render(this.painter, paintable, wanted);
+    if (this.replayRow !== wanted || this.paintable !== paintable) return;
+    const context = canvas.getContext("2d");
+    context?.clearRect(0, 0, canvas.width, canvas.height);
+    context?.drawImage(painted, 0, 0);
   }
 }
 
-function withModel(picture: Picture | SavedPicture, model: Model): Paintable {
+function ofFile(picture: Picture | SavedPicture, model: Model): Paintable {
   const { rows, cols, ids, rowsHeld, reason } = picture;
   return { model, rows, cols, ids, rowsHeld, reason: reason ?? "saved" };
 }

@@ -26,3 +26,13 @@ export function button(text: string, act: () => void, attributes: Attributes = {
 export function part<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
+
+/** Put other actions into their place, unless they read the same; what had focus hands it on. */
+export function replaceActions(place: HTMLElement, actions: Node[]): void {
+  const shown = actions.map((each) => each.textContent).join();
+  if (place.dataset.shown === shown) return;
+  place.dataset.shown = shown;
+  const hadFocus = place.contains(document.activeElement);
+  place.replaceChildren(...actions);
+  if (hadFocus) place.querySelector("button")?.focus();
+}

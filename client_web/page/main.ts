@@ -3,36 +3,36 @@
 import {
   type GenerateRequest,
   type Generation,
-  parseShareLink,
-  type SavedGeneration,
+  RowsFileError,
   SavedPicture,
 } from "../src/wire/index.js";
-import { button, part } from "./elements.js";
+import { part } from "./elements.js";
+import { takeFiles } from "./files-taken.js";
 import { Form } from "./form.js";
+import { type KeptSheet, keep, readKept } from "./kept.js";
+import { linkedServer } from "./linked.js";
 import { Sheet, type SheetActions } from "./sheet.js";
-import { openStudio, ownServer, type Studio } from "./studio.js";
+import { openStudio, type Studio } from "./studio.js";
 import { problem, say, words } from "./telling.js";
 import { offerThemes } from "./theme.js";
 
-interface Kept {
-  readonly title: string;
-  readonly prompt: string;
-  readonly generations: SavedGeneration[];
-}
-
-const KEPT = "rowcast sheets"; // in sessionStorage: it holds the keys of what is drawn
-const MOST_KEPT = 12;
+const KEEP_EACH = 2_000; // milliseconds, for a tab that is ended without a word
 
 class Page implements SheetActions {
   private readonly sheets: Sheet[] = [];
   private readonly form: Form;
-  private isDue = false;
 
   constructor(private readonly studio: Studio) {
-    const { models, limits } = studio.client;
-    studio.painter.load(models[0]);
-    this.form = new Form(models, limits, (request) => this.ask(request, request.prompt));
+    const { client, painter } = studio;
+    painter.load(client.models[0]);
+    this.form = new Form(client.models, client.limits, {
+      ask: (request, title) => this.ask(request, title),
+      paintFully: (isWanted) => {
+        painter.quality = isWanted ? "full" : "preview";
+      },
+    });
     addEventListener("pagehide", () => this.keep());
+    document.addEventListener("visibilitychange", () => this.keep());
   }
 
   images(): number {
@@ -41,127 +41,91 @@ class Page implements SheetActions {
 
   ask(request: GenerateRequest, title: string): void {
     problem("");
-    this.follow(() => this.studio.client.generate(request), title, request.prompt);
-    say("Drawing");
+    const sheet = this.add(title, request.prompt);
+    if (!this.follow(sheet, () => this.studio.client.generate(request), performance.now())) return;
+    say(`Drawing: ${title}`);
+    setTimeout(() => this.keep(), KEEP_EACH);
+    const { top } = sheet.section.getBoundingClientRect();
+    if (top < 0 || top > innerHeight / 3) sheet.section.scrollIntoView();
   }
 
   /** Go on with what was there before a reload. */
   restore(): void {
-    const kept: Kept[] = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
-    for (const { title, prompt, generations } of kept) {
-      for (const saved of generations) {
-        this.follow(() => this.studio.client.restore(saved), title, prompt);
+    for (const { title, prompt, parts, counted } of readKept(this.studio.client.url).reverse()) {
+      const sheet = this.add(title, prompt, counted);
+      for (const { cards, saved } of parts) {
+        this.follow(sheet, () => this.studio.client.restore(saved), undefined, cards);
       }
     }
   }
 
+  /** Watch the pictures of a share link, unless they are there. */
   watch(link: string): void {
-    this.follow(() => this.studio.client.watch(link), "Shared with you", "");
+    if (this.sheets.some((sheet) => sheet.has(link))) return;
+    const sheet = this.add("Shared with you", "");
+    this.follow(sheet, () => this.studio.client.watch(link), performance.now());
   }
 
   /** Show a .rows file. */
   async open(file: File): Promise<void> {
     try {
       const picture = new SavedPicture(new Uint8Array(await file.arrayBuffer()));
-      const { models } = this.studio.client;
-      const model = models.find(({ name }) => name === picture.model);
+      const model = this.studio.client.models.find(({ name }) => name === picture.model);
       if (model === undefined) {
-        problem(`${file.name} is of the model ${picture.model}, which this server does not have.`);
-        return;
+        throw new RowsFileError(
+          `the model ${picture.model} drew it, which this server does not have`,
+        );
+      }
+      if (picture.ids.some((id) => id >= model.codebookSize)) {
+        throw new RowsFileError(`it is not of the ${model.name} that this server has`);
       }
       problem("");
-      const sheet = this.add(
-        `${picture.prompt || "a shared picture"} (${file.name})`,
-        picture.prompt,
-      );
-      sheet.showSaved(picture, model);
+      const title = picture.prompt || "A shared picture";
+      this.add(`${title} — ${file.name}`, picture.prompt).showSaved(picture, model);
+      say(`${file.name} is shown`);
     } catch (error) {
       problem(`${file.name}: ${words(error)}`);
     }
   }
 
-  changed(): void {
-    if (this.isDue) return;
-    this.isDue = true;
-    setTimeout(() => {
-      this.isDue = false;
-      this.keep();
-    }, 250);
+  removed(sheet: Sheet): void {
+    this.sheets.splice(this.sheets.indexOf(sheet), 1);
+    sheet.close();
+    part("blank").hidden = this.sheets.length > 0;
+    part("prompt").focus();
+    say("Removed");
   }
 
-  private follow(begin: () => Generation, title: string, prompt: string): void {
+  keep(): void {
+    const kept = this.sheets.map((sheet) => sheet.save());
+    const isKept = (each: KeptSheet | undefined): each is KeptSheet => each !== undefined;
+    keep(this.studio.client.url, kept.filter(isKept));
+  }
+
+  private follow(sheet: Sheet, begin: () => Generation, begun?: number, cards?: number[]): boolean {
     try {
-      const generation = begin();
-      void this.add(title, prompt).follow(generation);
+      void sheet.follow(begin(), cards, begun);
+      return true;
     } catch (error) {
+      if (cards === undefined) this.removed(sheet);
       problem(words(error));
+      return false;
     }
   }
 
-  private add(title: string, prompt: string): Sheet {
-    const sheet = new Sheet(this.studio, title, prompt, this);
+  private add(title: string, prompt: string, counted?: KeptSheet["counted"]): Sheet {
+    const sheet = new Sheet(this.studio, title, prompt, this, counted);
     this.sheets.unshift(sheet);
     part("sheets").prepend(sheet.section);
+    part("blank").hidden = true;
     return sheet;
-  }
-
-  private keep(): void {
-    const kept = this.sheets.map((sheet) => sheet.save()).filter((each) => each !== undefined);
-    try {
-      sessionStorage.setItem(KEPT, JSON.stringify(kept.slice(0, MOST_KEPT).reverse()));
-    } catch {
-      // No room: a reload shows less.
-    }
-  }
-}
-
-/** Files that are dropped or chosen. */
-function takeFiles(page: Page): void {
-  const field = part<HTMLInputElement>("file");
-  const take = (files: Iterable<File> | null | undefined) => {
-    for (const file of files ?? []) void page.open(file);
-  };
-  field.addEventListener("change", () => {
-    take(field.files);
-    field.value = "";
-  });
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    document.body.classList.add("dropping");
-  });
-  for (const type of ["dragleave", "drop"]) {
-    document.addEventListener(type, () => document.body.classList.remove("dropping"));
-  }
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    take(event.dataTransfer?.files);
-  });
-}
-
-/** The share link behind the page's own #, and the server that it leads to (R-117). */
-async function linkedServer(): Promise<{ link?: string; url: URL }> {
-  const url = ownServer();
-  const text = decodeURIComponent(location.hash.slice(1));
-  if (!text.startsWith("rowcast:")) return { url };
-  try {
-    const linked = new URL(parseShareLink(text).url);
-    if (linked.host === url.host) return { link: text, url };
-    await new Promise<void>((resolve) => {
-      problem(
-        `This link leads to another server, ${linked.host}.`,
-        button("Connect to it", () => resolve(), { class: "" }),
-      );
-    });
-    return { link: text, url: linked };
-  } catch (error) {
-    problem(words(error));
-    return { url };
   }
 }
 
 offerThemes(part<HTMLButtonElement>("theme"));
 const { link, url } = await linkedServer();
 const page = new Page(await openStudio(url));
-takeFiles(page);
+takeFiles((file) => void page.open(file));
 page.restore();
 if (link !== undefined) page.watch(link);
+addEventListener("hashchange", () => location.reload());

@@ -1,26 +1,41 @@
-/** Pictures as files. */
+/** Pictures as they were at a row, and as files. */
 
 import type { Paintable } from "../src/pixels/canvas.js";
 import type { Painter } from "../src/pixels/painter.js";
 import { type Picture, rowsFile, type SavedPicture } from "../src/wire/index.js";
 
+export const JPEG_QUALITY = 0.9;
 const GIF_DELAY = 90; // milliseconds a row
 const GIF_LAST_DELAY = 1_600;
+const UNDRAWN = "#dde2e1";
 
-/** A picture as it was when it had so many rows. */
-export function upTo(picture: Paintable, rowsHeld: number): Paintable {
+/** A picture painted on a canvas of its own, as it was when it had so many rows. */
+export async function render(
+  painter: Painter,
+  picture: Paintable,
+  rowsHeld = picture.rowsHeld,
+): Promise<HTMLCanvasElement> {
   const { model, rows, cols, ids, reason } = picture;
-  const isAll = rowsHeld === picture.rowsHeld;
-  return { model, rows, cols, ids, rowsHeld, ...(isAll && { reason }) };
+  const hasEnded = rowsHeld === picture.rowsHeld;
+  const canvas = document.createElement("canvas");
+  const shown = painter.show(
+    { model, rows, cols, ids, rowsHeld, ...(hasEnded && { reason }) },
+    canvas,
+  );
+  await shown.settled;
+  shown.close();
+  return canvas;
 }
 
 export function saveRows(picture: Picture | SavedPicture, name: string): void {
   download(new Blob([rowsFile(picture)]), `${name}.rows`);
 }
 
-export async function savePng(canvas: HTMLCanvasElement, name: string): Promise<void> {
+export async function savePng(painter: Painter, picture: Paintable, name: string): Promise<void> {
+  const canvas = await render(painter, picture);
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve));
-  if (blob) download(blob, `${name}.png`);
+  if (blob === null) throw new Error("this browser makes no PNG of a picture so large");
+  download(blob, `${name}.png`);
 }
 
 /** The time-lapse, a frame a row. */
@@ -28,15 +43,11 @@ export async function saveGif(painter: Painter, picture: Paintable, name: string
   const { GIFEncoder, applyPalette, quantize } = await import("gifenc");
   const gif = GIFEncoder();
   for (let rows = 1; rows <= picture.rowsHeld; rows++) {
-    const canvas = document.createElement("canvas");
-    const shown = painter.show(upTo(picture, rows), canvas);
-    await shown.settled;
-    shown.close();
+    const canvas = await render(painter, picture, rows);
     const { width, height } = canvas;
-    const context = canvas.getContext("2d");
-    if (context === null) return;
-    context.globalCompositeOperation = "destination-over"; // what is not drawn yet
-    context.fillStyle = "#e7e2d8";
+    const context = canvas.getContext("2d") as CanvasRenderingContext2D;
+    context.globalCompositeOperation = "destination-over";
+    context.fillStyle = UNDRAWN;
     context.fillRect(0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
     const palette = quantize(data, 256);
@@ -47,10 +58,10 @@ export async function saveGif(painter: Painter, picture: Paintable, name: string
   download(new Blob([gif.bytes()], { type: "image/gif" }), `${name}.gif`);
 }
 
-/** What the canvas weighs as a JPEG of usual quality. */
+/** What a canvas weighs as a JPEG file. */
 export function jpegBytes(canvas: HTMLCanvasElement): Promise<number> {
   return new Promise((resolve) => {
-    canvas.toBlob((blob) => resolve(blob?.size ?? 0), "image/jpeg", 0.9);
+    canvas.toBlob((blob) => resolve(blob?.size ?? 0), "image/jpeg", JPEG_QUALITY);
   });
 }
 

@@ -1,116 +1,133 @@
 /** A request and its pictures. */
 
-import type { Paintable } from "../src/pixels/canvas.js";
-import type { Shown } from "../src/pixels/painter.js";
-import type {
-  GenerateRequest,
-  Generation,
-  Model,
-  Picture,
-  SavedGeneration,
-  SavedPicture,
+import {
+  ConnectionLost,
+  type GenerateRequest,
+  type Generation,
+  type Model,
+  type Picture,
+  type SavedGeneration,
+  type SavedPicture,
 } from "../src/wire/index.js";
 import { Card, type CardActions } from "./card.js";
-import { button, element } from "./elements.js";
-import { jpegBytes } from "./saving.js";
+import { button, element, replaceActions } from "./elements.js";
+import { type Counted, Figures } from "./figures.js";
+import type { KeptPart, KeptSheet } from "./kept.js";
+import { Mosaic } from "./mosaic.js";
+import { JPEG_QUALITY, jpegBytes, savePng } from "./saving.js";
 import type { Studio } from "./studio.js";
-import { problem, say, size, words } from "./telling.js";
+import { problem, say, words } from "./telling.js";
 
 /** What a sheet asks of the page. */
 export interface SheetActions {
-  /** Something is to be kept for a reload. */
-  changed(): void;
   /** Ask for other pictures, in a sheet of their own. */
   ask(request: GenerateRequest, title: string): void;
+  /** How many are wanted. */
   images(): number;
+  /** The sheet is closed. */
+  removed(sheet: Sheet): void;
 }
+
+/** A generation, and the cards that show its pictures. */
+interface Part {
+  readonly generation: Generation;
+  readonly cards: Card[];
+  /** Kept as it ended; undefined while it may change. */
+  saved?: SavedGeneration;
+}
+
+const HINT =
+  "Click a row of a picture, or press Enter on it, to draw other endings below that row.";
 
 export class Sheet implements CardActions {
   readonly section: HTMLElement;
-  readonly generations: Generation[] = [];
+  private readonly parts: Part[] = [];
   private readonly cards: Card[] = [];
-  private readonly facts = element("p", { class: "facts quiet" });
+  private readonly figures: Figures;
   private readonly bar = element("div", { class: "bar" });
+  private readonly note = element("p", { class: "quiet note" });
+  private readonly hint = element("p", { class: "quiet note" });
   private readonly list = element("ol", { class: "pictures" });
-  private readonly mosaic = element("div", { class: "mosaic" });
-  private mosaicShown: Shown | undefined;
-  private readonly begun = performance.now();
-  private readonly bytesBefore: number;
-  private firstRow: number | undefined;
-  private lastRow = 0;
-  private rowsCome = 0;
-  private jpeg = 0;
+  private mosaic: Mosaic | undefined;
 
   constructor(
     private readonly studio: Studio,
     private readonly title: string,
     private readonly prompt: string,
     private readonly does: SheetActions,
+    counted?: Counted,
   ) {
-    this.bytesBefore = studio.client.bytesReceived;
+    this.figures = new Figures(counted);
     const heading = element("h2", {}, title);
-    this.section = element(
-      "article",
-      { class: "sheet", "aria-label": title },
-      heading,
-      this.facts,
-      this.bar,
-      this.list,
-    );
+    this.section = element("article", { class: "sheet", "aria-label": title }, heading);
+    this.section.append(this.figures.list, this.list, this.bar, this.note, this.hint);
   }
 
-  /** The generation that a reload goes on with, if there is one. */
-  save(): { title: string; prompt: string; generations: SavedGeneration[] } | undefined {
-    if (this.generations.length === 0) return undefined;
-    const generations = this.generations.map((generation) => generation.save());
-    return { title: this.title, prompt: this.prompt, generations };
+  /** What a reload goes on with; undefined of what is of a file. */
+  save(): KeptSheet | undefined {
+    if (this.parts.length === 0) return undefined;
+    const { title, prompt, cards } = this;
+    const parts: KeptPart[] = this.parts.map((part) => ({
+      cards: part.cards.map((card) => cards.indexOf(card)),
+      saved: part.saved ?? part.generation.save(),
+    }));
+    return { title, prompt, parts, counted: this.figures.kept };
   }
 
-  /** Follow a generation, whose pictures are shown on `cards`, or on new ones. */
-  async follow(generation: Generation, cards?: Card[]): Promise<void> {
-    this.generations.push(generation);
-    const mine = cards ?? generation.pictures.map(() => this.addCard());
+  /** True if it watches, or draws, the pictures of this link. */
+  has(link: string): boolean {
+    return this.parts.some(({ generation }) => generation.link === link);
+  }
+
+  /**
+   * Follow a generation, whose pictures are shown on the cards of these places, or on new ones.
+   * `begun` says when it was asked for, where that is known.
+   */
+  async follow(generation: Generation, places?: number[], begun?: number): Promise<void> {
+    const first = this.cards.length;
+    const mine = generation.pictures.map((_, index) => this.card(places?.[index] ?? first + index));
+    const part: Part = { generation, cards: mine };
+    this.parts.push(part);
+    this.studio.meter.take();
     this.tell();
     try {
-      for await (const event of generation) {
-        const card = mine[event.index];
-        if (event.type === "accepted" && card.picture !== event.picture) {
-          card.show(event.picture, event.picture.model);
-          this.notice(event.picture);
+      for await (const { index, picture, ...event } of generation) {
+        const card = mine[index];
+        if (this.partOf(card) !== part && card.picture) continue; // drawn on since
+        if (card.picture !== picture) {
+          card.show(picture, picture.model);
+          this.figures.tellSeed(picture.seed);
+          notice(picture);
         }
-        if (event.type === "rows") this.count(event.count);
-        if (event.type === "failed") card.failure = event.error.message;
-        if (event.type === "done") say(`Picture ${card.number}: ${event.reason}`);
+        if (event.type === "rows") {
+          const { count } = event as { count: number };
+          this.figures.count(picture, count, this.studio.meter.take(), begun);
+        }
+        if (event.type === "failed") card.failure = (event as { error: Error }).error.message;
         card.update();
         this.tell();
-        this.does.changed();
       }
-      await this.weigh();
+      this.end(part, "never begun");
     } catch (error) {
-      const text = words(error);
-      for (const card of mine) {
-        if (card.picture?.reason === undefined) card.failure = text;
-        card.update();
-      }
-      problem(text);
+      this.end(part, words(error));
+      const isTold = error instanceof ConnectionLost; // for all sheets at once
+      if (this.section.isConnected && !isTold) problem(words(error));
     }
-    this.tell();
-    this.does.changed();
+    await this.weigh();
   }
 
   /** Show a picture of a file. */
   showSaved(picture: SavedPicture, model: Model): void {
-    const card = this.addCard();
     if (picture.reason === undefined) picture.reason = "left";
-    card.show(picture, model);
+    this.card(this.cards.length).show(picture, model);
+    this.figures.tellSeed(picture.seed);
     this.tell();
   }
 
-  branch(card: Card, row: number): void {
-    const { picture } = card;
+  branch({ picture }: Card, row: number): void {
     if (picture === undefined) return;
-    const { seed: _, images: __, ...request } = this.again(picture);
-    const title = `From row ${row} of “${picture.prompt}”`;
+    const { seed: _, ...request } = again(picture);
+    const title = `${picture.prompt} — from row ${row} on`;
     const prefix = picture.prefix(row);
     this.does.ask({ ...request, firstImage: 0, images: this.does.images(), prefix }, title);
   }
@@ -118,168 +135,157 @@ export class Sheet implements CardActions {
   finish(card: Card): void {
     const { picture } = card;
     if (picture === undefined) return;
-    card.resume();
     try {
-      const request = { ...this.again(picture), prefix: picture.prefix() };
-      void this.follow(this.studio.client.generate(request), [card]);
+      const request = { ...again(picture), prefix: picture.prefix() };
+      const generation = this.studio.client.generate(request);
+      card.resume();
+      void this.follow(generation, [this.cards.indexOf(card)]);
     } catch (error) {
       problem(words(error));
-      card.update();
     }
   }
 
   stop(card: Card): void {
-    for (const generation of this.generations) {
-      const index = generation.pictures.indexOf(card.picture as Picture);
-      if (index >= 0) generation.cancel(index);
-    }
+    const part = this.partOf(card);
+    part?.generation.cancel(part.cards.indexOf(card));
   }
 
   chosen(): void {
     this.tell();
   }
 
-  private addCard(): Card {
-    const card = new Card(this.cards.length + 1, this.prompt, this.studio.painter, this);
-    this.cards.push(card);
-    this.list.append(card.item);
-    return card;
+  close(): void {
+    for (const { generation } of this.parts) generation.cancel();
+    for (const card of this.cards) card.close();
+    this.mosaic?.close();
+    this.section.remove();
   }
 
-  /** The request that draws this picture on. */
-  private again(picture: Picture | SavedPicture): GenerateRequest {
-    const { prompt, seed, image, revision, sampling, model } = picture;
-    const { minP, ...others } = sampling;
-    return {
-      ...{ prompt, seed, firstImage: image, images: 1, revision, ...others },
-      ...(minP > 0 && { minP }),
-      model: typeof model === "string" ? model : model.name,
-    };
+  /** The last part that draws a card. */
+  private partOf(card: Card): Part | undefined {
+    return this.parts.findLast(({ cards }) => cards.includes(card));
   }
 
-  private notice({ textCut, textLost }: Picture): void {
-    if (textCut > 0) problem("The prompt is longer than the model reads: its end is not used.");
-    if (textLost > 0) problem(`${textLost} characters of the prompt are unknown to the model.`);
+  private card(place: number): Card {
+    while (this.cards.length <= place) {
+      const card = new Card(this.cards.length + 1, this.prompt, this.studio.painter, this);
+      this.cards.push(card);
+      this.list.append(card.item);
+    }
+    this.list.dataset.count = `${this.cards.length}`;
+    return this.cards[place];
   }
 
-  private count(rows: number): void {
-    this.lastRow = performance.now();
-    this.firstRow ??= this.lastRow;
-    this.rowsCome += rows;
+  /** A part is over; `why` is what became of pictures that were not ended by the server. */
+  private end(part: Part, why: string): void {
+    part.saved = part.generation.save();
+    for (const card of part.cards) {
+      if (this.partOf(card) !== part) continue;
+      if (card.isForming) card.failure = why;
+      else if (!part.generation.pictures.includes(card.picture as Picture)) card.failure = why;
+      card.update();
+    }
+    this.tell();
+    const whole = this.cards.filter((card) => card.isWhole).length;
+    if (this.cards.every((card) => !card.isForming)) {
+      say(`${whole} of ${this.cards.length} pictures done: ${this.title}`);
+    }
   }
 
   private async weigh(): Promise<void> {
+    if (this.cards.some((card) => !card.isWhole)) return;
     await Promise.all(this.cards.map((card) => card.settled));
-    const done = this.cards.filter((card) => card.picture?.rowsHeld);
-    const sizes = await Promise.all(done.map((card) => jpegBytes(card.canvas)));
-    this.jpeg = sizes.reduce((sum, each) => sum + each, 0);
+    const sizes = await Promise.all(this.cards.map((card) => jpegBytes(card.canvas)));
+    this.figures.tellJpeg(
+      sizes.reduce((sum, each) => sum + each, 0),
+      JPEG_QUALITY,
+    );
   }
 
-  /** The line of figures, and what can be done with all pictures. */
+  /** What can be done with all pictures. */
   private tell(): void {
-    this.facts.textContent = this.figures();
-    const forming = this.cards.filter(
-      ({ picture, failure }) => picture?.reason === undefined && failure === undefined,
-    );
-    const partial = this.cards.filter((card) => card.isPartial);
+    const { cards, parts, mosaic } = this;
+    const partial = cards.filter((card) => card.isPartial);
     const kept = partial.filter((card) => card.keep.checked);
-    const whole = this.cards.filter(({ picture }) => picture?.rowsHeld === picture?.rows);
+    const whole = cards.filter((card) => card.isWhole && !card.isForming);
+    const mayBranch = cards.some(({ picture, isForming }) => picture?.prompt && !isForming);
+    this.hint.textContent = mayBranch ? HINT : "";
+    this.list.classList.toggle("choosing", kept.length > 0);
+    for (const card of cards) card.item.classList.toggle("kept", kept.includes(card));
     const actions: [string, () => void][] = [];
-    if (forming.length > 0 && this.generations.length > 0) {
-      actions.push(["Stop all", () => this.generations.forEach((each) => void each.cancel())]);
+    if (parts.length > 0 && cards.some((card) => card.isForming)) {
+      const stop = () => parts.forEach(({ generation }) => void generation.cancel());
+      actions.push([cards.length > 1 ? "Stop all" : "Stop", stop]);
     }
     if (partial.length > 1) {
       const chosen = kept.length > 0 ? kept : partial;
       const text = kept.length > 0 ? `Finish the ${kept.length} kept` : "Finish all";
       actions.push([text, () => chosen.forEach((card) => void this.finish(card))]);
     }
-    if (this.cards.length > 1 && whole.length === this.cards.length && forming.length === 0) {
-      const text = this.mosaicShown ? "Side by side" : "Seamless";
-      actions.push([text, () => this.toggleMosaic()]);
+    if (whole.length > 1) {
+      actions.push([mosaic ? "Side by side" : "Join seamlessly", () => this.toggleMosaic()]);
+      if (mosaic) actions.push(["PNG of all", () => this.saveMosaic()]);
     }
-    if (this.generations.length > 0) actions.push(["Share", () => void this.share()]);
-    const shown = actions.map(([text]) => text).join();
-    if (this.bar.dataset.shown === shown) return;
-    this.bar.dataset.shown = shown;
-    this.bar.replaceChildren(...actions.map(([text, act]) => button(text, act)));
+    if (parts.length > 0) actions.push(["Copy link", () => void this.share()]);
+    actions.push(["Remove", () => this.does.removed(this)]);
+    replaceActions(
+      this.bar,
+      actions.map(([text, act]) => button(text, act)),
+    );
   }
 
-  private figures(): string {
-    const [picture] = this.cards.map((card) => card.picture).filter((each) => each !== undefined);
-    const told: string[] = [];
-    if (picture) told.push(`seed ${picture.seed}`);
-    if (this.firstRow !== undefined && this.rowsCome > 0) {
-      const bytes = this.studio.client.bytesReceived - this.bytesBefore;
-      const rows = this.rowsCome;
-      told.push(`first row after ${seconds(this.firstRow - this.begun)}`);
-      if (rows > 1) told.push(`a row each ${seconds((this.lastRow - this.firstRow) / (rows - 1))}`);
-      told.push(`${size(bytes)} received`);
-      if (this.jpeg > 0) told.push(`as JPEG ${size(this.jpeg)}`);
-    }
-    return told.join(" · ");
-  }
-
-  /** All pictures decoded as one, so that they run into each other. */
   private toggleMosaic(): void {
-    if (this.mosaicShown) {
-      this.mosaicShown.close();
-      this.mosaicShown = undefined;
-      this.mosaic.replaceWith(this.list);
+    if (this.mosaic) {
+      this.mosaic.close();
+      this.mosaic.canvas.replaceWith(this.list);
+      this.mosaic = undefined;
     } else {
-      const canvas = element("canvas", {
-        role: "img",
-        "aria-label": `${this.prompt}: ${this.cards.length} pictures joined`,
-      });
-      this.mosaic.replaceChildren(canvas);
-      this.list.replaceWith(this.mosaic);
-      this.mosaicShown = this.studio.painter.show(joined(this.cards), canvas);
+      const whole = this.cards.flatMap((card) => (card.isWhole ? (card.paintable ?? []) : []));
+      const label = `${this.prompt}: ${whole.length} pictures joined`;
+      this.mosaic = new Mosaic(this.studio.painter, whole, label);
+      this.list.replaceWith(this.mosaic.canvas);
     }
     this.tell();
   }
 
+  private saveMosaic(): void {
+    const { mosaic, studio } = this;
+    if (mosaic === undefined) return;
+    savePng(studio.painter, mosaic.picture, "rowcast").catch((error) => problem(words(error)));
+  }
+
   private async share(): Promise<void> {
     const page = new URL(location.href);
-    const links = this.generations.map((generation) => {
+    const links = this.parts.map(({ generation }) => {
       page.hash = encodeURIComponent(generation.link);
       return page.href;
     });
-    const text = links.join("\n");
+    const words = "who opens it sees these pictures as they form, and for a while after";
     try {
-      await navigator.clipboard.writeText(text);
-      say("The link is copied");
-      problem("");
-      this.facts.textContent = "The link is copied: who opens it watches these pictures.";
+      await navigator.clipboard.writeText(links.join("\n"));
+      this.note.textContent = `The link is copied: ${words}.`;
+      say(this.note.textContent);
     } catch {
-      const field = element("input", { value: text, readonly: true, "aria-label": "Link" });
-      problem("Who opens this link watches these pictures:", field);
+      const value = links.join(" ");
+      const field = element("input", { value, readonly: true, "aria-label": "Link" });
+      this.note.replaceChildren(`A link to copy: ${words}.`, field);
       field.select();
     }
   }
 }
 
-/** Pictures of equal size as one grid: 4 as 2 rows of 2, 6 as 2 of 3. */
-function joined(cards: Card[]): Paintable {
-  const pictures = cards.map(({ picture }) => picture as Picture);
-  const [{ rows, cols, model }] = pictures;
-  let down = Math.floor(Math.sqrt(pictures.length));
-  while (pictures.length % down !== 0) down--;
-  const across = pictures.length / down;
-  const ids = new Uint32Array(rows * cols * pictures.length);
-  for (const [number, picture] of pictures.entries()) {
-    const [top, left] = [Math.floor(number / across) * rows, (number % across) * cols];
-    for (let row = 0; row < rows; row++) {
-      ids.set(
-        picture.ids.subarray(row * cols, (row + 1) * cols),
-        (top + row) * cols * across + left,
-      );
-    }
-  }
-  const all = { rows: rows * down, cols: cols * across };
-  return { model, ids, ...all, rowsHeld: all.rows, reason: "complete" };
+/** The request that draws this picture. */
+function again(picture: Picture | SavedPicture): GenerateRequest {
+  const { prompt, seed, image, revision, sampling, model } = picture;
+  const { minP, ...others } = sampling;
+  return {
+    ...{ prompt, seed, firstImage: image, images: 1, revision, ...others },
+    ...(minP > 0 && { minP }),
+    model: typeof model === "string" ? model : model.name,
+  };
 }
 
-function seconds(milliseconds: number): string {
-  return milliseconds < 1_000
-    ? `${Math.round(milliseconds)} ms`
-    : `${(milliseconds / 1_000).toFixed(1)} s`;
+function notice({ textCut, textLost }: Picture): void {
+  if (textCut > 0) problem("The prompt is longer than the model reads: its end is not used.");
+  if (textLost > 0) problem(`${textLost} characters of the prompt are unknown to the model.`);
 }

@@ -5,7 +5,8 @@ import { element, part } from "./elements.js";
 /** Tell what is wrong, and what may be done; nothing takes it back. */
 export function problem(text: string, ...actions: Node[]): void {
   const place = part("problem");
-  place.replaceChildren(text, ...(actions.length > 0 ? [element("br"), ...actions] : []));
+  const row = actions.length > 0 ? [element("span", {}, ...actions)] : [];
+  place.replaceChildren(text, ...row);
   place.hidden = text === "";
 }
 
@@ -18,9 +19,9 @@ export function words(error: unknown): string {
   return error instanceof Error ? error.message : `${error}`;
 }
 
-const BYTES = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 export function size(bytes: number): string {
   if (bytes < 1_000) return `${bytes} bytes`;
-  return bytes < 1e6 ? `${BYTES.format(bytes / 1e3)} kB` : `${BYTES.format(bytes / 1e6)} MB`;
+  return bytes < 1e6 ? `${DIGITS.format(bytes / 1e3)} kB` : `${DIGITS.format(bytes / 1e6)} MB`;
 }

@@ -3,15 +3,17 @@
 const KEY = "rowcast theme"; // in localStorage
 
 export function offerThemes(button: HTMLButtonElement): void {
-  const root = document.documentElement;
+  const { dataset } = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const tell = () => button.setAttribute("aria-pressed", `${isDark()}`);
+  const isDark = () => (dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+  const tell = () => {
+    button.textContent = isDark() ? "Light theme" : "Dark theme";
+  };
   const kept = localStorage.getItem(KEY);
-  if (kept !== null) root.dataset.theme = kept;
+  if (kept !== null) dataset.theme = kept;
   button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    localStorage.setItem(KEY, root.dataset.theme);
+    dataset.theme = isDark() ? "light" : "dark";
+    localStorage.setItem(KEY, dataset.theme);
     tell();
   });
   system.addEventListener("change", tell);
