@@ -30,8 +30,9 @@ const FADING = ["rgb(0 0 0 / 0.75)", "rgb(0 0 0 / 0.1)"]; // of the placeholder,
 export class PictureCanvas {
   /** Rows that each tier has painted; a better one's stand over a lesser one's. */
   private readonly painted: Record<TierName, number> = { none: 0, palette: 0, preview: 0, full: 0 };
-  private readonly pixels: ImageData;
-  private readonly words: Uint32Array;
+  private kept: ImageData | undefined;
+  private readonly width: number;
+  private readonly height: number;
   private readonly context: CanvasRenderingContext2D;
   private readonly side: number; // pixels of a token
   private readonly colours = document.createElement("canvas"); // of the last row: a pixel a token
@@ -44,15 +45,24 @@ export class PictureCanvas {
   ) {
     const { rows, cols, model } = picture;
     this.side = model.pixelsPerToken;
-    canvas.width = cols * this.side;
-    canvas.height = rows * this.side;
+    this.width = canvas.width = cols * this.side;
+    this.height = canvas.height = rows * this.side;
     this.colours.width = cols;
     this.colours.height = 1;
-    this.pixels = new ImageData(canvas.width, canvas.height);
-    this.words = new Uint32Array(this.pixels.data.buffer);
     const context = canvas.getContext("2d");
     if (context === null) throw new Error("this browser gives no canvas to paint on");
     this.context = context;
+  }
+
+  /** What is painted, while it forms; then the canvas alone has it. */
+  private get pixels(): ImageData {
+    this.kept ??= new ImageData(this.width, this.height);
+    return this.kept;
+  }
+
+  /** True once it has ended, and all of it was painted by this decoder or a better one. */
+  isFinished(tier: "preview" | "full"): boolean {
+    return this.painted.full === this.picture.rowsHeld || (tier === "preview" && this.isExact);
   }
 
   /** The tier of the rows on the canvas: that of the newest. */
@@ -75,28 +85,35 @@ export class PictureCanvas {
   paintByPalette(palette: Palette): void {
     const { ids, rowsHeld, cols } = this.picture;
     const first = Math.max(...Object.values(this.painted));
+    const words = new Uint32Array(this.pixels.data.buffer);
     for (let row = first; row < rowsHeld; row++) {
       const held = ids.subarray(row * cols, (row + 1) * cols);
-      palette.paint(held, this.words, row * this.side, this.side);
+      palette.paint(held, words, row * this.side, this.side);
     }
     this.painted.palette = rowsHeld;
     if (first < rowsHeld) this.draw(first);
   }
 
-  /** Take what a decoder has painted, of the first `rows` rows. */
-  take(tier: "preview" | "full", { rgba, firstRow, width }: Painted, rows: number): void {
+  /** Take what a decoder has painted, of the first `rows` rows; `isLast` if no more were to come. */
+  take(
+    tier: "preview" | "full",
+    { rgba, firstRow, width }: Painted,
+    rows: number,
+    isLast: boolean,
+  ): void {
     if (tier === "preview" && this.painted.full > 0) return;
     this.pixels.data.set(rgba, 4 * firstRow * width);
     this.painted[tier] = rows;
-    this.isExact = this.picture.reason !== undefined && rows === this.picture.rowsHeld;
+    this.isExact = isLast;
     this.draw(Math.floor(firstRow / this.side));
+    if (this.isFinished(tier)) this.kept = undefined;
   }
 
   /** Put all there is on the canvas again, from a row on. */
   draw(firstRow = 0): void {
     const { rows, rowsHeld, reason } = this.picture;
     const shown = Math.min(rowsHeld, Math.max(...Object.values(this.painted)));
-    const { width, height } = this.pixels;
+    const { width, height } = this;
     const [top, frontier] = [firstRow * this.side, shown * this.side];
     this.context.putImageData(this.pixels, 0, 0, 0, top, width, frontier - top);
     this.context.clearRect(0, frontier, width, height - frontier);
@@ -108,7 +125,7 @@ export class PictureCanvas {
 
   private drawPlaceholder(frontier: number): void {
     const { context } = this;
-    const { width, height } = this.pixels;
+    const { width, height } = this;
     this.takeColours(frontier - this.side);
     const fading = context.createLinearGradient(0, frontier, 0, height);
     FADING.forEach((colour, index) => {

@@ -233,10 +233,10 @@ class ModelTiers {
         const [number, canvas] = next;
         this.canvases.delete(number);
         this.canvases.set(number, canvas); // the last to be painted again
-        const rows = canvas.picture.rowsHeld;
+        const { rowsHeld: rows, reason } = canvas.picture;
         const painted = await decoder.paint(number, canvas);
-        if (!this.canvases.has(number)) decoder.forget(number);
-        canvas.take(kind, painted, rows);
+        canvas.take(kind, painted, rows, reason !== undefined);
+        if (!this.canvases.has(number) || canvas.isFinished(kind)) decoder.forget(number);
         if (!this.isWanting(canvas)) this.settle(number);
       }
     } catch (error) {
