@@ -66,11 +66,14 @@ function installed(): string {
   throw new Error("no Chromium is installed; name one in CHROMIUM");
 }
 
-/** Files of a site of another origin: by path, type and content. */
+/** Files of a site of another origin, for pages of any: by path, type and content. */
 export async function site(files: Record<string, [type: string, content: string | Uint8Array]>) {
   const server = createServer((request, response) => {
     const found = files[new URL(request.url ?? "/", "http://x").pathname];
-    response.writeHead(found ? 200 : 404, { "Content-Type": found?.[0] ?? "text/plain" });
+    response.writeHead(found ? 200 : 404, {
+      "Content-Type": found?.[0] ?? "text/plain",
+      "Access-Control-Allow-Origin": "*",
+    });
     response.end(found?.[1] ?? "");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
