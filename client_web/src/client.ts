@@ -49,11 +49,11 @@ export class Client extends EventTarget {
   readonly url: URL;
   /** Bytes of the frames that came, of all connections, without their headers. */
   bytesReceived = 0;
-  private readonly session: Session;
-  private readonly patience: Patience;
-  private current: ClientState = "reconnecting";
-  private link: Link | undefined;
-  private readonly ending = new AbortController();
+  readonly #session: Session;
+  readonly #patience: Patience;
+  #current: ClientState = "reconnecting";
+  #link: Link | undefined;
+  readonly #ending = new AbortController();
 
   private constructor(
     url: string | URL,
@@ -62,16 +62,16 @@ export class Client extends EventTarget {
     super();
     this.url = new URL(url);
     const reconnect = 1_000 * (options.reconnectSeconds ?? 30);
-    this.patience = new Patience(reconnect);
-    this.session = new Session({
+    this.#patience = new Patience(reconnect);
+    this.#session = new Session({
       name: `rowcast-web ${VERSION}`,
       url: this.url.href,
       patience: [1_000 * (options.waitWhenBusySeconds ?? 0), reconnect],
     });
-    const { signal } = this.ending;
+    const { signal } = this.#ending;
     globalThis.document?.addEventListener(
       "visibilitychange",
-      () => document.hidden || this.link?.check(),
+      () => document.hidden || this.#link?.check(),
       { signal },
     );
     options.signal?.addEventListener("abort", () => this.close(), { signal });
@@ -90,26 +90,26 @@ export class Client extends EventTarget {
     const waits = new Patience(Number.POSITIVE_INFINITY);
     let attempts = 1;
     try {
-      await client.openAgain(() => (attempts++ < ATTEMPTS ? waits.wait(0) : undefined));
+      await client.#openAgain(() => (attempts++ < ATTEMPTS ? waits.wait(0) : undefined));
     } catch (error) {
       client.close();
       throw options.signal?.aborted ? options.signal.reason : error;
     }
-    void client.run();
+    void client.#run();
     return client;
   }
 
   get state(): ClientState {
-    return this.current;
+    return this.#current;
   }
 
   /** What the server draws with; the first is the default. */
   get models(): Model[] {
-    return this.session.welcome.models;
+    return this.#session.welcome.models;
   }
 
   get limits(): Limits {
-    return this.session.welcome.limits;
+    return this.#session.welcome.limits;
   }
 
   /**
@@ -117,7 +117,7 @@ export class Client extends EventTarget {
    * has not ended. Throws InvalidRequest, or ConnectionLost where the client is closed.
    */
   generate(request: GenerateRequest & Following): Generation {
-    return this.follow(() => this.session.start(request), request);
+    return this.#follow(() => this.#session.start(request), request);
   }
 
   /** Watch pictures by a share link of this server's, or by their view key; as `generate`. */
@@ -136,56 +136,56 @@ export class Client extends EventTarget {
     if (new URL(url).href !== this.url.href) {
       throw new InvalidRequest(`this link is of ${url}, not of ${this.url}; connect there (R-117)`);
     }
-    return this.follow(() => this.session.watch(viewKey, firstImage, images), following);
+    return this.#follow(() => this.#session.watch(viewKey, firstImage, images), following);
   }
 
   /** Go on with what `Generation.save` gave, after a reload; as `generate`. */
   restore(saved: SavedGeneration, following: Following = {}): Generation {
-    return this.follow(() => this.session.restore(saved), following);
+    return this.#follow(() => this.#session.restore(saved), following);
   }
 
   /** Close the connection: what forms is cancelled, and fails with ConnectionLost. */
   close(): void {
-    if (this.current === "closed") return;
-    for (const generation of this.session.active) generation.cancel();
-    this.fail(new ConnectionLost("the client was closed"));
+    if (this.#current === "closed") return;
+    for (const generation of this.#session.active) generation.cancel();
+    this.#fail(new ConnectionLost("the client was closed"));
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  private follow(begin: () => [Generation, Frame[]], { signal }: Following): Generation {
+  #follow(begin: () => [Generation, Frame[]], { signal }: Following): Generation {
     signal?.throwIfAborted();
-    if (this.current === "closed") throw new ConnectionLost("the client is closed; make another");
+    if (this.#current === "closed") throw new ConnectionLost("the client is closed; make another");
     const [generation, frames] = begin();
-    generation.onCancel = (slots) => this.link?.send(this.session.cancel(slots));
+    generation.onCancel = (slots) => this.#link?.send(this.#session.cancel(slots));
     if (signal) generation.endWith(signal);
-    if (this.current === "open") this.link?.send(frames);
-    else if (this.current === "idle") void this.run();
+    if (this.#current === "open") this.#link?.send(frames);
+    else if (this.#current === "idle") void this.#run();
     return generation;
   }
 
   /** Take up the link whenever it is lost while something forms, until it is lost for good. */
-  private async run(): Promise<void> {
+  async #run(): Promise<void> {
     let failure: RowcastError = new ConnectionLost("the connection was lost");
     try {
       for (;;) {
-        if (this.current === "open" && this.link) failure = await this.link.ended;
-        const isNeeded = this.session.active.length > 0;
+        if (this.#current === "open" && this.#link) failure = await this.#link.ended;
+        const isNeeded = this.#session.active.length > 0;
         const hasFault = !(failure instanceof ConnectionLost && failure.closeCode === NO_FAULT);
-        if (!this.mayRetry(failure) && (isNeeded || hasFault)) throw failure;
-        if (!isNeeded) return this.become("idle");
-        this.become("reconnecting");
-        await this.openAgain(() => this.patience.wait(this.session.progress), failure);
+        if (!this.#mayRetry(failure) && (isNeeded || hasFault)) throw failure;
+        if (!isNeeded) return this.#become("idle");
+        this.#become("reconnecting");
+        await this.#openAgain(() => this.#patience.wait(this.#session.progress), failure);
       }
     } catch (error) {
-      this.fail(error as RowcastError);
+      this.#fail(error as RowcastError);
     }
   }
 
   /** Open a socket, again and again as long as there is a `wait`; not at once after a `failure`. */
-  private async openAgain(wait: () => number | undefined, failure?: RowcastError): Promise<void> {
+  async #openAgain(wait: () => number | undefined, failure?: RowcastError): Promise<void> {
     for (let cause = failure; ; ) {
       if (cause !== undefined) {
         const milliseconds = wait();
@@ -193,55 +193,55 @@ export class Client extends EventTarget {
           if (failure === undefined) throw cause;
           throw new ConnectionLost(`${failure.message}; not taken up again: ${cause.message}`);
         }
-        await this.pause(milliseconds);
+        await this.#pause(milliseconds);
       }
       try {
-        return await this.open();
+        return await this.#open();
       } catch (error) {
-        if (!this.mayRetry(error)) throw error;
+        if (!this.#mayRetry(error)) throw error;
         cause = error as RowcastError;
       }
     }
   }
 
   /** A socket after `welcome`, with all that is unfinished asked for on it. */
-  private async open(): Promise<void> {
+  async #open(): Promise<void> {
     const { token, WebSocket: Socket = WebSocket } = this.options;
     const shown = typeof token === "function" ? await token() : token;
-    this.ending.signal.throwIfAborted();
-    this.link = new Link(new Socket(this.url, SUBPROTOCOL), this.session, shown, (count) => {
+    this.#ending.signal.throwIfAborted();
+    this.#link = new Link(new Socket(this.url, SUBPROTOCOL), this.#session, shown, (count) => {
       this.bytesReceived += count;
     });
-    await this.link.opened;
-    this.link.send(this.session.resume());
-    this.become("open");
+    await this.#link.opened;
+    this.#link.send(this.#session.resume());
+    this.#become("open");
   }
 
   /** True if it is worth to come back after this. */
-  private mayRetry(error: unknown): boolean {
-    if (this.ending.signal.aborted || !(error instanceof ConnectionFailed)) return false;
+  #mayRetry(error: unknown): boolean {
+    if (this.#ending.signal.aborted || !(error instanceof ConnectionFailed)) return false;
     const { closeCode = 0 } = error;
     if (closeCode === TOKEN_EXPIRED) return typeof this.options.token === "function";
     return mayReconnect(closeCode);
   }
 
   /** The end: everything that forms fails. */
-  private fail(error: RowcastError): void {
-    if (this.current === "closed") return;
-    this.ending.abort(error);
-    this.link?.close(error);
-    this.session.fail(error);
-    this.become("closed");
+  #fail(error: RowcastError): void {
+    if (this.#current === "closed") return;
+    this.#ending.abort(error);
+    this.#link?.close(error);
+    this.#session.fail(error);
+    this.#become("closed");
   }
 
-  private become(state: ClientState): void {
-    if (this.current === state) return;
-    this.current = state;
+  #become(state: ClientState): void {
+    if (this.#current === state) return;
+    this.#current = state;
     this.dispatchEvent(new Event("statechange"));
   }
 
-  private pause(milliseconds: number): Promise<void> {
-    const { signal } = this.ending;
+  #pause(milliseconds: number): Promise<void> {
+    const { signal } = this.#ending;
     return new Promise((resolve, reject) => {
       const end = () => reject(signal.reason);
       signal.addEventListener("abort", end);

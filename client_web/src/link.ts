@@ -26,11 +26,11 @@ export class Link {
   readonly opened: Promise<unknown>;
   /** Resolves to why it ended. */
   readonly ended: Promise<RowcastError>;
-  private end: (why: RowcastError) => void = () => {};
-  private hasEnded = false;
-  private isAsked = false; // by a ping, since something was heard
-  private silence: ReturnType<typeof setTimeout> | undefined;
-  private retry: ReturnType<typeof setTimeout> | undefined;
+  #end: (why: RowcastError) => void = () => {};
+  #hasEnded = false;
+  #isAsked = false; // by a ping, since something was heard
+  #silence: ReturnType<typeof setTimeout> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
 
   /** Begin to open a `socket`, with the subprotocol, for a session; it says hello by itself. */
   constructor(
@@ -42,33 +42,33 @@ export class Link {
     const { url } = socket;
     socket.binaryType = "arraybuffer";
     this.ended = new Promise((resolve) => {
-      this.end = resolve;
+      this.#end = resolve;
     });
-    this.silence = setTimeout(() => {
-      this.fail(new ConnectionFailed(`${url} does not answer; is it a Rowcast server?`));
+    this.#silence = setTimeout(() => {
+      this.#fail(new ConnectionFailed(`${url} does not answer; is it a Rowcast server?`));
     }, OPENING);
     socket.onopen = () => {
       if (socket.protocol === SUBPROTOCOL) this.send([session.hello(token)]);
-      else this.fail(new ConnectionFailed(`${url} does not speak ${SUBPROTOCOL}`, 4406));
+      else this.#fail(new ConnectionFailed(`${url} does not speak ${SUBPROTOCOL}`, 4406));
     };
     const welcomed = new Promise<void>((resolve) => {
       socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
-        if (this.hasEnded) return;
+        if (this.#hasEnded) return;
         onBytes(typeof data === "string" ? data.length : data.byteLength);
         try {
           this.send(session.receive(data));
         } catch (error) {
-          this.fail(error as RowcastError);
+          this.#fail(error as RowcastError);
           return;
         }
-        this.isAsked = false;
-        this.listen();
+        this.#isAsked = false;
+        this.#listen();
         resolve();
       };
     });
-    socket.onclose = ({ code, reason }) => this.finish(meaning(url, session.isOpen, code, reason));
+    socket.onclose = ({ code, reason }) => this.#finish(meaning(url, session.isOpen, code, reason));
     socket.onerror = () => {
-      if (!session.isOpen) this.finish(meaning(url, false, BROKEN, "")); // Node.js leaves it at that
+      if (!session.isOpen) this.#finish(meaning(url, false, BROKEN, "")); // Node.js leaves it at that
     };
     const failed = this.ended.then((why) => Promise.reject(why));
     this.opened = Promise.race([welcomed, failed]);
@@ -77,51 +77,51 @@ export class Link {
   send(frames: Frame[]): void {
     if (this.socket.readyState !== OPEN) return; // what is not sent is asked for on the next one
     for (const frame of frames) this.socket.send(frame);
-    clearTimeout(this.retry);
+    clearTimeout(this.#retry);
     const { retryIn } = this.session;
     if (retryIn === undefined) return;
     const wait = Math.min(retryIn, LONGEST_TIMER);
-    this.retry = setTimeout(() => this.send(this.session.retry()), wait);
+    this.#retry = setTimeout(() => this.send(this.session.retry()), wait);
   }
 
   /** Find out whether the other side is still there, as after a sleep (R-113). */
   check(): void {
-    if (this.hasEnded || !this.session.isOpen) return;
-    this.isAsked = true;
+    if (this.#hasEnded || !this.session.isOpen) return;
+    this.#isAsked = true;
     this.send([encode({ type: "ping", echo: 0 })]);
-    this.listen();
+    this.#listen();
   }
 
   close(why: RowcastError, code = 1000): void {
     const words = new TextEncoder().encode(code === 1000 ? "" : why.message);
     const reason = new TextDecoder().decode(words.slice(0, MOST_REASON_BYTES - 2));
-    this.finish(why);
+    this.#finish(why);
     this.socket.close(code, reason); // whose answer is not waited for
   }
 
-  private fail(error: RowcastError): void {
+  #fail(error: RowcastError): void {
     const isCoded = error instanceof ProtocolError || error instanceof ConnectionFailed;
     this.close(error, isCoded ? error.closeCode : 1000);
   }
 
   /** Ask after so long a silence, and give up after as long again. */
-  private listen(): void {
-    clearTimeout(this.silence);
+  #listen(): void {
+    clearTimeout(this.#silence);
     const due = performance.now() + SILENCE;
-    this.silence = setTimeout(() => {
+    this.#silence = setTimeout(() => {
       const hasSlept = performance.now() > due + SILENCE / 2; // frozen, and so was all that came
-      if (this.isAsked && !hasSlept) this.close(new ConnectionLost("the server fell silent"));
+      if (this.#isAsked && !hasSlept) this.close(new ConnectionLost("the server fell silent"));
       else this.check();
     }, SILENCE);
   }
 
-  private finish(why: RowcastError): void {
-    if (this.hasEnded) return;
-    this.hasEnded = true;
-    clearTimeout(this.silence);
-    clearTimeout(this.retry);
+  #finish(why: RowcastError): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    clearTimeout(this.#silence);
+    clearTimeout(this.#retry);
     this.session.isOpen = false;
-    this.end(why);
+    this.#end(why);
   }
 }
 

@@ -3,9 +3,9 @@
 const [FIRST_BOUND, LONGEST_BOUND] = [200, 5_000]; // milliseconds
 
 export class Patience {
-  private bound = FIRST_BOUND;
-  private progress = -1;
-  private until = Number.NEGATIVE_INFINITY;
+  #bound = FIRST_BOUND;
+  #progress = -1;
+  #until = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly milliseconds: number,
@@ -21,14 +21,14 @@ export class Patience {
    */
   wait(progress: number): number | undefined {
     const now = this.clock();
-    if (progress !== this.progress || now > this.until + this.milliseconds) {
-      this.progress = progress;
-      this.until = now + this.milliseconds;
-      this.bound = FIRST_BOUND;
+    if (progress !== this.#progress || now > this.#until + this.milliseconds) {
+      this.#progress = progress;
+      this.#until = now + this.milliseconds;
+      this.#bound = FIRST_BOUND;
     }
-    if (now >= this.until) return undefined;
-    const wait = Math.min(this.random() * this.bound, this.until - now);
-    this.bound = Math.min(2 * this.bound, LONGEST_BOUND);
+    if (now >= this.#until) return undefined;
+    const wait = Math.min(this.random() * this.#bound, this.#until - now);
+    this.#bound = Math.min(2 * this.#bound, LONGEST_BOUND);
     return wait;
   }
 }

@@ -36,11 +36,11 @@ export class Generation implements AsyncIterable<PictureEvent> {
   /** True once nobody takes events any more. */
   isAbandoned = false;
   // While the server is busy (R-70): when it first said so, and when it is asked again.
-  private putOffSince: number | undefined;
-  private putOffUntil = 0;
-  private ownFailure: unknown;
-  private readonly news = new Map<string, () => PictureEvent>();
-  private readonly ending = new AbortController();
+  #putOffSince: number | undefined;
+  #putOffUntil = 0;
+  #ownFailure: unknown;
+  readonly #news = new Map<string, () => PictureEvent>();
+  readonly #ending = new AbortController();
 
   constructor(
     readonly asked: Asked,
@@ -79,13 +79,13 @@ export class Generation implements AsyncIterable<PictureEvent> {
     return this.slots.filter(({ hasEnded }) => !hasEnded);
   }
 
-  private get putOff(): Slot[] {
+  get #putOff(): Slot[] {
     return this.unended.filter(({ isPutOff }) => isPutOff);
   }
 
   /** True if nothing more will arrive; there may be news to take. */
   get hasEnded(): boolean {
-    return this.ownFailure !== undefined || this.unended.length === 0;
+    return this.#ownFailure !== undefined || this.unended.length === 0;
   }
 
   /** True if nobody knows whether the `start` of own pictures has arrived. */
@@ -95,10 +95,11 @@ export class Generation implements AsyncIterable<PictureEvent> {
 
   /** When what was put off is asked for again; undefined if nothing is. */
   get retryTime(): number | undefined {
-    const { putOff, unended } = this;
+    const { unended } = this;
+    const putOff = this.#putOff;
     // A request of which nothing was accepted is asked for as one, once all of it was put off.
     const isDue = this.isUnanswered ? putOff.length === unended.length : true;
-    return putOff.length > 0 && isDue ? this.putOffUntil : undefined;
+    return putOff.length > 0 && isDue ? this.#putOffUntil : undefined;
   }
 
   /**
@@ -123,7 +124,8 @@ export class Generation implements AsyncIterable<PictureEvent> {
 
   /** What takes up all unfinished pictures on a new socket, but those that were put off. */
   resumeMessages(): FromClient[] {
-    const { putOff, unended } = this;
+    const { unended } = this;
+    const putOff = this.#putOff;
     if (!this.isUnanswered) return asking(unended.filter((slot) => !slot.isPutOff));
     if (putOff.length === 0) return [...this.startMessages(), ...cancelling(unended)];
     for (const slot of unended) slot.isPutOff = true; // asked for again as one
@@ -132,7 +134,7 @@ export class Generation implements AsyncIterable<PictureEvent> {
 
   /** What asks again for what was put off. */
   retryMessages(): FromClient[] {
-    const { putOff } = this;
+    const putOff = this.#putOff;
     for (const slot of putOff) slot.isPutOff = slot.isAnswered = false;
     return this.isUnanswered ? [...this.startMessages(), ...cancelling(putOff)] : asking(putOff);
   }
@@ -145,29 +147,29 @@ export class Generation implements AsyncIterable<PictureEvent> {
    */
   waitsOut(slot: Slot, now: number, wait: number, patience: readonly [number, number]): boolean {
     const longest = patience[this.knownSeed === undefined ? 0 : 1];
-    let since = this.putOffSince;
-    if (since === undefined || now > this.putOffUntil + longest) since = now;
+    let since = this.#putOffSince;
+    if (since === undefined || now > this.#putOffUntil + longest) since = now;
     const isOver = wait === 0 || now + wait > since + longest;
     if (isOver || this.hasEnded || this.isAbandoned) return false;
-    this.putOffSince = since;
+    this.#putOffSince = since;
     const until = now + wait * (1 + MOST_EXTRA_WAIT * Math.random());
-    this.putOffUntil = Math.max(this.putOffUntil, until);
+    this.#putOffUntil = Math.max(this.#putOffUntil, until);
     slot.isPutOff = true;
     return true;
   }
 
   /** Queue an event, unless it is queued: then it will tell the newest state. */
   tell(slot: Slot, type: PictureEvent["type"]): void {
-    if (type === "rows") this.putOffSince = undefined;
+    if (type === "rows") this.#putOffSince = undefined;
     const name = slot.index + type;
-    if (!this.news.has(name)) this.news.set(name, () => slot.event(type));
+    if (!this.#news.has(name)) this.#news.set(name, () => slot.event(type));
     this.wake();
   }
 
   /** End with an error, once what came before it was taken. */
   fail(error: unknown): void {
     if (this.hasEnded) return;
-    this.ownFailure = error;
+    this.#ownFailure = error;
     this.wake();
   }
 
@@ -182,7 +184,7 @@ export class Generation implements AsyncIterable<PictureEvent> {
       this.cancel();
       this.fail(signal.reason);
     };
-    signal.addEventListener("abort", abort, { signal: this.ending.signal });
+    signal.addEventListener("abort", abort, { signal: this.#ending.signal });
   }
 
   /** What a page keeps to go on after a reload, as JSON: it holds the key, the owner's secret. */
@@ -197,12 +199,12 @@ export class Generation implements AsyncIterable<PictureEvent> {
   async *[Symbol.asyncIterator](): AsyncGenerator<PictureEvent, void, undefined> {
     try {
       while (!this.isAbandoned) {
-        const [next] = this.news;
+        const [next] = this.#news;
         if (next) {
-          this.news.delete(next[0]);
+          this.#news.delete(next[0]);
           yield next[1]();
         } else if (this.hasEnded) {
-          const failure = this.ownFailure ?? this.slots.find(({ error }) => error)?.error;
+          const failure = this.#ownFailure ?? this.slots.find(({ error }) => error)?.error;
           if (failure) throw failure;
           return;
         } else {
@@ -214,7 +216,7 @@ export class Generation implements AsyncIterable<PictureEvent> {
     } finally {
       this.cancel();
       this.isAbandoned = true;
-      this.ending.abort();
+      this.#ending.abort();
     }
   }
 }

@@ -37,27 +37,18 @@ export function unpack(bytes: Uint8Array): unknown {
     return at - count;
   };
   /** A whole number of 1, 2, 4 or 8 bytes. */
-  const unsigned = (size: number) => {
+  const whole = (kind: "Int" | "Uint", size: number) => {
     const first = take(size);
-    if (size === 1) return bytes[first];
-    if (size === 2) return view.getUint16(first);
-    if (size === 4) return view.getUint32(first);
-    return view.getInt8(first) < 0 ? Number.POSITIVE_INFINITY : Number(view.getBigInt64(first));
+    if (size < 8) return view[`get${kind}${(8 * size) as 8 | 16 | 32}`](first);
+    const value = Number(view.getBigInt64(first));
+    return kind === "Uint" && view.getInt8(first) < 0 ? Number.POSITIVE_INFINITY : value;
   };
-  const signed = (size: number) => {
-    const first = take(size);
-    if (size === 1) return view.getInt8(first);
-    if (size === 2) return view.getInt16(first);
-    return size === 4 ? view.getInt32(first) : Number(view.getBigInt64(first));
-  };
-  const binary = (length: number) => {
-    const first = take(length);
-    return bytes.slice(first, first + length);
-  };
+  const unsigned = (size: number) => whole("Uint", size);
+  const binary = (length: number) => bytes.slice(take(length), at);
   const text = (length: number) => {
-    const first = take(length);
+    const utf8 = binary(length);
     try {
-      return UTF8.decode(bytes.subarray(first, first + length));
+      return UTF8.decode(utf8);
     } catch {
       return undefined;
     }
@@ -86,7 +77,7 @@ export function unpack(bytes: Uint8Array): unknown {
     if (first === 0xca) return new Float(view.getFloat32(take(4)));
     if (first === 0xcb) return new Float(view.getFloat64(take(8)));
     if (first < 0xd0) return unsigned(2 ** (first - 0xcc));
-    if (first < 0xd4) return signed(2 ** (first - 0xd0));
+    if (first < 0xd4) return whole("Int", 2 ** (first - 0xd0));
     if (first < 0xd9) return ignored(take(1 + 2 ** (first - 0xd4)));
     if (first < 0xdc) return text(unsigned(2 ** (first - 0xd9)));
     if (first < 0xde) return array(unsigned(2 * (first - 0xdb)), depth);

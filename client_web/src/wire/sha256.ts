@@ -13,27 +13,24 @@ const INITIAL = Uint32Array.from(primes.slice(0, 8), (prime) => fraction(Math.sq
 
 /** The digest [32] of some bytes. */
 export function sha256(message: Uint8Array): Uint8Array<ArrayBuffer> {
-  const blocks = Math.ceil((message.length + 9) / 64);
-  const tail = new Uint8Array(128); // of the last block or two
-  const whole = 64 * Math.max(0, blocks - 2);
-  tail.set(message.subarray(whole));
-  tail[message.length - whole] = 0x80;
-  const end = 64 * blocks - whole;
-  new DataView(tail.buffer).setBigUint64(end - 8, 8n * BigInt(message.length));
+  const padded = new Uint8Array(64 * Math.ceil((message.length + 9) / 64));
+  const view = new DataView(padded.buffer);
+  padded.set(message);
+  padded[message.length] = 0x80;
+  view.setBigUint64(padded.length - 8, 8n * BigInt(message.length));
   const state = INITIAL.slice();
   const words = new Uint32Array(ROUNDS);
-  for (let at = 0; at < whole; at += 64) compress(state, words, message, at);
-  for (let at = 0; at < end; at += 64) compress(state, words, tail, at);
-  const digest = new DataView(new ArrayBuffer(32));
-  for (let index = 0; index < 8; index++) digest.setUint32(4 * index, state[index]);
-  return new Uint8Array(digest.buffer);
+  for (let at = 0; at < padded.length; at += 64) compress(state, words, view, at);
+  state.forEach((word, index) => {
+    view.setUint32(4 * index, word);
+  });
+  return padded.slice(0, 32);
 }
 
 const turn = (value: number, bits: number) => (value >>> bits) | (value << (32 - bits));
 
-function compress(state: Uint32Array, words: Uint32Array, block: Uint8Array, first: number): void {
-  const view = new DataView(block.buffer, block.byteOffset + first, 64);
-  for (let index = 0; index < 16; index++) words[index] = view.getUint32(4 * index);
+function compress(state: Uint32Array, words: Uint32Array, view: DataView, first: number): void {
+  for (let index = 0; index < 16; index++) words[index] = view.getUint32(first + 4 * index);
   for (let index = 16; index < ROUNDS; index++) {
     const [before, last] = [words[index - 15], words[index - 2]];
     words[index] =

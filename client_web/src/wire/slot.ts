@@ -23,7 +23,7 @@ export class Slot {
   isCancelled = false; // by our user, whatever the server says
   error: RequestRefused | undefined;
   readonly image: number;
-  private toldRows = 0;
+  #toldRows = 0;
 
   constructor(
     readonly generation: Generation,
@@ -35,10 +35,10 @@ export class Slot {
 
   /** True if all rows that were asked for have arrived. */
   get holdsAll(): boolean {
-    return this.picture !== undefined && this.picture.rowsHeld >= this.rowsAsked;
+    return this.picture !== undefined && this.picture.rowsHeld >= this.#rowsAsked;
   }
 
-  private get rowsAsked(): number {
+  get #rowsAsked(): number {
     return this.generation.asked.options.stopRow ?? this.picture?.rows ?? 0;
   }
 
@@ -63,8 +63,9 @@ export class Slot {
    * cannot be (R-25, R-28, R-29, R-95).
    */
   take(message: OfStream, models: Model[]): void {
-    if (message.type === "accepted") this.accept(message, models);
-    const { picture, rowsAsked } = this;
+    if (message.type === "accepted") this.#accept(message, models);
+    const { picture } = this;
+    const rowsAsked = this.#rowsAsked;
     if (picture === undefined) throw new ProtocolError(`${message.type} came before accepted`);
     switch (message.type) {
       case "accepted":
@@ -122,12 +123,12 @@ export class Slot {
     if (type === "failed") return { type, index, picture, error: error as RequestRefused };
     if (type === "done") return { type, index, picture, reason: reason as DoneReason };
     if (type !== "rows") return { type, index, picture, position };
-    const firstRow = this.toldRows;
-    this.toldRows = rowsHeld;
+    const firstRow = this.#toldRows;
+    this.#toldRows = rowsHeld;
     return { type, index, picture, firstRow, count: rowsHeld - firstRow };
   }
 
-  private accept(accepted: Message<"accepted">, models: Model[]): void {
+  #accept(accepted: Message<"accepted">, models: Model[]): void {
     const { generation, image, index, picture } = this;
     const { options, prompt, viewKey } = generation.asked;
     const model = models.find(({ name }) => name === accepted.model);
@@ -159,7 +160,7 @@ export class Slot {
     }
     this.picture = new Picture(index, accepted, model, prompt, options, viewKey, isOwn);
     this.picture.addRows(0, prefix);
-    this.toldRows = this.picture.rowsHeld;
+    this.#toldRows = this.picture.rowsHeld;
   }
 }
 
