@@ -28,8 +28,6 @@ const [dawn, ...files] = positionals;
 const webgpu = createRequire(import.meta.url)(resolve(dawn));
 Object.assign(globalThis, webgpu.globals);
 const gpu = webgpu.create([]); // to be kept: it takes its adapters with it
-const adapter = await gpu.requestAdapter();
-if (adapter === null) throw new Error("no adapter: is there a Vulkan driver (VK_DRIVER_FILES)?");
 
 const GRIDS = [
   [16, 16],
@@ -40,6 +38,8 @@ const round = (number) => Number(number.toPrecision(4));
 let isWrong = false;
 
 for (const file of files) {
+  const adapter = await gpu.requestAdapter(); // each gives one device
+  if (adapter === null) throw new Error("no adapter: is there a Vulkan driver (VK_DRIVER_FILES)?");
   const weights = readPreviewWeights(new Uint8Array(readFileSync(file)));
   const opened = performance.now();
   const ours = await WebGpuEngine.open(weights, adapter);
