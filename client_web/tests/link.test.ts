@@ -161,6 +161,18 @@ describe("silence (R-98, R-113)", () => {
     expect([sockets[0].closed?.code, client.state, sockets.length]).toEqual([1000, "open", 2]);
   });
 
+  test("a page that was frozen asks again before it gives up", async () => {
+    await open();
+    last().onSent = () => {};
+    await vi.advanceTimersByTimeAsync(20_100);
+    const now = performance.now();
+    vi.spyOn(performance, "now").mockImplementation(() => now + 500_000);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect([pings(), last().closed]).toEqual([2, undefined]);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(last().closed?.code).toBe(1000);
+  });
+
   test("a page that is shown again asks at once", async () => {
     const page = Object.assign(new EventTarget(), { hidden: false });
     vi.stubGlobal("document", page);

@@ -130,6 +130,7 @@ export function begin(): void {
 
 /** After each test. */
 export function end(): void {
+  vi.restoreAllMocks();
   vi.useRealTimers();
   vi.unstubAllGlobals();
 }

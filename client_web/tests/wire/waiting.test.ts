@@ -38,6 +38,14 @@ describe("a busy server", () => {
     expect(read(play.session.retry())).toEqual([start]);
   });
 
+  test("frames of a stream that waits are passed over: it is not open", () => {
+    const play = new Play([1_000, 1_000]);
+    const [generation] = play.start();
+    play.refuse("busy", 100);
+    play.accepted();
+    expect(generation.pictures).toEqual([undefined]);
+  });
+
   test("what is cancelled while it waits ends without a word", async () => {
     const play = new Play([1_000, 1_000]);
     const [generation] = play.start();
