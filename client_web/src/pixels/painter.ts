@@ -287,7 +287,7 @@ class ModelTiers {
       } else {
         const decoder =
           tier.kind === "preview"
-            ? previewDecoder(await openPreviewDecoder(bytes))
+            ? previewDecoder(await openPreviewDecoder(bytes, { model: this.model }))
             : fullDecoder(await OnnxDecoder.open(bytes, this.studio.runtime));
         this.decoders[tier.kind] = decoder;
         tier.backend = decoder.backend;

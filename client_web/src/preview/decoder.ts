@@ -11,6 +11,8 @@ export type { Painted } from "./engine.js";
 export interface PreviewOptions {
   /** "auto" takes what works; the others reject where theirs does not. */
   readonly backend?: Backend;
+  /** Whose file it is; one of another size is refused. */
+  readonly model?: { readonly codebookSize: number; readonly pixelsPerToken: number };
   readonly signal?: AbortSignal;
 }
 
@@ -49,14 +51,15 @@ export interface PreviewDecoder {
  */
 export async function openPreviewDecoder(
   file: Uint8Array,
-  { backend = "auto", signal }: PreviewOptions = {},
+  { backend = "auto", model, signal }: PreviewOptions = {},
 ): Promise<PreviewDecoder> {
   signal?.throwIfAborted();
   const decoder = new WorkerDecoder(openWorker());
   const stop = () => decoder.close(signal?.reason);
   signal?.addEventListener("abort", stop);
   try {
-    await decoder.open(file, backend);
+    const { codebookSize = 0, pixelsPerToken = 0 } = model ?? {};
+    await decoder.ask({ type: "open", file, backend, codebookSize, pixelsPerToken });
     return decoder;
   } catch (error) {
     decoder.close();
@@ -87,10 +90,6 @@ class WorkerDecoder implements PreviewDecoder {
     };
   }
 
-  async open(file: Uint8Array, backend: Backend): Promise<void> {
-    await this.ask({ type: "open", file, backend });
-  }
-
   async paint(
     picture: number,
     ids: Uint32Array,
@@ -118,7 +117,7 @@ class WorkerDecoder implements PreviewDecoder {
     this.waiting.clear();
   }
 
-  private ask(request: Asked): Promise<FromWorker> {
+  ask(request: Asked): Promise<FromWorker> {
     if (this.failure) return Promise.reject(this.failure);
     const number = this.count++;
     this.worker.postMessage({ ...request, number } satisfies ToWorker);

@@ -10,7 +10,14 @@ export type Backend = "auto" | "webgpu" | "wasm";
 
 /** What is answered. */
 export type Asked =
-  | { type: "open"; file: Uint8Array; backend: Backend }
+  | {
+      type: "open";
+      file: Uint8Array;
+      backend: Backend;
+      /** Of the model whose file it is; 0 where none is named. */
+      codebookSize: number;
+      pixelsPerToken: number;
+    }
   | { type: "paint"; picture: number; grid: Grid; isExact: boolean };
 
 export type ToWorker = (Asked & { number: number }) | { type: "forget"; picture: number };
@@ -43,7 +50,12 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
 
 async function handle(asked: Asked): Promise<Answer> {
   if (asked.type === "open") {
-    weights = readPreviewWeights(asked.file);
+    const { file, codebookSize, pixelsPerToken } = asked;
+    weights = readPreviewWeights(file);
+    const isOfSide = !pixelsPerToken || weights.pixelsPerToken === pixelsPerToken;
+    if (!isOfSide || weights.codebookSize < codebookSize) {
+      throw new Error("the file of preview weights is of another model");
+    }
     wanted = asked.backend;
     engine = await open(wanted);
     return { backend: engine.backend };

@@ -212,6 +212,9 @@ test("what is wrong is told in words", async () => {
     const why = (promise: Promise<unknown>) => promise.then(String, (error) => error.message);
     const told: Record<string, string> = {};
     told.cut = await why(open(weights.subarray(0, 1000)));
+    const model = { codebookSize: 2401, pixelsPerToken: 16 };
+    told.pixels = await why(open(weights, { model }));
+    told.codes = await why(open(weights, { model: { codebookSize: 2402, pixelsPerToken: 8 } }));
     const wrong = weights.slice();
     wrong[13 * 4 + 4 * 5 + 64] ^= 0x7f; // of the thumbnail
     told.selfTest = await why(open(wrong));
@@ -220,7 +223,7 @@ test("what is wrong is told in words", async () => {
     const opening = why(open(weights, { signal: soon.signal }));
     soon.abort(new Error("left"));
     told.left = await opening;
-    const decoder = await open(weights);
+    const decoder = await open(weights, { model: { codebookSize: 2400, pixelsPerToken: 8 } });
     told.beyond = await why(
       decoder.paint(
         0,
@@ -237,6 +240,8 @@ test("what is wrong is told in words", async () => {
     return told;
   });
   expect(told).toEqual({
+    pixels: "the file of preview weights is of another model",
+    codes: "the file of preview weights is of another model",
     cut: expect.stringContaining("is cut off"),
     selfTest: expect.stringContaining("self-test"),
     aborted: "no more",
