@@ -1,4 +1,8 @@
-/** One WebSocket to a server: frames to and from a session, and its end. */
+/**
+ * One WebSocket to a server: frames to and from a session, and its end.
+ *
+ * Source: protocol.md, R-98 and R-108 to R-113: what a page sees of a connection, and may do.
+ */
 
 import {
   ConnectionFailed,

@@ -1,7 +1,7 @@
 /** A picture as a grid of token ids that grows row by row, and what determines it. */
 
 import { crc32 } from "./crc32.js";
-import { ProtocolError } from "./errors.js";
+import { InvalidRequest, ProtocolError } from "./errors.js";
 import type { DoneReason, Message, Model, Options } from "./messages.js";
 
 export const SAMPLING = ["temperature", "topK", "topP", "guidance", "minP"] as const;
@@ -58,9 +58,13 @@ export class Grid {
     this.checksum = crc32(bytes, this.checksum);
   }
 
-  /** The first rows as bytes of the wire: what a `prefix` is, to go on from (R-45). */
+  /**
+   * The first rows as bytes of the wire: what a `prefix` is, to go on from (R-45). Throws
+   * InvalidRequest for rows that are not held.
+   */
   prefix(rows = this.rowsHeld): Uint8Array<ArrayBuffer> {
-    const { idBytes } = this;
+    const { idBytes, rowsHeld } = this;
+    if (!(rows <= rowsHeld)) throw new InvalidRequest(`${rows} rows, where ${rowsHeld} are held`);
     const view = new DataView(new ArrayBuffer(rows * this.cols * idBytes));
     for (let at = 0; at < view.byteLength; at += idBytes) {
       const id = this.ids[at / idBytes];

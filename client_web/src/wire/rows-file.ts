@@ -63,7 +63,7 @@ export class SavedPicture extends Grid {
 
   /** Read a file. Throws RowsFileError, saying what is wrong. */
   constructor(file: Uint8Array) {
-    const values = read(file);
+    const values = read(new Uint8Array(file)); // a Buffer of Node.js does not read as one
     super(values.rows, values.cols, values.idBytes);
     const { model, revision, prompt, seed, image, detokenizer, reason, ids } = values;
     Object.assign(this, { model, revision, prompt, seed, image, detokenizer });

@@ -35,6 +35,8 @@ describe("events", () => {
     expect(generation.pictures[0]?.ids).toBe(ids);
     expect(ids?.[COLS]).toBe(31 * SEED + 7 * COLS);
     expect(ids?.[2 * COLS]).toBe(0);
+    expect(generation.pictures[0]?.prefix(1)).toEqual(idsOf(0, 1));
+    expect(() => generation.pictures[0]?.prefix(3)).toThrow(InvalidRequest);
   });
 
   test("one picture fails, the others go on, and the end throws its error", async () => {
