@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { InvalidRequest, PictureGone, RequestRefused } from "../../src/wire/errors.js";
 import { encode } from "../../src/wire/messages.js";
-import { COLS, ROWS, SEED } from "../support/fake-server.js";
+import { COLS, idsOf, ROWS, SEED } from "../support/fake-server.js";
 import { all, Play, read, types } from "../support/play.js";
 
 const VIEW_KEY = new Uint8Array(16).fill(9);
