@@ -135,9 +135,8 @@ function meaning(url: string, wasOpen: boolean, code: number, reason: string): C
   if (wasOpen) return new ConnectionLost(code === BROKEN ? "the connection broke" : text, code);
   if (code !== BROKEN) return new ConnectionFailed(`${url}: ${text}`, code);
   return new ConnectionFailed(
-    `${url} cannot be reached: nobody is there, or no Rowcast server, or it refuses this page (its ` +
-      "origin, too many connections), or the browser does (the certificate, this page's own " +
-      "policy; a page of https reaches wss alone)",
+    `${url} cannot be reached. Is the server there? It may refuse this page (its origin, too many ` +
+      "connections), or the browser may (a certificate, the page's own policy, ws from https)",
     code,
   );
 }

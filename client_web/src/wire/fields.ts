@@ -80,8 +80,7 @@ export function readFields<F extends Fields>(fields: F, values: unknown[]): Reco
   return Object.fromEntries(
     Object.entries(fields).map(([name, type], index) => {
       const value = index < values.length ? type(values[index]) : type.otherwise;
-      if (value === undefined)
-        throw new ProtocolError(`${name} is missing, or not what it must be`);
+      if (value === undefined) throw new ProtocolError(`${name} is missing or wrong`);
       return [name, value];
     }),
   ) as RecordOf<F>;

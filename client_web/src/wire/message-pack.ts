@@ -28,7 +28,7 @@ export function unpack(bytes: Uint8Array): unknown {
   let at = 0;
 
   const fail = (): never => {
-    throw new ProtocolError(`byte ${at} is not what MessagePack has there`);
+    throw new ProtocolError(`no MessagePack at byte ${at}`);
   };
   /** The place of the next so many bytes, which are passed over. */
   const take = (count: number) => {

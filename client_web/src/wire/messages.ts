@@ -190,7 +190,7 @@ function decode<T extends MessageType>(
 ): Message<T> | undefined {
   const check = (limit: number) => {
     if (frame.length <= limit) return;
-    throw new ProtocolError(`${frame.length} bytes, where ${limit} are most`, 4413);
+    throw new ProtocolError(`${frame.length} bytes are more than ${limit}`, 4413);
   };
   check(Math.max(most, mostOfFirst));
   const values = unpack(frame);
@@ -199,7 +199,7 @@ function decode<T extends MessageType>(
   check(type === first ? mostOfFirst : most);
   if (type) return { type, ...readFields(FIELDS[type], rest) } as unknown as Message<T>;
   if (typeof tag === "number" && tag >= FIRST_OPTIONAL_TAG) return undefined;
-  throw new ProtocolError(`there is no message of tag ${tag}`);
+  throw new ProtocolError(`there is no tag ${tag}`);
 }
 
 /** The frame of a message; of a server's as well, but for `welcome`. */

@@ -42,7 +42,7 @@ export class Grid {
     const count = bytes.length / (cols * idBytes);
     if (!Number.isInteger(count) || firstRow !== rowsHeld || rowsHeld + count > rows) {
       throw new ProtocolError(
-        `${bytes.length} bytes of row ${firstRow} came where row ${rowsHeld} of ${rows} was due`,
+        `${bytes.length} bytes of row ${firstRow}, where row ${rowsHeld} of ${rows} was due`,
       );
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -50,7 +50,7 @@ export class Grid {
       const at = index * idBytes;
       const id = idBytes === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
       if (id >= this.codebookSize) {
-        throw new ProtocolError(`the id ${id} in a codebook of ${this.codebookSize}`);
+        throw new ProtocolError(`id ${id}, where all are below ${this.codebookSize}`);
       }
       ids[firstRow * cols + index] = id;
     }

@@ -66,5 +66,5 @@ export function readSaved({ asked, came }: SavedGeneration): [Asked, OfStream[]]
   } catch (error) {
     if (!(error instanceof ProtocolError || error instanceof TypeError)) throw error;
   }
-  throw new InvalidRequest("this is not what `Generation.save` gave; start anew");
+  throw new InvalidRequest("this is not what Generation.save gave");
 }

@@ -116,7 +116,7 @@ export class Session {
       }
     } catch (error) {
       this.#forget(generation.slots);
-      throw new InvalidRequest(`this server cannot go on with it: ${(error as Error).message}`);
+      throw new InvalidRequest(`this server cannot go on: ${(error as Error).message}`);
     }
     for (const slot of generation.slots) {
       slot.isAnswered = false;
@@ -246,7 +246,7 @@ export class Session {
     const frames = messages.map(encode);
     const most = this.welcome.limits.clientFrameBytes;
     if (frames.every(({ length }) => length <= most)) return frames;
-    generation.fail(new ConnectionLost(`this server takes ${most} bytes of prompt and prefix`));
+    generation.fail(new ConnectionLost(`this server takes no more than ${most} bytes`));
     this.#forget(generation.slots);
     return [];
   }
@@ -276,7 +276,7 @@ export class Session {
       if (this.#slots.has(first + free)) [first, free] = [first + free + 1, -1];
       else if (free + 1 === count) return first;
     }
-    throw new InvalidRequest("too many pictures are under way; wait until some have ended");
+    throw new InvalidRequest("too many pictures are under way");
   }
 }
 
@@ -286,6 +286,6 @@ function checkAnnounced({ name, codebookSize, idBytes, sampling }: Model): void 
   const topK = sampling.topK.default;
   const isTopK = Number.isInteger(topK) && topK >= 0 && topK <= MAX_SEED;
   if (idBytes !== (codebookSize > 65_536 ? 4 : 2) || !numbers.every(Number.isFinite) || !isTopK) {
-    throw new ProtocolError(`${name} was announced with what cannot be`);
+    throw new ProtocolError(`${name} cannot be as announced`);
   }
 }

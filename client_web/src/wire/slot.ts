@@ -75,7 +75,7 @@ export class Slot {
       case "rows":
         picture.addRows(message.firstRow, message.ids);
         if (picture.rowsHeld > rowsAsked) {
-          throw new ProtocolError(`${picture.rowsHeld} rows, where ${rowsAsked} were asked for`);
+          throw new ProtocolError(`${picture.rowsHeld} rows, where ${rowsAsked} were due`);
         }
         break;
       case "done": {
@@ -84,8 +84,8 @@ export class Slot {
         const due = [picture.rows, stopRow ?? rows][reason] ?? rows;
         if (rows !== picture.rowsHeld || rows !== due || crc32 !== picture.checksum) {
           throw new ProtocolError(
-            `an end (${doneReason(reason)}) with ${rows} rows of checksum ${crc32}, where ` +
-              `${picture.rowsHeld} of ${rowsAsked} came, of ${picture.checksum}`,
+            `${doneReason(reason)} with ${rows} rows of checksum ${crc32}, where ` +
+              `${picture.rowsHeld} of ${picture.checksum} came`,
           );
         }
         this.finish(doneReason(reason), milliseconds);
@@ -133,9 +133,9 @@ export class Slot {
     const { options, prompt, viewKey } = generation.asked;
     const model = models.find(({ name }) => name === accepted.model);
     if (model === undefined) {
-      throw new ProtocolError(`a picture by ${accepted.model}, which was not announced`);
+      throw new ProtocolError(`${accepted.model} was not announced`);
     }
-    if (this.isAnswered) throw new ProtocolError(`stream ${this.stream} was accepted twice`);
+    if (this.isAnswered) throw new ProtocolError("a picture was accepted twice");
     this.isAnswered = true;
     const { rows, cols, idBytes } = model;
     const prefix = options.prefix ?? new Uint8Array();
@@ -168,6 +168,6 @@ function checkFields(accepted: Message<"accepted">, due: Partial<Message<"accept
   for (const [name, value] of Object.entries(due)) {
     const told = accepted[name as keyof typeof accepted];
     if (String(told) === String(value)) continue; // bytes as well
-    throw new ProtocolError(`a picture of ${name} ${told}, where ${value} was due`);
+    throw new ProtocolError(`${name} ${told}, where ${value} was due`);
   }
 }
