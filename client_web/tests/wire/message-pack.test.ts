@@ -46,7 +46,7 @@ const values = [
   ...Array.from({ length: 300 }, () => randomValue(random)),
 ];
 
-test("what is written is read by the reference library, and what that writes by us", () => {
+test("what we write the reference library reads, and the reverse", { timeout: 60_000 }, () => {
   const asFloats = new Encoder({ forceIntegerToFloat: true });
   for (const value of values) {
     const read = [

@@ -40,12 +40,12 @@ describe("each frame of the vectors, those that a common library fails among the
   });
 });
 
-test("bytes that are cut, changed or random are read or refused, and nothing else", () => {
+test("bytes that are cut, changed or random are read or refused", { timeout: 60_000 }, () => {
   const random = randomNumbers(1);
   const seeds = frames.map((frame) => unhex(frame.hex)).filter((bytes) => bytes.length < 500);
   const others: unknown[] = [];
   let read = 0;
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < 10_000; round++) {
     const bytes = seeds[random(seeds.length)].slice();
     for (let change = random(4); change >= 0; change--) bytes[random(bytes.length)] = random(256);
     const cut = random(3) === 0 ? bytes.subarray(0, random(bytes.length + 1)) : bytes;
