@@ -4,7 +4,7 @@ import type { Model } from "../src/wire/index.js";
 import { element, part } from "./elements.js";
 
 /** Lay out empty frames for so many pictures of a model. */
-export function layBlank({ name, rows, cols, idBytes }: Model, images: number): void {
+export function layBlank({ name, rows, cols, idBytes, description }: Model, images: number): void {
   const count = Number.isInteger(images) ? Math.min(16, Math.max(1, images)) : 1;
   const frames = Array.from({ length: count }, () =>
     element("li", {}, element("div", { class: "frame" })),
@@ -16,5 +16,5 @@ export function layBlank({ name, rows, cols, idBytes }: Model, images: number): 
   const words =
     `${name} draws a picture in ${rows} rows of ${cols} tokens. A row is ${cols * idBytes} bytes, ` +
     "and is painted here as soon as it comes.";
-  part("blank").replaceChildren(list, element("p", { class: "quiet" }, words));
+  part("blank").replaceChildren(list, element("p", { class: "quiet" }, words, " ", description));
 }

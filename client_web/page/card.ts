@@ -36,6 +36,7 @@ export class Card {
   failure: string | undefined;
   /** As its painter takes it. */
   paintable: Paintable | undefined;
+  private readonly keepLabel = element("label", {}, this.keep, " Keep");
   private shown: Shown | undefined;
   private readonly chooser: RowChooser;
   private readonly frame = element("div", { class: "frame" }, this.canvas);
@@ -60,6 +61,7 @@ export class Card {
     });
     this.item.append(this.frame, element("div", { class: "caption" }, this.state, this.actions));
     this.canvas.setAttribute("aria-label", this.label);
+    this.keep.setAttribute("aria-label", `Keep picture ${number}`);
     this.keep.addEventListener("change", () => does.chosen());
   }
 
@@ -179,9 +181,7 @@ export class Card {
   }
 
   private finishing(): Node[] {
-    const label = element("label", {}, this.keep, " Keep");
-    this.keep.setAttribute("aria-label", `Keep picture ${this.number}`);
-    return [label, this.act("Finish", () => this.does.finish(this))];
+    return [this.keepLabel, this.act("Finish", () => this.does.finish(this))];
   }
 
   private act(text: string, does: () => void): HTMLButtonElement {
