@@ -227,7 +227,5 @@ function asking(slots: Slot[]): FromClient[] {
 }
 
 function cancelling(slots: Slot[]): FromClient[] {
-  return slots
-    .filter(({ isCancelled }) => isCancelled)
-    .map(({ stream }) => ({ type: "cancel", stream }));
+  return slots.flatMap((slot) => slot.cancelMessages());
 }

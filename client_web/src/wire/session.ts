@@ -135,7 +135,7 @@ export class Session {
     for (const slot of open) slot.isCancelled = true;
     const asked = open.filter(({ isPutOff }) => !isPutOff);
     for (const { generation } of open) this.#dropCancelled(generation);
-    return asked.map(({ stream }) => encode({ type: "cancel", stream }));
+    return asked.flatMap((slot) => slot.cancelMessages()).map(encode);
   }
 
   /** The frames that take up every unfinished picture on a new socket, after `welcome`. */

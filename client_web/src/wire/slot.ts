@@ -58,6 +58,12 @@ export class Slot {
     return { type: "watch", stream, viewKey, image, rowsHeld, crc32 };
   }
 
+  /** What ends it where it was cancelled; an own one that is whole only waits for its end. */
+  cancelMessages(): Message<"cancel">[] {
+    const isDue = this.isCancelled && !(this.generation.isOwn && this.holdsAll);
+    return isDue ? [{ type: "cancel", stream: this.stream }] : [];
+  }
+
   /**
    * Take a message of its stream; `models` are those announced. Throws ProtocolError for one that
    * cannot be (R-25, R-28, R-29, R-95).

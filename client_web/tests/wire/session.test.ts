@@ -91,6 +91,15 @@ describe("after a lost link", () => {
     expect(generation.pictures[1]?.reason).toBe("cancelled");
   });
 
+  test("what is whole is not cancelled: its end is on the way", () => {
+    const play = new Play();
+    const [generation] = play.start();
+    play.accepted();
+    play.rows(0, ROWS);
+    expect(play.session.cancel(generation.slots)).toEqual([]);
+    expect(play.open()).toMatchObject([{ type: "watch", rowsHeld: ROWS }]);
+  });
+
   test("after goaway no start is sent; the next socket has it", () => {
     const play = new Play();
     play.receive(encode({ type: "goaway", milliseconds: 5 }));
