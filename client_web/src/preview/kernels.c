@@ -35,10 +35,11 @@ INLINE void accumulate(const byte *input, int row_bytes, int pixel_bytes, int ro
     sums[pixel][0] = wasm_v128_load(bias);
     sums[pixel][1] = wasm_v128_load(bias + 4);
   }
-  for (; rows > 0; rows--, input += row_bytes) {
+  do {
     const byte *pixels[TILE];
     for (int pixel = 0; pixel < TILE; pixel++) pixels[pixel] = input + pixel * pixel_bytes;
-    for (int left = run; left > 0; left -= 4, weights += 32) {
+    int left = run;
+    do {
 #pragma nounroll
       for (int lane = 0; lane < 4; lane++) {
         const v128_t low = wasm_v128_load(weights + 8 * lane);
@@ -50,8 +51,10 @@ INLINE void accumulate(const byte *input, int row_bytes, int pixel_bytes, int ro
         }
       }
       for (int pixel = 0; pixel < TILE; pixel++) pixels[pixel] += 16;
-    }
-  }
+      weights += 32;
+    } while (left -= 4);
+    input += row_bytes;
+  } while (--rows);
   for (int pixel = 0; pixel < TILE; pixel++) {
     result[pixel][0] = sums[pixel][0];
     result[pixel][1] = sums[pixel][1];
@@ -112,15 +115,14 @@ void rectify(const float *from, float *to, int count) {
     wasm_v128_store(to + at, wasm_f32x4_pmax(wasm_f32x4_const_splat(0), wasm_v128_load(from + at)));
 }
 
-/* By how much `count` floats, a multiple of 4, differ at most. */
-EXPORT(difference)
-float difference(const float *one, const float *other, int count) {
-  v128_t most = wasm_f32x4_const_splat(0);
+/* Whether any two of `count` floats, a multiple of 4, differ by at least `least`. */
+EXPORT(differ)
+int differ(const float *one, const float *other, int count, float least) {
 #pragma nounroll
-  for (int at = 0; at < count; at += 4)
-    most = wasm_f32x4_pmax(most, wasm_f32x4_abs(wasm_f32x4_sub(wasm_v128_load(one + at),
-                                                               wasm_v128_load(other + at))));
-  const v128_t half = wasm_f32x4_pmax(most, wasm_i32x4_shuffle(most, most, 2, 3, 0, 1));
-  const float even = wasm_f32x4_extract_lane(half, 0), odd = wasm_f32x4_extract_lane(half, 1);
-  return even > odd ? even : odd;
+  for (int at = 0; at < count; at += 4) {
+    const v128_t difference = wasm_f32x4_sub(wasm_v128_load(one + at), wasm_v128_load(other + at));
+    if (wasm_v128_any_true(wasm_f32x4_ge(wasm_f32x4_abs(difference), wasm_f32x4_splat(least))))
+      return 1;
+  }
+  return 0;
 }

@@ -13,7 +13,7 @@ interface Kernels {
   convolve(...args: number[]): void;
   quantise(from: number, to: number, count: number): void;
   rectify(from: number, to: number, count: number): void;
-  difference(one: number, other: number, count: number): number;
+  differ(one: number, other: number, count: number, least: number): number;
 }
 
 /** With its weights in the memory. */
@@ -205,7 +205,7 @@ export class WasmEngine implements Engine {
       this.rectified(kept, index, y, y - 1); // one row more
       run(y, 1, free);
       const before = address(to, y, 0);
-      if (kernels.difference(free, before, bytes / FLOAT) < this.unchanged) break;
+      if (!kernels.differ(free, before, bytes / FLOAT, this.unchanged)) break;
       new Uint8Array(kernels.memory.buffer).copyWithin(before, free, free + bytes);
       top = y;
     }

@@ -116,7 +116,7 @@ class Reader {
     if (type === 0) return this.floats(count);
     if (type === 1) return this.finite(fromHalf(new Uint16Array(this.bytes(2 * count).buffer)));
     const scales = this.floats(rows);
-    const weights = Float32Array.from(new Int8Array(this.bytes(count).buffer));
+    const weights = new Float32Array(new Int8Array(this.bytes(count).buffer));
     for (let row = 0, at = 0; row < rows; row++) {
       for (const end = at + cols; at < end; at++) weights[at] *= scales[row];
     }
