@@ -15,7 +15,7 @@ const KNOBS = {
 type Knob = keyof typeof KNOBS;
 
 const EXAMPLES = 4;
-const RUNTIME_BYTES = 13_000_000; // of onnxruntime-web
+const RUNTIME = "14 to 27 MB"; // of onnxruntime-web, by what the browser has
 
 /** What the form asks of the page. */
 export interface FormActions {
@@ -26,7 +26,7 @@ export interface FormActions {
 
 export class Form {
   private readonly form = part<HTMLFormElement>("ask");
-  private readonly prompt = part<HTMLTextAreaElement>("prompt");
+  readonly prompt = part<HTMLTextAreaElement>("prompt");
   private model: Model;
 
   constructor(
@@ -126,7 +126,7 @@ export class Form {
       type: "checkbox",
       onchange: () => this.does.paintFully(box.checked),
     });
-    const words = ` Paint what is done by the full decoder: fetches ${size(smallest + RUNTIME_BYTES)}, once`;
+    const words = ` Paint what is done by the full decoder: fetches ${size(smallest)}, and ${RUNTIME} to run it, once`;
     return [element("label", { class: "wide" }, box, words)];
   }
 }

@@ -53,9 +53,11 @@ class Page implements SheetActions {
   restore(): void {
     for (const { title, prompt, parts, counted } of readKept(this.studio.client.url).reverse()) {
       const sheet = this.add(title, prompt, counted);
+      if (prompt !== "") this.form.prompt.value = prompt;
       for (const { cards, saved } of parts) {
         this.follow(sheet, () => this.studio.client.restore(saved), undefined, cards);
       }
+      if (sheet.save() === undefined) this.remove(sheet); // of a model that is another now
     }
   }
 
@@ -89,9 +91,7 @@ class Page implements SheetActions {
   }
 
   removed(sheet: Sheet): void {
-    this.sheets.splice(this.sheets.indexOf(sheet), 1);
-    sheet.close();
-    part("blank").hidden = this.sheets.length > 0;
+    this.remove(sheet);
     part("prompt").focus();
     say("Removed");
   }
@@ -107,10 +107,16 @@ class Page implements SheetActions {
       void sheet.follow(begin(), cards, begun);
       return true;
     } catch (error) {
-      if (cards === undefined) this.removed(sheet);
+      if (cards === undefined) this.remove(sheet);
       problem(words(error));
       return false;
     }
+  }
+
+  private remove(sheet: Sheet): void {
+    this.sheets.splice(this.sheets.indexOf(sheet), 1);
+    sheet.close();
+    part("blank").hidden = this.sheets.length > 0;
   }
 
   private add(title: string, prompt: string, counted?: KeptSheet["counted"]): Sheet {

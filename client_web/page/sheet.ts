@@ -36,8 +36,9 @@ interface Part {
   saved?: SavedGeneration;
 }
 
-const HINT =
-  "Click a row of a picture, or press Enter on it, to draw other endings below that row.";
+const HINT = matchMedia("(hover: none)").matches
+  ? "Touch a row of a picture twice to draw other endings below it."
+  : "Click a row of a picture, or press Enter on it, to draw other endings below it.";
 
 export class Sheet implements CardActions {
   readonly section: HTMLElement;

@@ -1,12 +1,13 @@
 /** What the page says in words: to all, and quietly to who listens to it. */
 
-import { element, part } from "./elements.js";
+import { button, element, part } from "./elements.js";
 
-/** Tell what is wrong, and what may be done; nothing takes it back. */
+/** Tell what is wrong, and what may be done about it; an empty text takes it back. */
 export function problem(text: string, ...actions: Node[]): void {
   const place = part("problem");
-  const row = actions.length > 0 ? [element("span", {}, ...actions)] : [];
-  place.replaceChildren(text, ...row);
+  const close = button("Close", () => problem(""), { class: "" });
+  const choices = actions.length > 0 ? actions : [close];
+  place.replaceChildren(element("p", {}, text), element("span", {}, ...choices));
   place.hidden = text === "";
 }
 

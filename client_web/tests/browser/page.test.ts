@@ -8,6 +8,11 @@ import { launch, type Served, serve } from "../support/browsing.js";
 import { Visit } from "../support/visiting.js";
 
 const PROMPT = "clear dawn over the sea, a sailing boat with a yellow sail";
+const MANIFEST = "../server/rowcast_server/models/postcard/manifest.json";
+
+interface Manifest {
+  files: { sha256: string; metadata: Record<string, string> }[];
+}
 
 let browser: Browser;
 let server: Served;
@@ -95,7 +100,7 @@ test("the first rows of all are drawn, the good ones kept and finished", async (
   await visit.rows(16, 3);
   expect(await visit.states()).toEqual([partial, partial, "done", "done"]);
   expect(await visit.paintings()).toEqual(finished);
-  await visit.draw({ images: 4, seed: 12, stopRow: "" });
+  await visit.draw({ prompt: PROMPT, images: 4, seed: 12, stopRow: "" });
   await visit.isDone();
   expect((await visit.paintings()).slice(2)).toEqual(finished.slice(2));
 });
@@ -196,12 +201,48 @@ test("a picture is replayed, and saved as PNG, GIF and .rows; its file is shown 
   expect(rowsFile(whole)).toEqual(new Uint8Array(all));
 });
 
+test("what waits says its place in the queue", async () => {
+  const narrow = await serve("--threads", "1", "--slots", "1");
+  try {
+    visit = await Visit.to(narrow.page, browser);
+    await visit.draw({ prompt: PROMPT, images: 3, stopRow: 8 });
+    await visit.sheet().getByText("number 1 in the queue").waitFor();
+    await visit.page.getByRole("button", { name: "Stop all" }).click();
+    await visit.page.getByText("0 of 3 pictures done").waitFor({ state: "attached" });
+    expect((await visit.states()).every((state) => /^(stopped|first rows)/.test(state))).toBe(true);
+  } finally {
+    await narrow.close();
+  }
+});
+
+test("without the preview's weights the palette paints, and the page says so", async () => {
+  await visitPage();
+  const broken = await Visit.to("about:blank", browser);
+  const isWeights = ({ metadata }: Manifest["files"][number]) =>
+    metadata["rowcast.kind"] === "preview_weights";
+  const { files }: Manifest = JSON.parse(readFileSync(MANIFEST, "utf-8"));
+  await broken.page.route(`**/*${files.find(isWeights)?.sha256}*`, (route) => route.abort());
+  await broken.page.goto(server.page);
+  await broken.draw({ prompt: PROMPT, images: 1 });
+  await broken.page.getByRole("alert").getByText("painted more coarsely").waitFor();
+  await broken.isDone();
+  const colours = await broken.page.evaluate(() => {
+    const canvas = document.querySelector("canvas") as HTMLCanvasElement;
+    const data = canvas.getContext("2d")?.getImageData(0, 0, 128, 128).data;
+    return new Set(new Uint32Array(data?.buffer ?? new ArrayBuffer(0))).size;
+  });
+  expect(colours).toBeGreaterThan(10);
+  await broken.close();
+});
+
 test("a file that is none is told in words", async () => {
   await visitPage();
   await visit.isReady();
   await drop("holiday.rows", new TextEncoder().encode("no picture"));
   const problem = visit.page.getByRole("alert");
-  expect(await problem.textContent()).toMatch(/^holiday\.rows: this is no \.rows file: /);
+  expect(await problem.locator("p").textContent()).toMatch(
+    /^holiday\.rows: this is no \.rows file: /,
+  );
 });
 
 async function drop(name: string, bytes: Uint8Array): Promise<void> {
