@@ -188,7 +188,7 @@ def front(kind: str, folder: Path, address: str, certificate: Certificate) -> It
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(PATIENCE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # workers that nobody waits for

@@ -48,6 +48,8 @@ def test_nothing_unexpected_comes_of_inputs_that_are_changed(name: str) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Of what another test left behind, and the collector happens to find here.
+        warnings.simplefilter("default", ResourceWarning)
         plain(replace(aim, check=check), lambda data: None, seed=1, runs=1_500)
     assert outcomes.total() == 1_500
     seeds = len(aim.seeds())

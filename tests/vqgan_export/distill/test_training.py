@@ -35,8 +35,8 @@ OPTIONS = DistillOptions(steps=8, batch=4)
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small decoder that is smaller still."""
-    monkeypatch.setattr("rowcast_export.preview.WIDTHS", (16, 8))
-    monkeypatch.setattr("rowcast_export.preview.BLOCKS", (1, 0))
+    monkeypatch.setattr("rowcast_export.preview.decoder.WIDTHS", (16, 8))
+    monkeypatch.setattr("rowcast_export.preview.decoder.BLOCKS", (1, 0))
 
 
 def training(
