@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MOST_WHEEL_BYTES = 25_000_000
+MOST_BYTES = 25_000_000  # of all but the next, packed
+MOST_RUNTIME_BYTES = 12_000_000  # onnxruntime-web, where `make page` has brought it
+RUNTIME = "rowcast_server/page/runtime/"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input")
 
 
@@ -34,8 +36,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
     from zipfile import ZipFile
 
-    assert wheel.stat().st_size <= MOST_WHEEL_BYTES
-    names = ZipFile(wheel).namelist()
+    sizes = {each.filename: each.compress_size for each in ZipFile(wheel).infolist()}
+    runtime = sum(size for name, size in sizes.items() if name.startswith(RUNTIME))
+    assert runtime <= MOST_RUNTIME_BYTES
+    assert sum(sizes.values()) - runtime <= MOST_BYTES
     for needed in (
         "rowcast/py.typed",
         "rowcast_server/models/postcard/decoder.safetensors",
@@ -46,7 +50,7 @@ def test_the_wheel_is_small_and_holds_every_package(wheel: Path) -> None:
         "rowcast_export/cli.py",
         "rowcast_bench/cli.py",
     ):
-        assert needed in names
+        assert needed in sizes
 
 
 @pytest.mark.timeout(600)
