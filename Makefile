@@ -8,7 +8,7 @@ WEB := client_web
 PAGE := server/rowcast_server/page/index.html
 # Node.js 20 or newer; where there is none, all is as it is but for the page.
 NODE := $(if $(wildcard $(WEB)/package.json),$(shell node -e \
-  'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && echo node))
+  'process.exit(Number(process.versions.node.split(".")[0] < 20))' 2>/dev/null && echo node))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test web page kernels lint check parity fuzz soak coverage pythons format bench figures docs clean
