@@ -25,7 +25,7 @@ test: $(VENV)/installed-test $(VENV)/proxies $(if $(NODE),page)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2
 	$(if $(NODE),$(MAKE) --no-print-directory web,@echo "no Node.js 20 or newer here: client_web was not tested")
 
-web: $(VENV)/installed-server $(WEB)/dist page $(VENV)/chromium  ## the tests of the package for browsers, and of the page in Chromium
+web: $(VENV)/installed-server $(WEB)/dist page $(VENV)/chromium $(VENV)/gradio/installed  ## the tests of the package for browsers, and of the page in Chromium
 	cd client_web && npm test && npm run size && npm run test:browser
 
 page: $(PAGE)  ## build the page that the server serves
@@ -37,7 +37,7 @@ lint: $(VENV)/installed-test $(if $(NODE),$(WEB)/node_modules)  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy examples/raw_client.py tools
+	$(BIN)/mypy examples/raw_client.py examples/web/gradio_block.py tools
 	$(if $(NODE),cd client_web && npm run check)
 
 check: lint test  ## lint, types, tests
@@ -123,7 +123,7 @@ $(WEB)/dist: $(WEB)/node_modules $(shell find $(WEB)/src -type f 2>/dev/null)
 	cd $(WEB) && npm run --silent build
 	@touch $@
 
-$(PAGE): $(WEB)/node_modules $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page -type f 2>/dev/null)
+$(PAGE): $(WEB)/dist $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page -type f 2>/dev/null)
 	cd $(WEB) && npm run --silent page -- --logLevel warn
 	@touch $@
 
@@ -137,6 +137,13 @@ $(VENV)/chromium: | $(VENV)/bin/python
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "installing Debian's chromium …"; \
 	  { apt-get install --yes chromium || { apt-get update && apt-get install --yes chromium; }; } >/dev/null 2>&1; } || \
 	  echo "chromium is not to be had that way: install it, or the tests of the page fail"
+	@touch $@
+
+# Gradio for its example: an environment of its own, since it wants other versions than what is pinned here.
+$(VENV)/gradio/installed: $(VENV)/bin/python
+	@echo "installing Gradio into $(@D) …"
+	@rm -rf $(@D) && $(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet --no-input install --only-binary :all: 'gradio==6.31.0' --editable .
 	@touch $@
 
 # nginx and caddy for tests/deploy, where the system has none: Debian's packages, unpacked here and not

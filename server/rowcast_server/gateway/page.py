@@ -1,6 +1,6 @@
-"""The page on which pictures form, and the files of the runtime that decodes in browsers.
+"""The page on which pictures form, the client for other pages, and the runtime that decodes there.
 
-Both are built from client_web by `make page` into the folder ``page`` beside this package, which a
+All are built from client_web by `make page` into the folder ``page`` beside this package, which a
 wheel has and a checkout only once it was built. What is in it is known when the server starts.
 """
 
@@ -18,6 +18,7 @@ from .sending import FOR_EVER, FileSender, StoredFile
 
 PAGE_FOLDER: Final = Path(__file__).parents[1] / "page"
 INDEX: Final = "index.html"
+KEPT: Final = ("assets/", "runtime/")  # folders of files whose names change with their content
 NO_PAGE: Final = (
     "This server has no page. `make page` builds it, where Node.js 20 or newer is; a wheel of "
     "rowcast has it; --no-page leaves it out.\n"
@@ -48,10 +49,7 @@ PAGE_HEADERS: Final = {
 
 
 class Page:
-    """Answers requests for the files of ``folder``, whose paths ``paths`` are; None has no page.
-
-    All but the page itself have names that change with their content, and may be kept for ever.
-    """
+    """Answers requests for the files of ``folder``, whose paths ``paths`` are; None has no page."""
 
     def __init__(self, folder: Path | None, compressed: Compressed, sender: FileSender) -> None:
         if folder is None:
@@ -78,9 +76,12 @@ class Page:
         path = self._files.get(name)
         if path is None:
             raise web.HTTPNotFound(text=NO_PAGE)
-        headers = {"Content-Type": CONTENT_TYPES[path.suffix], "Cache-Control": FOR_EVER}
+        headers = {
+            "Content-Type": CONTENT_TYPES[path.suffix],
+            "Cache-Control": FOR_EVER if name.startswith(KEPT) else "no-cache",
+        }
         if name == INDEX:
-            headers |= PAGE_HEADERS | {"Cache-Control": "no-cache"}
+            headers |= PAGE_HEADERS
         if path not in self._hashes:
             self._hashes[path] = await asyncio.to_thread(hash_of, path)
         sha256 = self._hashes[path]

@@ -27,6 +27,7 @@ async def browser(studio: Studio, tmp_path: Path) -> AsyncIterator[httpx.AsyncCl
         "index.html": b"<!doctype html>",
         "assets/page-1a2b.js": SCRIPT,
         "assets/page-1a2b.js.gz": gzip.compress(SCRIPT),
+        "client/element.js": SCRIPT,
         "runtime/one/runtime.wasm": WASM,
         "runtime/one/notes.txt": b"not for anyone",
     }.items():
@@ -66,6 +67,15 @@ async def test_what_the_page_needs_comes_compressed_and_may_be_kept(
     assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     plain = await browser.get("/assets/page-1a2b.js", headers={"Accept-Encoding": "identity"})
     assert (plain.content, "Content-Encoding" in plain.headers) == (SCRIPT, False)
+
+
+async def test_the_client_for_other_pages_is_theirs_and_is_asked_for_anew(
+    browser: httpx.AsyncClient,
+) -> None:
+    response = await browser.get("/client/element.js")
+    assert (response.status_code, response.content) == (200, SCRIPT)
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert_shared(response)
 
 
 async def test_a_runtime_comes_as_webassembly_also_in_parts(browser: httpx.AsyncClient) -> None:
