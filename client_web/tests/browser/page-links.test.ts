@@ -64,7 +64,7 @@ test("another tab watches the same job by its link, from the rows that there are
   const visit = await visitPage(server.page, {
     permissions: ["clipboard-write", "clipboard-read"],
   });
-  await visit.draw({ prompt: PROMPT, images: 4, seed: 22 });
+  await visit.draw({ prompt: PROMPT, images: 12, seed: 22 });
   await visit.rows(3);
   await visit.page.getByRole("button", { name: "Copy link" }).click();
   await visit.page.getByText("The link is copied").first().waitFor();
