@@ -11,12 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from rowcast.errors import ConnectionFailed
+from rowcast_bench.transport.link import FAR, NEAR, Link, enter_namespace, why_not
 
 from .cuts import expected_ids
 from .drawing import PROMPT, SoakClient, Tally
 from .scenario import Figures, percentile, say
 from .server_process import SCRIPTED, ServerProcess
-from .tun_link import FAR, NEAR, Link, enter_namespace, why_not
+
 
 PICTURES, QUICK_PICTURES = 100, 15
 RATE = 50_000  # bits a second

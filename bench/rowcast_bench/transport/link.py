@@ -1,4 +1,4 @@
-"""A slow link between two network namespaces: two TUN devices, and packets carried between them.
+"""The link of a benchmark: two network namespaces, a TUN device each, and packets carried between.
 
 A thread enters a namespace of its own (unshare(2)); the device that it opens, the processes that it
 starts and the sockets that it makes are there. Nothing has a name outside, so nothing is left
@@ -37,11 +37,11 @@ def enter_namespace(address: str, peer: str) -> int:
     if libc.unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "no network namespace can be made")
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"soak", IFF_TUN_NO_PI))
+    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"tun", IFF_TUN_NO_PI))
     for words in (
-        f"address add {address} dev soak",
-        "link set soak up",
-        f"route add {peer} dev soak congctl cubic",  # Linux's own default, whatever is set here
+        f"address add {address} dev tun",
+        "link set tun up",
+        f"route add {peer} dev tun congctl cubic",  # Linux's own default, whatever is set here
     ):
         subprocess.run(["ip", *words.split()], check=True)
     return device
@@ -63,6 +63,28 @@ def why_not() -> str:
     return found[0]
 
 
+@dataclass(frozen=True)
+class LinkFacts:
+    """A link that is measured: bits a second each way, the round trip in seconds, and the share
+    of packets that is lost. ``rate`` 0 is loopback, which is not shaped."""
+
+    name: str
+    label: str
+    rate: float = 0.0
+    round_trip: float = 0.0
+    loss: float = 0.0
+
+
+LINKS: Final = (
+    LinkFacts("loopback", "loopback"),
+    LinkFacts("wifi", "20 Mbit/s, 20 ms", 20e6, 0.02),
+    LinkFacts("lte", "10 Mbit/s, 40 ms", 10e6, 0.04),
+    LinkFacts("3g", "3G: 1.6 Mbit/s, 150 ms", 1.6e6, 0.15),
+    LinkFacts("slow", "256 kbit/s, 200 ms", 256e3, 0.2),
+    LinkFacts("lossy", "50 kbit/s, 300 ms, 5 % loss", 50e3, 0.3, 0.05),
+)
+
+
 @dataclass
 class Link:
     """Bits a second and seconds of delay each way, and the share of packets that is lost."""
@@ -73,6 +95,7 @@ class Link:
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     packets: int = 0
     lost: int = 0
+    carried: list[int] = field(default_factory=lambda: [0, 0])  # bytes down, up, lost ones too
 
     @contextmanager
     def between(self, near: int, far: int) -> Iterator[None]:
@@ -100,9 +123,11 @@ class Link:
             ready, _, _ = select.select([near, far, end], [], [], wait)
             if end in ready:
                 return
+            now = time.monotonic()  # it may have waited long
             for device in ready:
                 packet = os.read(device, PACKET_BYTES)
                 self.packets += 1
+                self.carried[device == near] += len(packet)
                 sent = max(now, free[device]) + 8 * len(packet) / self.rate
                 waiting = sent - now > MOST_WAITING * 8 * PACKET_BYTES / self.rate
                 if self.chance.random() < self.loss or waiting:
