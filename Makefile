@@ -63,10 +63,11 @@ format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second, tiers of pixels
+bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second, tiers of pixels, bandwidth against latency
 	$(BIN)/rowcast bench wire
 	$(BIN)/rowcast bench engine
 	$(BIN)/rowcast bench decode
+	$(BIN)/rowcast bench transport
 
 pythons: $(VENV)/installed-dev $(VENV)/proxies  ## the tests on every other Python that is there (nox)
 	$(BIN)/python -m nox

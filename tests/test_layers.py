@@ -61,7 +61,7 @@ LAYERS = {
         ("machine", "markdown", "progress", "min_dalle_modules"),
         ("wire", "first_paint"),
         ("engine", "decode"),
-        ("export",),
+        ("export", "transport"),
         ("", "cli"),
     ),
 }

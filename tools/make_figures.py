@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rowcast_bench.transport import page, plots
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -27,6 +29,7 @@ BLOCK = re.compile(
 )
 RESULTS = ROOT / "training/results.json"
 MEASURED = ROOT / "docs/measured"
+TRANSPORT = ROOT / "bench/results/transport.json"
 DEMO_RUNS = 7
 PROMPT = "sunset over a meadow, a red house on the left, a yellow balloon on the right"
 Figures = dict[str, Any]
@@ -83,6 +86,14 @@ def gpu() -> str:
     return "\n\n".join(text.rpartition("\n")[0] for text in outputs)
 
 
+def transport(name: str) -> str:
+    """A block of the committed results of `rowcast bench transport`; the first has the plots drawn."""
+    results = json.loads(TRANSPORT.read_text("utf-8"))
+    if name == "conditions":
+        plots.draw(results, ROOT / "docs/bandwidth-vs-latency")
+    return page.BLOCKS[name](results)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "sizes": partial(report, "export"),
     "viewer": partial(report, "first-paint"),
@@ -94,6 +105,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fillers": partial(report, "decode", "--fillers"),
     "model": model,
     "gpu": gpu,
+    **{f"transport_{name}": partial(transport, name) for name in page.BLOCKS},
 }
 
 

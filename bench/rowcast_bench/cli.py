@@ -123,6 +123,21 @@ def benchmarks() -> dict[str, Benchmark]:
             "seconds that exporting a decoder takes, and the sizes of its files",
             {"--quick": {**quick, "help": "a small decoder"}, "--threads": two},
         ),
+        "transport": Benchmark(
+            "transport.run",
+            "bandwidth against latency: every way of showing a picture that forms, over real links",
+            {
+                "--quick": {**quick, "help": "two links, fewer pictures: 3 minutes"},
+                "--out": {
+                    "type": Path,
+                    "default": Path("bench/results"),
+                    "help": "where results and plots go (default: %(default)s)",
+                },
+            },
+            "Rows of tokens beside pictures sent in seven formats by four protocols, on links "
+            "between network namespaces (Linux, root; otherwise on loopback alone). The whole run "
+            "takes some 25 minutes; one that was stopped goes on where it was.",
+        ),
     }
 
 

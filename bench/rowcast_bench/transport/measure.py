@@ -50,6 +50,8 @@ class Side:
         seen, client_cpu = self.receiver.call("view", gallery.name, way, gallery.rows, numbers)
         drawn, server_cpu = self.sender.call("count")
         figures = summed(seen, drawn, gallery.rows)
+        shown = [len(viewed.shown) for viewed in seen]
+        figures["frames_a_picture"] = round(float(np.mean(shown)), 2)
         if way.protocol != "tokens":
             figures["frames"] = frames_of(seen)
         if self.link:

@@ -18,10 +18,12 @@ from urllib.parse import unquote, urlsplit
 # Extras by the module that is missing without them; of all others it is the command's own.
 EXTRAS = {
     "huggingface_hub": "hub",
+    "matplotlib": "transport",
     "min_dalle": "peer",
     "msgpack": "bench",
     "onnxscript": "export",
     "shtab": "completion",
+    "skimage": "transport",
     "torch": "torch",
     "tqdm": "training",
 }

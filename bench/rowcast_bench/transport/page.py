@@ -1,0 +1,304 @@
+"""The figures of docs/bandwidth-vs-latency.md, and the report in the terminal, from the JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..markdown import table
+from .derived import FAST, VIEWERS
+from .plots import SHORT
+
+Results = Mapping[str, Any]
+BLOCK: Final = re.compile(
+    r"(?<=^<!-- figures: transport_)(\w+) -->\n(.*?)(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE
+)
+
+
+def page(results: Results, text: str) -> str:
+    """A document whose blocks are those of these results."""
+    return BLOCK.sub(lambda match: f"{match[1]} -->\n{BLOCKS[match[1]](results)}\n", text)
+
+
+def report(results: Results) -> str:
+    """All blocks, one after the other."""
+    return "\n\n".join(make(results) for make in BLOCKS.values())
+
+
+def _of(results: Results, gallery: str, way: str) -> list[dict[str, Any]]:
+    pace = FAST[gallery]
+    return [
+        each
+        for each in results["combinations"]
+        if (each["gallery"], each["pace"], each["way"]) == (gallery, pace, way)
+    ]
+
+
+def _first(results: Results, gallery: str, way: str) -> dict[str, Any]:
+    return _of(results, gallery, way)[0]
+
+
+def _label(results: Results, way: str) -> str:
+    found: str = results["ways"][way]["label"]
+    return found
+
+
+def conditions(results: Results) -> str:
+    """Machine, versions, command, and what was shown."""
+    versions = ", ".join(f"{name} {each}" for name, each in results["versions"].items())
+    kinds = [each["kind"] for each in results["combinations"]]
+    links = {"tun": "a user-space link (TUN) between two network namespaces", "none": "no link"}
+    pace = results["galleries"]["postcard"]["paces"].get("recorded", [0.0])
+    lines = [
+        f"- `{results['command']}`, {results['seconds'] / 60:.0f} minutes, on {results['machine']}"
+        f" ({results['gigaflops']:.0f} GFLOP/s);",
+        f"  load before it {results['load_before']}. Links by {links[results['link_kind']]}.",
+        f"- {versions}.",
+        f"- {len(kinds)} combinations of pictures, pace, link and way, of which "
+        f"{kinds.count('computed')} are computed from bytes and link.",
+        f"- postcard drew a row each {1e3 * pace[-1] / len(pace):.0f} ms here; that is its pace in "
+        "every way.",
+    ]
+    if results["not_run"]:
+        lines.append(f"- No shaped links: {results['not_run']}.")
+    return "\n".join(lines)
+
+
+def sizes(results: Results) -> str:
+    """Bytes of a picture by way."""
+    lines = []
+    for way in results["ways"]:
+        cells: list[object] = [_label(results, way)]
+        for gallery in ("postcard", "mini"):
+            size = _first(results, gallery, way)["payload_bytes"]
+            ours = _first(results, gallery, "tokens_preview")["payload_bytes"]
+            cells += [f"{size:,}", f"{size / ours:.1f}"]
+        over = [each for each in _of(results, "mini", way) if each["link"] == "3g"]
+        cells.append(f"{over[0]['link_bytes']:,}" if over else "")
+        lines.append(cells)
+    sides = [results["galleries"][name]["side"] for name in ("postcard", "mini")]
+    head = ["bytes down a picture"]
+    for side in sides:
+        head += [f"{side} px", "times tokens"]
+    return table([*head, f"{sides[1]} px, packets on 3G"], lines)
+
+
+def files(results: Results) -> str:
+    """Bytes of code and files of a first visit."""
+    lines = []
+    names = dict.fromkeys(
+        name for each in results["galleries"].values() for name in each["file_bytes"]
+    )
+    for name in names:
+        cells = [each["file_bytes"].get(name) for each in results["galleries"].values()]
+        lines.append([name, *("" if size is None else f"{size:,}" for size in cells)])
+    labels = [each["label"] for each in results["galleries"].values()]
+    text = table(["bytes of a first visit", *labels], lines)
+    if results["page_bytes"] is None:
+        return text
+    told = results["page_bytes"]
+    return (
+        f"{text}\n\nThe server's page is {told['page']:,} bytes of code, compressed; the runtime "
+        f"that its full decoder\nneeds, {told['onnxruntime']:,}. A return visit loads none of this."
+    )
+
+
+def _by_link(results: Results, gallery: str, cell: Callable[[dict[str, Any]], str]) -> str:
+    labels = [each["label"].split(":")[0] for each in results["links"].values()]
+    lines = []
+    for way in results["ways"]:
+        found = {each["link"]: each for each in _of(results, gallery, way)}
+        marks = {name: "*" if each["kind"] == "computed" else "" for name, each in found.items()}
+        lines.append([SHORT[way], *(cell(found[n]) + marks[n] for n in results["links"])])
+    return table(["ms", *labels], lines)
+
+
+def glass(results: Results) -> str:
+    """Row-to-glass of the 256 px pictures: median and p99."""
+    return _by_link(
+        results,
+        "mini",
+        lambda each: (
+            f"{each['row_to_glass_ms']['p50']:,.0f} ({each['row_to_glass_ms']['p99']:,.0f})"
+        ),
+    )
+
+
+def first_row(results: Results) -> str:
+    """Time to the first visible row."""
+    return _by_link(results, "mini", lambda each: f"{each['first_row_ms']:,.0f}")
+
+
+def final(results: Results) -> str:
+    """Time to the final picture, added to the generation."""
+    return _by_link(results, "mini", lambda each: f"{each['final_added_ms']:,.0f}")
+
+
+def final_postcard(results: Results) -> str:
+    """The same of postcard's pictures, whose decodes are all in the times."""
+    return _by_link(results, "postcard", lambda each: f"{each['final_added_ms']:,.0f}")
+
+
+def cpu(results: Results) -> str:
+    """CPU of both sides, availability, and pictures a minute."""
+    rates = {
+        (each["gallery"], each["pace"], each["way"]): each["pictures"]
+        for each in results["derived"]["sustained"]
+    }
+    lines = []
+    for way in results["ways"]:
+        each = _first(results, "mini", way)
+        pictures = rates["mini", FAST["mini"], way]
+        lines.append(
+            [
+                SHORT[way],
+                f"{_first(results, 'postcard', way)['server_cpu_ms']:,.0f}",
+                f"{each['server_cpu_ms']:,.0f}",
+                f"{each['server_decodes']:g}",
+                f"{each['client_cpu_ms']:,.0f}",
+                *(f"{pictures[str(n)]:,.0f}" for n in VIEWERS),
+            ]
+        )
+    sides = [results["galleries"][name]["side"] for name in ("postcard", "mini")]
+    head = ["", f"server CPU ms, {sides[0]} px", f"{sides[1]} px", "server's decodes"]
+    head += [f"client CPU ms, {sides[1]} px", f"pictures a minute, {VIEWERS[0]} viewer"]
+    return table([*head, *map(str, VIEWERS[1:])], lines)
+
+
+def availability(results: Results) -> str:
+    """The share of drawn rows that is visible while the picture forms."""
+    labels = [each["label"].split(":")[0] for each in results["links"].values()]
+    lines = []
+    for way in results["ways"]:
+        found = {each["link"]: each for each in _of(results, "mini", way)}
+        lines.append([SHORT[way], *(f"{found[n]['availability']:.0%}" for n in results["links"])])
+    return table(["visible of what is drawn", *labels], lines)
+
+
+def quality(results: Results) -> str:
+    """Quality at a quarter, half and all of the rows, of postcard's pictures."""
+    lines = []
+    for way, shown in results["quality"]["postcard"].items():
+        rows = {each["rows"]: each for each in shown}
+        last = max(rows)
+        cells: list[object] = [SHORT[way]]
+        for held in (last // 4, last // 2, last):
+            each = rows.get(held)
+            cells.append(f"{each['psnr_db_rows']:.1f}, {each['ssim']:.3f}" if each else "")
+        lines.append(cells)
+    return table(["dB of rows shown, SSIM of the whole", "a quarter", "half", "final"], lines)
+
+
+def break_even(results: Results) -> str:
+    """Pictures until downloads have paid."""
+    lines = [
+        [
+            results["galleries"][each["gallery"]]["label"],
+            each["files"],
+            f"{each['download_bytes'] / 1e6:,.2f}",
+            *("never" if each[way] is None else f"{each[way]:,}" for way in ("jpeg_end", "jpeg_8")),
+        ]
+        for each in results["derived"]["break_even"]
+    ]
+    head = ["pictures", "files downloaded", "MB", "against one JPEG", "against 8 JPEGs"]
+    return table(head, lines)
+
+
+def cost(results: Results) -> str:
+    """Decoding of a thousand pictures on a server's GPU."""
+    told = results["derived"]["cost"]
+    lines = [
+        [SHORT[way], f"{each['decodes']:g}", f"{each['gpu_seconds']:.4f}", f"{each['price_of_1000']:.4f}"]
+        for way, each in told["ways"].items()
+    ]
+    return (
+        f"With a GPU of {told['price_an_hour']:g} an hour that decodes at {told['tflops']:g} "
+        f"TFLOP/s (assumptions: put in yours),\n"
+        f"1000 × decodes × {told['gflop_a_decode']:g} GFLOP ÷ rate × price:\n\n"
+        + table(["", "decodes a picture", "GPU seconds", "price of 1000 pictures"], lines)
+    )
+
+
+def grids(results: Results) -> str:
+    """Mini, Mega and a larger grid."""
+    lines = [
+        [
+            name,
+            f"{each['pixels']} px",
+            f"{each['tokens_bytes']:,}",
+            f"{each['jpeg_bytes']:,}",
+            f"{each['eight_jpegs_bytes']:,}",
+            f"{each['eight_jpegs_bytes'] / each['tokens_bytes']:.0f}",
+            f"{each['gflop_a_decode']:,}",
+        ]
+        for name, each in results["derived"]["cost"]["grids"].items()
+    ]
+    head = ["", "side", "tokens, bytes", "one JPEG", "8 JPEGs", "times tokens", "GFLOP a decode"]
+    return table(head, lines)
+
+
+def bpp(results: Results) -> str:
+    """Bits per pixel."""
+    lines = [
+        [results["galleries"][name]["label"], *(f"{value:.4f}" for value in each.values())]
+        for name, each in results["derived"]["bits_per_pixel"].items()
+    ]
+    head = ["bits a pixel", "ids alone", "our frames", "one JPEG", "8 JPEGs"]
+    return table(head, lines)
+
+
+def expectations(results: Results) -> str:
+    """Expected before, found, and whether it holds."""
+    lines = [
+        [each["what"], each["expected"], f"{each['found']:,}", "yes" if each["holds"] else "**no**"]
+        for each in results["derived"]["expectations"]
+    ]
+    return table(["", "expected", "found", "holds"], lines)
+
+
+def reversals(results: Results) -> str:
+    """Where the client's decode is later than a JPEG at the end."""
+    lines = [
+        [
+            results["galleries"][each["gallery"]]["label"],
+            each["pace"],
+            results["links"][each["link"]]["label"],
+            f"{each['tokens_full_ms']:,.0f}",
+            f"{each['jpeg_end_ms']:,.0f}",
+            "JPEG" if each["reversed"] else "tokens",
+        ]
+        for each in results["derived"]["reversals"]
+    ]
+    head = ["pictures", "pace", "link", "tokens, full: ms", "JPEG at the end: ms", "sooner"]
+    return table(head, lines)
+
+
+def repeatability(results: Results) -> str:
+    """Largest differences between two runs."""
+    told = results["repeatability"]
+    if told is None:
+        return "Nothing was measured twice in this run."
+    lines = [[name, f"{value:.1f} %"] for name, value in told.items()]
+    return table(["ratio to 8 JPEGs of", "largest difference, two passes on 3G"], lines)
+
+
+BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
+    "conditions": conditions,
+    "bytes": sizes,
+    "files": files,
+    "glass": glass,
+    "first_row": first_row,
+    "final": final,
+    "final_postcard": final_postcard,
+    "availability": availability,
+    "cpu": cpu,
+    "quality": quality,
+    "break_even": break_even,
+    "cost": cost,
+    "grids": grids,
+    "bpp": bpp,
+    "expectations": expectations,
+    "reversals": reversals,
+    "repeatability": repeatability,
+}
