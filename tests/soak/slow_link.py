@@ -18,7 +18,6 @@ from .drawing import PROMPT, SoakClient, Tally
 from .scenario import Figures, percentile, say
 from .server_process import SCRIPTED, ServerProcess
 
-
 PICTURES, QUICK_PICTURES = 100, 15
 RATE = 50_000  # bits a second
 ROUND_TRIP = 0.3  # seconds

@@ -65,7 +65,9 @@ def qualities(
     for way in ways:
         paint = _painter(gallery, way, decoder)
         if paint is not None:
-            held = range(1, gallery.rows + 1) if way.protocol == "tokens" else way.held(gallery.rows)
+            held = (
+                range(1, gallery.rows + 1) if way.protocol == "tokens" else way.held(gallery.rows)
+            )
             seen = []
             for index in range(min(pictures, len(gallery.ids))):
                 final = _final(gallery, index, decoder)
@@ -174,5 +176,3 @@ def grid_sizes(eight: Way, end: Way, payload_bytes: int) -> dict[str, dict[str, 
 
 def _row_bytes(cols: int) -> int:
     return 2 + len(encode(Rows(0, 0, bytes(2 * cols))))
-
-

@@ -160,7 +160,12 @@ def expectations(results: Results) -> list[dict[str, Any]]:
 
 def _line(what: str, found: float, least: float = -math.inf, most: float = math.inf) -> Any:
     bar = f"at least {least:g}" if least > -math.inf else f"at most {most:g}"
-    return {"what": what, "expected": bar, "found": round(found, 1), "holds": least <= found <= most}
+    return {
+        "what": what,
+        "expected": bar,
+        "found": round(found, 1),
+        "holds": least <= found <= most,
+    }
 
 
 def reversals(results: Results) -> list[dict[str, Any]]:

@@ -85,8 +85,10 @@ class Gallery:
         first = (held - every) * self.pixels_per_token
         if decoder is None:
             assert self.finals is not None
-            return self.finals[index, first : held * self.pixels_per_token] if way.strips else (
-                on_paper(self.finals[index, : held * self.pixels_per_token], self.side)
+            return (
+                self.finals[index, first : held * self.pixels_per_token]
+                if way.strips
+                else (on_paper(self.finals[index, : held * self.pixels_per_token], self.side))
             )
         grid = self.ids[index, :held]
         if way.whole_grid:

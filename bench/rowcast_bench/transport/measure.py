@@ -162,5 +162,3 @@ def seconds_expected(facts: LinkFacts, base: Mapping[str, Any], times: Sequence[
 
 def _ms(seconds: Sequence[float]) -> float:
     return round(1e3 * float(np.median(seconds)), 2)
-
-

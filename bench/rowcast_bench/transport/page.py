@@ -209,7 +209,12 @@ def cost(results: Results) -> str:
     """Decoding of a thousand pictures on a server's GPU."""
     told = results["derived"]["cost"]
     lines = [
-        [SHORT[way], f"{each['decodes']:g}", f"{each['gpu_seconds']:.4f}", f"{each['price_of_1000']:.4f}"]
+        [
+            SHORT[way],
+            f"{each['decodes']:g}",
+            f"{each['gpu_seconds']:.4f}",
+            f"{each['price_of_1000']:.4f}",
+        ]
         for way, each in told["ways"].items()
     ]
     return (

@@ -10,7 +10,15 @@ from .derived import FAST
 
 Results = Mapping[str, Any]
 WIDTH, DPI = 3.9, 200  # inches; twice a phone's pixels
-SHOWN: Final = ("tokens_preview", "tokens_full", "jpeg_8", "webp_8", "strips_16", "sse_3", "jpeg_end")
+SHOWN: Final = (
+    "tokens_preview",
+    "tokens_full",
+    "jpeg_8",
+    "webp_8",
+    "strips_16",
+    "sse_3",
+    "jpeg_end",
+)
 STYLES: Final = (
     ("black", "-", "o"),
     ("0.35", "-", "s"),
@@ -105,7 +113,10 @@ def _cpu(results: Results, axes: Any) -> None:
 
 
 def _lines(results: Results, axes: Any, value: Any, text: str) -> None:
-    labels = [each["label"].replace(": ", ":\n").replace(", ", ",\n") for each in results["links"].values()]
+    labels = [
+        each["label"].replace(": ", ":\n").replace(", ", ",\n")
+        for each in results["links"].values()
+    ]
     for name, (colour, line, mark) in zip(_ways(results), STYLES, strict=False):
         found = [max(0.1, value(each)) for each in _of(results, name)]
         axes.plot(

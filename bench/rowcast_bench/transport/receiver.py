@@ -58,9 +58,9 @@ class Receiver:
         self._cache = cache
         self._addresses = addresses
 
-    def view(self, gallery: str, way: Way, rows: int, pictures: list[int]) -> tuple[
-        list[Viewed], float
-    ]:
+    def view(
+        self, gallery: str, way: Way, rows: int, pictures: list[int]
+    ) -> tuple[list[Viewed], float]:
         """See pictures one after another, and the CPU seconds that this took."""
         return asyncio.run(self._view(gallery, way, rows, pictures))
 

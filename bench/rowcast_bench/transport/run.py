@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -233,7 +233,8 @@ class _Pass:
             base = next(
                 each
                 for each in self.found
-                if (each["gallery"], each["pace"], each["way"]) == where and each["link"] != link.name
+                if (each["gallery"], each["pace"], each["way"]) == where
+                and each["link"] != link.name
             )
             expected = seconds_expected(link, base, times)
             if expected > self.plan.most_seconds and way.protocol != "tokens":
@@ -306,12 +307,15 @@ def page_bytes(folder: Path) -> dict[str, int] | None:
     that the full decoder needs there. None where the page is not built."""
     if not (folder / "index.html").is_file():
         return None
-    page = [folder / "index.html.gz", *(folder / "assets").glob("*.gz")]
-    runtime = [path for path in (folder / "runtime").rglob("*.gz")]
-    return {
-        "page": sum(path.stat().st_size for path in page),
-        "onnxruntime": sum(path.stat().st_size for path in runtime),
-    }
+
+    def sent(paths: Iterable[Path]) -> int:
+        plain = [path for path in paths if path.is_file() and path.suffix != ".gz"]
+        beside = [path.with_name(f"{path.name}.gz") for path in plain]
+        pairs = zip(plain, beside, strict=True)
+        return sum((small if small.is_file() else path).stat().st_size for path, small in pairs)
+
+    page = [folder / "index.html", *(folder / "assets").iterdir()]
+    return {"page": sent(page), "onnxruntime": sent((folder / "runtime").rglob("*"))}
 
 
 def _versions() -> dict[str, str]:
