@@ -14,6 +14,7 @@ Results = Mapping[str, Any]
 VIEWERS: Final = (1, 8, 32, 128)
 GPU: Final = {"price_an_hour": 2.0, "tflops": 100.0}  # the reader sets both
 FAST: Final = {"mini": "20ms", "postcard": "recorded"}  # the pace that tables are of
+HEADS: Final = 52 / 1448  # of a full packet: IPv4 and TCP with timestamps, over what it carries
 TOKENS: Final = "tokens_preview"
 EIGHT: Final = "jpeg_8"
 
@@ -32,6 +33,7 @@ def derive(results: Results) -> dict[str, Any]:
     """All that follows."""
     return {
         "break_even": break_even(results),
+        "first_visit": first_visit(results),
         "sustained": sustained(results),
         "cost": cost(results),
         "bits_per_pixel": bits_per_pixel(results),
@@ -73,6 +75,22 @@ def break_even(results: Results) -> list[dict[str, Any]]:
             for way in ("jpeg_end", EIGHT):
                 saved = _payload(results, gallery, way) - ours
                 line[way] = math.ceil(download / saved) if saved > 0 else None
+            lines.append(line)
+    return lines
+
+
+def first_visit(results: Results) -> list[dict[str, Any]]:
+    """Seconds that a link needs for the files of a first visit, alone on it: a round trip, and
+    bytes with the heads of their packets / rate, lost ones once more. Computed, no slow start."""
+    lines = []
+    for link, facts in results["links"].items():
+        if not facts["rate"]:
+            continue
+        for gallery, told in results["galleries"].items():
+            line: dict[str, Any] = {"gallery": gallery, "link": link}
+            for name, size in told["file_bytes"].items():
+                carried = size * (1 + HEADS) / (1 - facts["loss"])
+                line[name] = round(facts["round_trip"] + 8 * carried / facts["rate"], 2)
             lines.append(line)
     return lines
 

@@ -1,4 +1,4 @@
-"""One combination: a gallery at a pace, over a link, by a way. Measured, or computed if too slow."""
+"""One combination: a gallery at a pace, over a link, by a way. Measured, or computed if slow."""
 
 from __future__ import annotations
 

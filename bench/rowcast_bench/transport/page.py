@@ -44,6 +44,54 @@ def _label(results: Results, way: str) -> str:
     return found
 
 
+def answer(results: Results) -> str:
+    """The answer in a few sentences."""
+    links, side = results["links"], results["galleries"]["mini"]["side"]
+    link = "3g" if "3g" in links else next(iter(links))
+    ours, full, eight, end = (
+        next(each for each in _of(results, "mini", way) if each["link"] == link)
+        for way in ("tokens_preview", "tokens_full", "jpeg_8", "jpeg_end")
+    )
+    glass = [each["row_to_glass_ms"]["p50"] for each in (ours, eight)]
+    paid = {
+        each["files"]: each
+        for each in results["derived"]["break_even"]
+        if each["gallery"] == "mini"
+    }
+    small, large = paid["palette + preview int8"], paid["palette + smallest preview + full int8"]
+    later = full["final_added_ms"] > end["final_added_ms"]
+    return (
+        f"- **Bandwidth.** A picture of {side} px is {ours['payload_bytes']:,} bytes as rows of "
+        f"tokens, {eight['payload_bytes']:,} as 8 JPEGs\n"
+        f"  ({eight['payload_bytes'] / ours['payload_bytes']:.0f} times), "
+        f"{end['payload_bytes']:,} as one JPEG at the end "
+        f"({end['payload_bytes'] / ours['payload_bytes']:.0f} times).\n"
+        f"- **Latency.** On {links[link]['label']}, a row is pixels {glass[0]:,.0f} ms after it is "
+        f"drawn, of 8 JPEGs after {glass[1]:,.0f} (medians).\n"
+        f"- **The server** spends {ours['server_cpu_ms']:,.0f} ms of CPU on a picture's tokens, "
+        f"{eight['server_cpu_ms']:,.0f} on 8 JPEGs.\n"
+        f"- **The price** is the decoder: a first visitor's palette and int8 preview have paid for "
+        f"themselves after\n"
+        f"  {small['jpeg_8']:,} pictures against 8 JPEGs, {small['jpeg_end']:,} against one; with "
+        f"the full decoder in int8 after {large['jpeg_8']:,} and {large['jpeg_end']:,}.\n"
+        f"- **The viewer's CPU** paints the final picture with the full decoder "
+        f"{full['final_added_ms']:,.0f} ms after the last row, on one core here;\n"
+        f"  the JPEG at the end is there after {end['final_added_ms']:,.0f} ms: "
+        + ("the client's decode reverses the result." if later else "tokens are sooner even so.")
+    )
+
+
+def first_visit(results: Results) -> str:
+    """Seconds that links need for a first visit's files."""
+    shown = ("palette uint8", "preview int8", "preview fp16", "full int8", "full fp16", "full fp32")
+    lines = [
+        [results["links"][each["link"]]["label"], *(f"{each[name]:,.1f}" for name in shown)]
+        for each in results["derived"]["first_visit"]
+        if each["gallery"] == "mini"
+    ]
+    return table(["seconds, computed", *shown], lines)
+
+
 def conditions(results: Results) -> str:
     """Machine, versions, command, and what was shown."""
     versions = ", ".join(f"{name} {each}" for name, each in results["versions"].items())
@@ -289,9 +337,11 @@ def repeatability(results: Results) -> str:
 
 
 BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
+    "answer": answer,
     "conditions": conditions,
     "bytes": sizes,
     "files": files,
+    "first_visit": first_visit,
     "glass": glass,
     "first_row": first_row,
     "final": final,

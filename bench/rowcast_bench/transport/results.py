@@ -25,7 +25,7 @@ Keys of `transport.json`, stable within a ``schema``:
 - ``grids``: by name ``side`` (tokens), ``pixels``, ``tokens_bytes``, ``jpeg_bytes``,
   ``eight_jpegs_bytes``
 - ``derived``: `derived.derive`: ``break_even``, ``sustained``, ``cost``, ``bits_per_pixel``,
-  ``expectations``, ``reversals``
+  ``first_visit``, ``expectations``, ``reversals``
 - ``repeatability``: in %, by figure, or null where nothing was measured twice
 """
 

@@ -1,4 +1,4 @@
-"""`rowcast bench transport`: bandwidth against latency, by every way of showing a picture that forms.
+"""`rowcast bench transport`: bandwidth against latency, by every way of showing what forms.
 
 The same pictures go through every way over every link, at the pace at which they were drawn or as
 a GPU would draw them; then what follows from the figures is computed, drawn and told.
@@ -303,8 +303,8 @@ def _conditions(
 
 
 def page_bytes(folder: Path) -> dict[str, int] | None:
-    """Bytes of the page's code as it travels, compressed where it is kept so; and of the runtime
-    that the full decoder needs there. None where the page is not built."""
+    """Bytes of the page's code as it travels, compressed where it is kept so; and of the smallest
+    runtime that its full decoder needs, on the CPU. None where the page is not built."""
     if not (folder / "index.html").is_file():
         return None
 
@@ -315,7 +315,8 @@ def page_bytes(folder: Path) -> dict[str, int] | None:
         return sum((small if small.is_file() else path).stat().st_size for path, small in pairs)
 
     page = [folder / "index.html", *(folder / "assets").iterdir()]
-    return {"page": sent(page), "onnxruntime": sent((folder / "runtime").rglob("*"))}
+    wasm = sorted((folder / "runtime").rglob("*.wasm"), key=lambda path: path.stat().st_size)
+    return {"page": sent(page), "onnxruntime": sent(wasm[:1])}
 
 
 def _versions() -> dict[str, str]:
