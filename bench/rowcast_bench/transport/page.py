@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..markdown import table
+from . import derived_tables as follows
 from .derived import FAST, VIEWERS
 from .plots import SHORT
 
@@ -79,17 +80,6 @@ def answer(results: Results) -> str:
         f"  the JPEG at the end is there after {end['final_added_ms']:,.0f} ms: "
         + ("the client's decode reverses the result." if later else "tokens are sooner even so.")
     )
-
-
-def first_visit(results: Results) -> str:
-    """Seconds that links need for a first visit's files."""
-    shown = ("palette uint8", "preview int8", "preview fp16", "full int8", "full fp16", "full fp32")
-    lines = [
-        [results["links"][each["link"]]["label"], *(f"{each[name]:,.1f}" for name in shown)]
-        for each in results["derived"]["first_visit"]
-        if each["gallery"] == "mini"
-    ]
-    return table(["seconds, computed", *shown], lines)
 
 
 def conditions(results: Results) -> str:
@@ -238,110 +228,12 @@ def quality(results: Results) -> str:
     return table(["dB of rows shown, SSIM of the whole", "a quarter", "half", "final"], lines)
 
 
-def break_even(results: Results) -> str:
-    """Pictures until downloads have paid."""
-    lines = [
-        [
-            results["galleries"][each["gallery"]]["label"],
-            each["files"],
-            f"{each['download_bytes'] / 1e6:,.2f}",
-            *("never" if each[way] is None else f"{each[way]:,}" for way in ("jpeg_end", "jpeg_8")),
-        ]
-        for each in results["derived"]["break_even"]
-    ]
-    head = ["pictures", "files downloaded", "MB", "against one JPEG", "against 8 JPEGs"]
-    return table(head, lines)
-
-
-def cost(results: Results) -> str:
-    """Decoding of a thousand pictures on a server's GPU."""
-    told = results["derived"]["cost"]
-    lines = [
-        [
-            SHORT[way],
-            f"{each['decodes']:g}",
-            f"{each['gpu_seconds']:.4f}",
-            f"{each['price_of_1000']:.4f}",
-        ]
-        for way, each in told["ways"].items()
-    ]
-    return (
-        f"With a GPU of {told['price_an_hour']:g} an hour that decodes at {told['tflops']:g} "
-        f"TFLOP/s (assumptions: put in yours),\n"
-        f"1000 × decodes × {told['gflop_a_decode']:g} GFLOP ÷ rate × price:\n\n"
-        + table(["", "decodes a picture", "GPU seconds", "price of 1000 pictures"], lines)
-    )
-
-
-def grids(results: Results) -> str:
-    """Mini, Mega and a larger grid."""
-    lines = [
-        [
-            name,
-            f"{each['pixels']} px",
-            f"{each['tokens_bytes']:,}",
-            f"{each['jpeg_bytes']:,}",
-            f"{each['eight_jpegs_bytes']:,}",
-            f"{each['eight_jpegs_bytes'] / each['tokens_bytes']:.0f}",
-            f"{each['gflop_a_decode']:,}",
-        ]
-        for name, each in results["derived"]["cost"]["grids"].items()
-    ]
-    head = ["", "side", "tokens, bytes", "one JPEG", "8 JPEGs", "times tokens", "GFLOP a decode"]
-    return table(head, lines)
-
-
-def bpp(results: Results) -> str:
-    """Bits per pixel."""
-    lines = [
-        [results["galleries"][name]["label"], *(f"{value:.4f}" for value in each.values())]
-        for name, each in results["derived"]["bits_per_pixel"].items()
-    ]
-    head = ["bits a pixel", "ids alone", "our frames", "one JPEG", "8 JPEGs"]
-    return table(head, lines)
-
-
-def expectations(results: Results) -> str:
-    """Expected before, found, and whether it holds."""
-    lines = [
-        [each["what"], each["expected"], f"{each['found']:,}", "yes" if each["holds"] else "**no**"]
-        for each in results["derived"]["expectations"]
-    ]
-    return table(["", "expected", "found", "holds"], lines)
-
-
-def reversals(results: Results) -> str:
-    """Where the client's decode is later than a JPEG at the end."""
-    lines = [
-        [
-            results["galleries"][each["gallery"]]["label"],
-            each["pace"],
-            results["links"][each["link"]]["label"],
-            f"{each['tokens_full_ms']:,.0f}",
-            f"{each['jpeg_end_ms']:,.0f}",
-            "JPEG" if each["reversed"] else "tokens",
-        ]
-        for each in results["derived"]["reversals"]
-    ]
-    head = ["pictures", "pace", "link", "tokens, full: ms", "JPEG at the end: ms", "sooner"]
-    return table(head, lines)
-
-
-def repeatability(results: Results) -> str:
-    """Largest differences between two runs."""
-    told = results["repeatability"]
-    if told is None:
-        return "Nothing was measured twice in this run."
-    lines = [[name, f"{value:.1f} %"] for name, value in told.items()]
-    return table(["ratio to 8 JPEGs of", "largest difference, two passes on 3G"], lines)
-
-
 BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "answer": answer,
     "conditions": conditions,
     "bytes": sizes,
     "files": files,
-    "first_visit": first_visit,
+    "first_visit": follows.first_visit,
     "glass": glass,
     "first_row": first_row,
     "final": final,
@@ -349,11 +241,11 @@ BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "availability": availability,
     "cpu": cpu,
     "quality": quality,
-    "break_even": break_even,
-    "cost": cost,
-    "grids": grids,
-    "bpp": bpp,
-    "expectations": expectations,
-    "reversals": reversals,
-    "repeatability": repeatability,
+    "break_even": follows.break_even,
+    "cost": follows.cost,
+    "grids": follows.grids,
+    "bpp": follows.bpp,
+    "expectations": follows.expectations,
+    "reversals": follows.reversals,
+    "repeatability": follows.repeatability,
 }
