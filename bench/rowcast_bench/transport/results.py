@@ -17,7 +17,8 @@ Keys of `transport.json`, stable within a ``schema``:
 - ``quality``: by gallery and way, a list of ``rows``, ``psnr_db``, ``ssim``, ``psnr_db_rows``
 - ``combinations``: a list; of each ``gallery``, ``pace``, ``link``, ``way``, ``kind`` (``measured``
   or ``computed``), ``pictures``, ``rows``, ``payload_bytes`` (down, a picture), ``link_bytes`` and
-  ``link_bytes_up`` (packets, and of the connection's opening this picture's share; not of loopback), ``first_row_ms`` (from the request),
+  ``link_bytes_up`` (packets, and this picture's share of those that opened the connection; not of
+  loopback), ``first_row_ms`` (from the request),
   ``row_to_glass_ms`` (``p50``, ``p99``, ``p99_9``), ``generation_ms`` (from the request to the last
   row), ``final_added_ms`` (from the last row to the final picture), ``availability`` (0 … 1),
   ``server_cpu_ms`` (of it ``server_decode_cpu_ms``, which is measured apart where ``galleries`` say
