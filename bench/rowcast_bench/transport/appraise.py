@@ -110,8 +110,10 @@ def _psnr(pixels: Pixels, final: Pixels) -> float:
 def _final(gallery: Gallery, index: int, decoder: Detokenizer | None) -> Pixels:
     if decoder is None:
         assert gallery.finals is not None
-        return gallery.finals[index]
-    return decoder.decode(gallery.ids[index][None])[0]
+        final: Pixels = gallery.finals[index]
+    else:
+        final = decoder.decode(gallery.ids[index][None])[0]
+    return final
 
 
 def _painter(
@@ -138,13 +140,13 @@ def _painter(
         if way.tier == "palette":
             return palette.paint(grid, rows)
         if way.tier == "full" and held == rows:
-            return decoder.decode(grid[None])[0]
+            return _final(gallery, index, decoder)
         return preview.paint(grid, rows)
 
     return paint
 
 
-def grid_sizes(eight: Way, end: Way, payload_bytes: int) -> dict[str, dict[str, float]]:
+def grid_sizes(eight: Way, end: Way, payload_bytes: int) -> dict[str, dict[str, int]]:
     """Bytes of pictures by the side of their grid: our frames, one JPEG, eight JPEGs; the means
     of the photographs. ``payload_bytes`` are of a whole picture of 16 x 16 tokens as measured:
     what is not rows is the same in all sizes."""

@@ -192,8 +192,8 @@ def reversals(results: Results) -> list[dict[str, Any]]:
     for each in results["combinations"]:
         if each["way"] != "tokens_full":
             continue
-        where = [each[name] for name in ("gallery", "pace", "link")]
-        other = combination(results, *where, "jpeg_end")
+        gallery, pace, link = where = [each[name] for name in ("gallery", "pace", "link")]
+        other = combination(results, gallery, pace, link, "jpeg_end")
         lines.append(
             {
                 **dict(zip(("gallery", "pace", "link"), where, strict=True)),

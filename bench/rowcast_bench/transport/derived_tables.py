@@ -108,7 +108,15 @@ def reversals(results: Results) -> str:
         for each in results["derived"]["reversals"]
     ]
     head = ["pictures", "pace", "link", "tokens, full: ms", "JPEG at the end: ms", "sooner"]
-    return table(head, lines)
+    costs = {
+        each["label"]: each["decode_costs"][-1]["ms"] for each in results["galleries"].values()
+    }
+    told = " and ".join(f"{ms:,.0f} ms ({label})" for label, ms in costs.items())
+    return (
+        f"{table(head, lines)}\n\nA server decodes before it has a JPEG: that takes "
+        f"{told} here, on two threads. It is in\nthe times of the first, not of the second, whose "
+        f"server is thought to have a GPU."
+    )
 
 
 def repeatability(results: Results) -> str:

@@ -71,7 +71,7 @@ class Gallery:
 
     @property
     def rows(self) -> int:
-        return self.ids.shape[1]
+        return int(self.ids.shape[1])
 
     @property
     def side(self) -> int:

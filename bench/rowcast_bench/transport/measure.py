@@ -153,11 +153,11 @@ def link_bytes(payload: int) -> int:
 
 def seconds_expected(facts: LinkFacts, base: Mapping[str, Any], times: Sequence[float]) -> float:
     """Seconds of a picture over a link, from its figures on loopback."""
-    least = times[-1] + 3 * facts.round_trip + base["final_added_ms"] / 1e3
+    least: float = times[-1] + 3 * facts.round_trip + base["final_added_ms"] / 1e3
     if not facts.rate:
         return least
     sending = 8 * link_bytes(base["payload_bytes"]) / (1 - facts.loss) / facts.rate
-    return max(least, sending + 3 * facts.round_trip)
+    return max(least, float(sending + 3 * facts.round_trip))
 
 
 def _ms(seconds: Sequence[float]) -> float:

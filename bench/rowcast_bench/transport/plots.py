@@ -53,7 +53,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    look = {
+    look: Any = {
         "font.size": 8,
         "svg.hashsalt": "rowcast",
         "axes.spines.top": False,

@@ -27,9 +27,7 @@ WAYS = ("tokens_preview", "tokens_full", "jpeg_8", "strips_16", "sse_3", "jpeg_e
 PLAN = run.Plan(LINKS[:1], 0.1, 1, 60.0, None, ("recorded", "20ms"), SHAPE)
 
 
-def test_the_least_run_has_every_figure_and_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_least_run_has_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = [way for way in ALL if way.name in WAYS]
     pace = [0.003 * (row + 1) for row in range(galleries.GRID)]
     postcard = galleries.postcard
