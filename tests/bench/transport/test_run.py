@@ -21,6 +21,7 @@ SHAPE = DecoderShape(
     levels=(
         LevelShape(32, (32,), attention=False, upsample=False),
         LevelShape(32, (32,), attention=False, upsample=True),
+        LevelShape(32, (32,), attention=False, upsample=True),
     ),
 )
 WAYS = ("tokens_preview", "tokens_full", "jpeg_8", "strips_16", "sse_3", "jpeg_end", "poll")
