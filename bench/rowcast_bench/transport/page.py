@@ -77,8 +77,8 @@ def answer(results: Results) -> str:
         f"the full decoder in int8 after {large['jpeg_8']:,} and {large['jpeg_end']:,}.\n"
         f"- **The viewer's CPU** paints the final picture with the full decoder "
         f"{full['final_added_ms']:,.0f} ms after the last row, on one core here;\n"
-        f"  the JPEG at the end is there after {end['final_added_ms']:,.0f} ms, its server's decode not "
-        f"counted: "
+        f"  the JPEG at the end is there after {end['final_added_ms']:,.0f} ms, its server's "
+        f"decode not counted: "
         + ("the client's decode reverses the result." if later else "tokens are sooner even so.")
     )
 
