@@ -16,6 +16,7 @@ from rowcast_bench.transport.derived import (
 
 def one(way: str, link: str = "loopback", gallery: str = "mini", **more: Any) -> dict[str, Any]:
     figures = {
+        "pictures": 3,
         "payload_bytes": 700,
         "link_bytes": 1_000,
         "server_cpu_ms": 20.0,
