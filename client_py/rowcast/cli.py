@@ -25,10 +25,11 @@ from .terminal.text import answer, answer_json, complain
 
 GROUP = "rowcast.commands"
 ORDER = (
-    *("demo", "serve", "generate", "watch", "replay", "grids", "models", "ps", "export"),
-    *("convert", "bench", "token", "doctor", "cache", "completion"),
+    *("demo", "serve", "generate", "watch", "replay", "grids", "models", "ps", "openai"),
+    *("export", "convert", "bench", "token", "doctor", "cache", "completion"),
 )
-OF_EXTRAS = {"export": "export", "bench": "bench"}  # whatever of theirs is missing
+# Commands whose extra is named whatever of it is missing.
+OF_EXTRAS = {"export": "export", "bench": "bench", "openai": "openai"}
 OWN_SIGNALS = ("serve",)  # it drains
 
 Command = Callable[[list[str]], int]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from rowcast.terminal.exit_codes import stop_at_eof
 
 from .serve_options import parse, plain
 from .serve_options import serve_parser as serve_parser  # for completion: the parser of `serve`
@@ -26,7 +27,7 @@ def serve(arguments: list[str]) -> int:
     """Serve a model: prompts in, rows of tokens out."""
     options, config = parse(arguments)  # a device that is not there is told before a download
     if options.stop_at_eof:
-        threading.Thread(target=_stop_at_eof, daemon=True).start()
+        threading.Thread(target=stop_at_eof, daemon=True).start()
     set_up_logs(logging.INFO if options.verbose else logging.WARNING, options.log_format)
     from .gateway.sockets import bind
     from .memory import with_caches_that_fit
@@ -61,16 +62,6 @@ def set_up_logs(level: int, form: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])
-
-
-def _stop_at_eof() -> None:
-    """Wait for the end of standard input, then stop as SIGTERM does, also while a model loads."""
-    while os.read(0, 4_096):  # not sys.stdin, whose lock a thread must not hold at the end
-        pass
-    if hasattr(signal, "pthread_kill"):  # to the thread that waits: another would not wake it
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    else:  # Windows
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say(line: str) -> None:

@@ -18,19 +18,27 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+OPENAI_PORT = 8766  # as of `rowcast openai`
 MOST_SECONDS = 4_294_967  # `welcome` and `goaway` tell milliseconds of 32 bits
 MOST = 1_000_000  # of connections, pictures and requests: more than one process can serve
 
 
 def _option(
-    default: Any, name: str, words: str, least: int = 0, most: int = 65_535, kind: type = str
+    default: Any,
+    name: str,
+    words: str,
+    least: int = 0,
+    most: int = 65_535,
+    kind: type = str,
+    bare: Any = None,
 ) -> Any:
     """A setting that is an option of `rowcast serve` too: its default or the function that makes
-    it, the option with its help, the range of a number, and what it is where it is None."""
-    metadata = {"option": name, "help": words, "range": (least, most), "kind": kind}
+    it, the option with its help, the range of a number, what it is where it is None, and what the
+    option stands for without a value (None: it needs one)."""
+    about = {"option": name, "help": words, "range": (least, most), "kind": kind, "bare": bare}
     if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default, metadata=about)
+    return field(default=default, metadata=about)
 
 
 def _seconds(default: float, name: str, words: str, least: int = 0) -> Any:
@@ -62,6 +70,14 @@ class ServerConfig:
     )
     tls_key: Path | None = _option(
         None, "--tls-key", "the certificate's key (default: in the same file)", kind=Path
+    )
+    openai_port: int | None = _option(
+        None,
+        "--openai",
+        "serve OpenAI's image API too, to clients that cannot decode: at this port, by a process "
+        f"of its own, `rowcast openai` (without a number {OPENAI_PORT}, 0 is any; default: not)",
+        kind=int,
+        bare=OPENAI_PORT,
     )
     public_url: str | None = _option(
         None,

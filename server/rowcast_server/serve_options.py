@@ -119,9 +119,11 @@ def _add(parser: argparse.ArgumentParser, about: Any, name: str, value: object) 
     elif isinstance(value, tuple):
         parser.add_argument(option, dest=name, action="append", default=[], help=words)
     else:
+        bare = {} if about["bare"] is None else {"nargs": "?", "const": about["bare"]}
         parser.add_argument(
             option,
             dest=name,
+            **bare,
             type=about["kind"] if value is None else type(value),
             default=value,
             help=words
@@ -220,6 +222,13 @@ def _faults(settings: dict[str, Any]) -> Iterator[str]:
         yield "--port and --http-port must be two ports; without --http-port both are on --port"
     if settings["unix"] is not None and settings["http_port"] is not None:
         yield "--unix has WebSocket and HTTP in one place; leave --http-port out"
+    if settings["openai_port"] is not None:
+        for option in ("unix", "tls_cert"):
+            if settings[option] is not None:
+                yield (
+                    f"--openai goes without --{option.replace('_', '-')}; run `rowcast openai "
+                    "URL` beside this server, and have it speak TLS by a proxy before it"
+                )
     if settings["tls_key"] is not None and settings["tls_cert"] is None:
         yield "--tls-key is of no use without --tls-cert"
     if settings["public_url"] is not None and (fault := _fault_of(settings["public_url"])):

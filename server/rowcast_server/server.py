@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from rowcast.errors import RowcastError
@@ -32,13 +33,14 @@ from .fleet import Fleet
 from .gateway.files import file_name
 from .gateway.gateway import Gateway
 from .gateway.page import PAGE_FOLDER
-from .gateway.sockets import Sockets, bind, url_host
+from .gateway.sockets import WILDCARDS, Sockets, bind, url_host
 from .gateway.websocket import FrameHook
 from .jobs import JobBook
 from .metrics import Metrics
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
 from .network.facts import Sampling
+from .openai_process import OpenaiProcess
 from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession
@@ -83,6 +85,7 @@ class RowcastServer:
             lambda host: Welcome(self._limits, [self._with_urls(host)])
         )
         self._metrics = Metrics()
+        self._openai: OpenaiProcess | None = None
         self._prometheus: PrometheusMetrics | None = None
         if config.metrics_port is not None:
             from .gateway.prometheus import PrometheusMetrics
@@ -145,6 +148,7 @@ class RowcastServer:
             f"on      {devices}, {first.dtype}, cache of {first.cache}{threads}",
             f"draws   {config.slots} pictures at once{each}; {config.queue_limit} more may wait",
             f"admits  {whom}",
+            *([] if self._openai is None else [f"openai  {self._openai.url}"]),
             *([] if self._prometheus is None else [f"metrics {self._prometheus.url}"]),
         ]
 
@@ -162,10 +166,15 @@ class RowcastServer:
         if self._prometheus is not None and self.config.metrics_port is not None:
             self._prometheus.serve(self.config.metrics_host, self.config.metrics_port)
         await self._gateway.start(self._sockets)
+        if self.config.openai_port is not None:
+            self._openai = self._openai_process(self.config.openai_port)
+            await self._openai.start()
 
     async def close(self, notice: float = 0.0) -> None:
         """Send goaway to the clients, give their pictures up to ``notice`` seconds to end, stop."""
         await self._gateway.close(notice)
+        if self._openai is not None:  # what it draws has ended, as any client's
+            await self._openai.close()
         if self._prometheus is not None:
             await self._prometheus.close()
         if self._sockets is not None:
@@ -192,6 +201,18 @@ class RowcastServer:
             return f"unix:{self._bound.address}"
         secure = "" if self.config.tls_cert is None else "s"
         return f"{scheme}{secure}://{url_host(host or self._host)}:{port}"
+
+    def _openai_process(self, port: int) -> OpenaiProcess:
+        config = self.config
+        near = WILDCARDS.get(self._bound.address, self._bound.address)
+        public = config.public_url and urlsplit(config.public_url).hostname
+        return OpenaiProcess(
+            self._url("ws", self._bound.port, near),
+            config.host,
+            port,
+            [public] if public else [],
+            config.allow_origins,
+        )
 
     def _session(self, visitor: Visitor, wake: Callable[[], None]) -> ServerSession:
         welcome = self._welcome(visitor.host)

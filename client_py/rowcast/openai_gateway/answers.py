@@ -29,10 +29,14 @@ COMPLETED: Final = "image_generation.completed"
 PING: Final = b": ping\n\n"
 RETRY_SECONDS: Final = 5  # where nothing tells when to come again
 STATUSES: Final = {  # of the protocol's codes (protocol.md section 6); 500 of all others
-    ErrorCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
-    ErrorCode.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
+    ErrorCode.BAD_PROMPT: HTTPStatus.BAD_REQUEST,
+    ErrorCode.BAD_IMAGES: HTTPStatus.BAD_REQUEST,
+    ErrorCode.BAD_SEED: HTTPStatus.BAD_REQUEST,
+    ErrorCode.BAD_SAMPLING: HTTPStatus.BAD_REQUEST,
+    ErrorCode.UNKNOWN_MODEL: HTTPStatus.BAD_REQUEST,
     ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
-    ErrorCode.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
+    ErrorCode.TOO_MANY_STREAMS: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -62,7 +66,7 @@ class Problem:
                 kind = "authentication_error"
             case HTTPStatus.TOO_MANY_REQUESTS:
                 kind = "rate_limit_error"
-            case status if status.is_client_error:
+            case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 kind = "invalid_request_error"
             case _:
                 kind = "server_error"
@@ -152,7 +156,7 @@ class ImageFacts:
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:
-    """A server-sent event (HTML standard, section 9.2.6)."""
+    """A server-sent event (HTML standard, section 9.2.5)."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
 
 

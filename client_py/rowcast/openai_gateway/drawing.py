@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from ..aio import AsyncClient
-from ..codes import DoneReason
-from ..errors import RequestRefused, RowcastError
-from ..events import PictureDone, RowsArrived
-from ..messages import Model
+from ..codes import DoneReason, ErrorCode
+from ..errors import RequestRefused
+from ..events import PictureAccepted, PictureDone, RowsArrived
 from ..picture import Picture
-from ..pixels.loader import TierLoader
 from ..pixels.network import Proxy
-from .answers import ImageFacts
+from .answers import PING, ImageFacts
 from .image_request import ImageRequest, check_for, size_of
 from .studio import Studio
 
+PING_SECONDS: Final = 15.0
+
+Tell = Callable[[bytes], None]
+
 
 @dataclass(frozen=True)
-class Server:
+class Upstream:
     """The server that draws: its address, the token to draw with (None: that of each request), and
     the proxy that it is reached by."""
 
@@ -49,22 +52,24 @@ class Server:
 
 
 class Drawing:
-    """The pictures of one request, drawn by ``client`` and painted in ``studio``."""
+    """The pictures of one request, drawn by an open ``client`` and painted in ``studio``.
 
-    def __init__(self, client: AsyncClient, studio: Studio, asked: ImageRequest) -> None:
+    Raises BadRequest for what the server cannot draw.
+    """
+
+    def __init__(
+        self, client: AsyncClient, studio: Studio, asked: ImageRequest, token: str | None
+    ) -> None:
+        model = client.session.model(asked.model)
+        check_for(asked, model, client.session.welcome.limits.images)
         self._client = client
         self._studio = studio
         self._asked = asked
-        self._loader: TierLoader
-        self.facts: ImageFacts
-
-    async def begin(self, token: str | None) -> None:
-        """Check what is asked for. Raises RowcastError."""
-        model = _served(self._client, self._asked.model)
-        check_for(self._asked, model, self._client.session.welcome.limits.images)
-        size, tokens = size_of(model), model.rows * model.cols
-        self.facts = ImageFacts(int(time.time()), size, self._asked.form, tokens)
-        self._loader = await self._studio.load(model, token)
+        self._model = model
+        self._token = token
+        self._told = 0  # previews
+        tokens = model.rows * model.cols
+        self.facts = ImageFacts(int(time.time()), size_of(model), asked.form, tokens)
 
     async def images(self) -> list[tuple[str, int]]:
         """All finished pictures as files in base64, with their seeds. Raises RowcastError."""
@@ -76,53 +81,64 @@ class Drawing:
         return [(file, end.seed) for file, end in zip(files, ends, strict=True)]
 
     async def events(self) -> AsyncGenerator[bytes]:
-        """Previews as it forms, then the finished picture, as server-sent events.
+        """Previews as it forms, then the finished picture, as server-sent events; a ping once it is
+        accepted, and whenever nothing else was there for a while.
 
         A preview shows the newest rows. One is left out where the painters have no time for it
         before the next, or the end. Raises RowcastError.
         """
-        asked, previews = self._asked, self._asked.partial_images or 0
-        painting: asyncio.Task[str] | None = None
-        number = told = 0
-        rows = self._client.generate(asked.prompt, **asked.options)
+        news: asyncio.Queue[bytes] = asyncio.Queue()
+        drawing = asyncio.create_task(self._draw(news.put_nowait))
+        drawing.add_done_callback(lambda _: news.put_nowait(b""))
         try:
-            waiting = asyncio.ensure_future(anext(rows))
             while True:
-                awaited = {waiting} if painting is None else {waiting, painting}
-                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                if painting is not None and painting.done():
-                    yield self.facts.partial(painting.result(), told)
-                    told, painting = told + 1, None
-                if not waiting.done():
-                    continue
-                event = waiting.result()
-                if isinstance(event, PictureDone):
-                    _check_end(event)
-                    yield self.facts.completed(await self._paint(event.picture), event.seed)
-                    return
-                waiting = asyncio.ensure_future(anext(rows))
-                if isinstance(event, RowsArrived):
-                    passed = _passed(event.picture, previews)
-                    if passed > number and painting is None and self._studio.is_free:
-                        number = passed
-                        painting = asyncio.create_task(self._paint(event.picture))
+                try:
+                    async with asyncio.timeout(PING_SECONDS):
+                        event = await news.get()
+                except TimeoutError:
+                    event = PING
+                if not event:
+                    break
+                yield event
         finally:
-            for task in (waiting, painting):
-                if task is not None and not task.done():
-                    task.cancel()
-            await asyncio.gather(waiting, *([painting] if painting else []), return_exceptions=True)
-            await rows.aclose()
+            drawing.cancel()
+            await asyncio.wait([drawing])
+        drawing.result()
+
+    async def _draw(self, tell: Tell) -> None:
+        asked, previews = self._asked, self._asked.partial_images or 0
+        painting: asyncio.Task[None] | None = None
+        passed = 0
+        try:
+            async with aclosing(self._client.generate(asked.prompt, **asked.options)) as events:
+                async for event in events:
+                    match event:
+                        case PictureAccepted():
+                            tell(PING)  # so that the answer begins
+                        case RowsArrived():
+                            mark = _passed(event.picture, previews)
+                            is_idle = painting is None or painting.done()
+                            if mark > passed and is_idle and self._studio.is_free:
+                                passed = mark
+                                painting = asyncio.create_task(self._preview(event.picture, tell))
+                        case PictureDone():
+                            _check_end(event)
+                            if painting is not None:
+                                await painting
+                            file = await self._paint(event.picture)
+                            tell(self.facts.completed(file, event.seed))
+        finally:
+            if painting is not None:
+                painting.cancel()
+
+    async def _preview(self, picture: Picture, tell: Tell) -> None:
+        tell(self.facts.partial(await self._paint(picture), self._told))
+        self._told += 1
 
     async def _paint(self, picture: Picture) -> str:
+        loader = await self._studio.load(self._model, self._token)
         asked = self._asked
-        return await self._studio.paint(
-            self._loader, picture, asked.form, asked.output_compression
-        )
-
-
-def _served(client: AsyncClient, name: str | None) -> Model:
-    """The model that is asked for. Raises InvalidRequest."""
-    return client.session.model(name)
+        return await self._studio.paint(loader, picture, asked.form, asked.output_compression)
 
 
 def _passed(picture: Picture, previews: int) -> int:
@@ -135,13 +151,5 @@ def _passed(picture: Picture, previews: int) -> int:
 
 def _check_end(end: PictureDone) -> None:
     if end.reason != DoneReason.COMPLETE:
-        raise RequestRefused("internal", f"the picture ended early: {end.reason}", index=end.index)
-
-
-async def models(server: Server, token: str | None) -> list[Model]:
-    """The models of a server. Raises RowcastError."""
-    async with server.client(token) as client:
-        return client.session.welcome.models
-
-
-__all__ = ["Drawing", "RowcastError", "Server", "models"]
+        why = f"the picture ended early: {end.reason}"
+        raise RequestRefused(ErrorCode.INTERNAL, why, index=end.index)

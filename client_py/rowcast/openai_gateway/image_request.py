@@ -7,6 +7,7 @@ field that cannot be honoured is refused, never ignored.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -19,6 +20,9 @@ from .answers import BadRequest
 MAX_PARTIALS: Final = 3
 MAX_IMAGES: Final = 10
 MAX_COMPRESSION: Final = 100
+
+# In what msgspec says of a wrong, a missing or an unknown field.
+FIELD: Final = re.compile(r"`\$\.(\w+)|field `(\w+)`")
 
 Compression = Annotated[int, msgspec.Meta(ge=0, le=MAX_COMPRESSION)]
 
@@ -74,8 +78,10 @@ def read_request(body: bytes) -> ImageRequest:
     """The request in a body of JSON. Raises BadRequest."""
     try:
         asked = msgspec.json.decode(body, type=ImageRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
         raise BadRequest(_explained(str(error)), _field_in(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is no JSON: {error}") from error
     if asked.form == "png" and asked.output_compression not in (None, MAX_COMPRESSION):
         raise BadRequest("output_compression is for jpeg and webp", "output_compression")
     if asked.partial_images and not asked.stream:
@@ -91,7 +97,9 @@ def check_for(asked: ImageRequest, model: Model, images: int) -> None:
     draw."""
     size = size_of(model)
     if asked.size not in (None, "auto", size):
-        raise BadRequest(f"{model.name} draws pictures of {size}; size must be that, or auto", "size")
+        raise BadRequest(
+            f"{model.name} draws pictures of {size}; size must be that, or auto", "size"
+        )
     if asked.images > images:
         raise BadRequest(f"this server draws at most {images} pictures a request", "n")
 
@@ -103,12 +111,8 @@ def size_of(model: Model) -> str:
 
 def _field_in(problem: str) -> str | None:
     """The field that msgspec complains of."""
-    name = problem.rpartition("`$.")[2].partition("`")[0] if "`$." in problem else ""
-    if not name and "unknown field `" in problem:
-        name = problem.partition("unknown field `")[2].partition("`")[0]
-    if not name and "missing required field `" in problem:
-        name = problem.partition("missing required field `")[2].partition("`")[0]
-    return name.partition("[")[0] or None
+    found = FIELD.search(problem)
+    return None if found is None else found[1] or found[2]
 
 
 def _explained(problem: str) -> str:

@@ -41,9 +41,11 @@ class Studio:
         allowed_hosts: tuple[str, ...] = (),
         proxy: Proxy = None,
     ) -> None:
-        self._arguments = (url, cache, allowed_hosts)
+        self._url = url
+        self._cache = cache
+        self._hosts = allowed_hosts
         self._proxy = proxy
-        self._loaders: dict[tuple[str, bytes], TierLoader] = {}
+        self._loaders: dict[str, tuple[bytes, TierLoader]] = {}  # by model, with its revision
         self._loading = asyncio.Lock()
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, "rowcast-paint", _give_way)
@@ -54,20 +56,20 @@ class Studio:
 
         Raises DetokenizerError, ConnectionFailed.
         """
-        key = model.name, model.revision
         async with self._loading:
-            loader = self._loaders.get(key)
-            if loader is None:
-                url, cache, hosts = self._arguments
+            revision, loader = self._loaders.get(model.name, (b"", None))
+            if loader is None or revision != model.revision:
+                if loader is not None:  # of the model that the server had before
+                    await asyncio.to_thread(loader.close)
                 loader = TierLoader(
-                    url, cache, hosts, threads=1, proxy=self._proxy, token=token
+                    self._url, self._cache, self._hosts, threads=1, proxy=self._proxy, token=token
                 )
                 await asyncio.to_thread(loader.load, model)
+                self._loaders[model.name] = model.revision, loader
             loader.go_on()
             while loader.detokenizer is None:
                 loader.check_last()
                 await asyncio.sleep(POLL_SECONDS)
-            self._loaders = {key: loader}  # of a server's earlier model nobody asks any more
         return loader
 
     @property
@@ -82,20 +84,20 @@ class Studio:
 
         A complete one is decoded as the Python client decodes it. Raises DetokenizerError.
         """
-        held = _copy(picture)
         self._under_way += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._pool, _painted, loader, held, form, compression
-            )
-        finally:
-            self._under_way -= 1
+        work = asyncio.get_running_loop().run_in_executor(
+            self._pool, _image_file, loader, _copy(picture), form, compression
+        )
+        work.add_done_callback(self._painted)
+        return await asyncio.shield(work)  # who leaves does not free a thread
+
+    def _painted(self, _: object) -> None:
+        self._under_way -= 1
 
     async def close(self) -> None:
         """Paint nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for loader in self._loaders.values():
+        for _, loader in self._loaders.values():
             await asyncio.to_thread(loader.close)
 
 
@@ -107,7 +109,7 @@ def _copy(picture: Picture) -> Picture:
     return held
 
 
-def _painted(loader: TierLoader, picture: Picture, form: str, compression: int | None) -> str:
+def _image_file(loader: TierLoader, picture: Picture, form: str, compression: int | None) -> str:
     tier = loader.tier(is_whole=picture.complete)
     decoder = loader.palette if tier is None else tier.decoder
     assert decoder is not None  # `load` has waited for it

@@ -13,6 +13,7 @@ TERMINATED  143 SIGTERM, as a shell reports it; what had arrived is saved
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -100,6 +101,19 @@ def deaf_once() -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def stop_at_eof() -> None:
+    """Wait for the end of standard input, then stop this process as SIGTERM does.
+
+    For a thread of a program that is to end with the one that started it.
+    """
+    while os.read(0, 4_096):  # not sys.stdin, whose lock a thread must not hold at the end
+        pass
+    if hasattr(signal, "pthread_kill"):  # to the thread that waits: another would not wake it
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:  # Windows
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def as_option(name: str) -> str:

@@ -34,7 +34,10 @@ HOST_AND_PORT: Final = re.compile(
 MEANT_AS_ADDRESS: Final = re.compile(r"wss?:.*|localhost|\d+(\.\d+){3}|\S+:\S*@\S+", re.IGNORECASE)
 
 
-def add_server_options(parser: CommandParser) -> None:
+TOKEN_HELP: Final = f"the token that the server asks for (default: ${TOKEN_VARIABLE})"
+
+
+def add_server_options(parser: CommandParser, token_help: str = TOKEN_HELP) -> None:
     """The options of commands that ask a server that somebody else started."""
     parser.add_argument(
         "url",
@@ -42,14 +45,12 @@ def add_server_options(parser: CommandParser) -> None:
         help=f"the server, as `rowcast serve` prints it (default: ${URL_VARIABLE}, else "
         f"{DEFAULT_URL})",
     )
-    add_way_options(parser)
+    add_way_options(parser, token_help)
 
 
-def add_way_options(parser: CommandParser) -> None:
+def add_way_options(parser: CommandParser, token_help: str = TOKEN_HELP) -> None:
     """How a server is reached, whatever its address."""
-    parser.add_argument(
-        "--token", help=f"the token that the server asks for (default: ${TOKEN_VARIABLE})"
-    )
+    parser.add_argument("--token", help=token_help)
     parser.add_argument(
         "--proxy",
         metavar="URL",
