@@ -122,12 +122,12 @@ async def test_a_caller_who_hangs_up_before_the_answer_frees_its_place(tiny_fold
             with pytest.raises(openai.APITimeoutError):
                 await client.with_options(timeout=0.5).images.generate(prompt=PROMPT)
             async with asyncio.timeout(10):
-                while True:  # the first picture can never end: the gate is shut
+                gate.allow_steps(3)  # places change hands between two; the first has 13 to go
+                while True:
                     try:
                         stream = await client.images.generate(prompt=PROMPT, stream=True)
                         break
                     except openai.RateLimitError:
-                        gate.allow_steps(1)  # places are given between two steps
                         await asyncio.sleep(0.05)
             gate.open()
             assert [event.type async for event in stream] == ["image_generation.completed"]
