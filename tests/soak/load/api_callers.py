@@ -77,12 +77,12 @@ def run(quick: bool) -> Figures:
     figures.add("rows: p99 from drawing to receipt, alone", alone, "ms")
     figures.add("beside callers", beside, "ms")
     figures.add("later by", beside - alone, "ms", most=MOST_MORE)
-    with server_process(*DRAWING) as server, Crowd(server.url) as crowd:
+    with server_process(*DRAWING) as drawing, Crowd(drawing.url) as crowd:
         everybody = Drawers(crowd, VIEWERS + CALLERS)
         without = gaps(everybody, seconds)
-    with server_process(*DRAWING) as server, Crowd(server.url) as crowd:
+    with server_process(*DRAWING) as drawing, Crowd(drawing.url) as crowd:
         viewers = Drawers(crowd, VIEWERS)
-        with callers(server.url) as pictures:
+        with callers(drawing.url) as pictures:
             painted_for = gaps(viewers, seconds)
     for what, times in (("16 that decode", without), ("8, and 8 painted for", painted_for)):
         for share in (0.5, 0.99):
