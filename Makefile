@@ -21,7 +21,7 @@ export DEMO_PROMPT := $(value PROMPT)# for a shell: quotes, backticks and $ stay
 demo: $(VENV)/installed-server $(if $(NODE),page)  ## a server and a client: a picture forms in the terminal
 	$(BIN)/rowcast demo $(if $(DEMO_PROMPT),"$$DEMO_PROMPT") --out demo-output
 
-test: $(VENV)/installed-test $(VENV)/proxies $(if $(NODE),page)  ## all tests
+test: $(VENV)/installed-test $(VENV)/proxies $(if $(NODE),page $(VENV)/chromium)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2
 	$(if $(NODE),$(MAKE) --no-print-directory web,@echo "no Node.js 20 or newer here: client_web was not tested")
 
@@ -63,7 +63,7 @@ format: $(VENV)/installed-test  ## straighten the layout of the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-test  ## the benchmarks: bytes on the wire, tokens a second, tiers of pixels, bandwidth against latency
+bench: $(VENV)/installed-test $(if $(NODE),page) $(VENV)/chromium  ## the benchmarks: bytes on the wire, tokens a second, tiers of pixels, bandwidth against latency
 	$(BIN)/rowcast bench wire
 	$(BIN)/rowcast bench engine
 	$(BIN)/rowcast bench decode

@@ -13,6 +13,7 @@ from rowcast.pixels.artifacts import cached_path
 from rowcast_server.models.client_files import read_detokenizer
 
 from ..engine.worker import Worker
+from .browser import Browser
 from .galleries import Gallery
 from .link import FAR, NEAR, Link, LinkFacts, enter_namespace
 from .receiver import Receiver, Viewed
@@ -41,8 +42,19 @@ class Side:
         self.sender = stack.enter_context(
             far.submit(Worker, Sender, host, galleries, cache).result()
         )
-        where = self.sender.call("where")
-        self.receiver = stack.enter_context(near.submit(Worker, Receiver, cache, where).result())
+        self._where = self.sender.call("where")
+        made = near.submit(Worker, Receiver, cache, self._where).result()
+        self.receiver = stack.enter_context(made)
+        self._near = near
+
+    def browser(self) -> Worker:
+        """A browser at the near end. Raises RowcastError where there is none."""
+        made: Worker = self._near.submit(Worker, Browser).result()
+        return made
+
+    def page_of(self, gallery: str) -> str:
+        """The address of the page of the server that draws a gallery."""
+        return f"http{self._where[gallery].removeprefix('ws')}/"
 
     def measure(self, gallery: Gallery, pace: str, way: Way, pictures: int) -> Figures:
         """See so many pictures. Raises RowcastError where that fails."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..markdown import table
 from . import derived_tables as follows
+from . import visits
 from .derived import FAST, VIEWERS
 from .plots import SHORT
 
@@ -229,6 +230,15 @@ def quality(results: Results) -> str:
     return table(["dB of rows shown, SSIM of the whole", "a quarter", "half", "final"], lines)
 
 
+def in_browser(results: Results) -> str:
+    """Visits of the page."""
+    if results["visits_not_run"]:
+        return f"Not measured in this run: {results['visits_not_run']}."
+    head = ["link", "pictures", "visit", "form ready, ms", "first row, ms"]
+    head += ["whole after last row, ms", "row to glass, median ms", "bytes down"]
+    return table(head, visits.rows_of(results))
+
+
 BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "answer": answer,
     "conditions": conditions,
@@ -239,6 +249,7 @@ BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "first_row": first_row,
     "final": final,
     "final_postcard": final_postcard,
+    "visits": in_browser,
     "availability": availability,
     "cpu": cpu,
     "quality": quality,

@@ -23,6 +23,12 @@ Keys of `transport.json`, stable within a ``schema``:
   row), ``final_added_ms`` (from the last row to the final picture), ``availability`` (0 … 1),
   ``server_cpu_ms`` (of it ``server_decode_cpu_ms``, which is measured apart where ``galleries`` say
   ``decodes_in_run`` false), ``server_decodes``, ``client_cpu_ms``, ``frames`` (rows held, bytes)
+- ``visits``: of the server's page in Chromium (``visits_not_run``: why there are none); of each
+  ``gallery``, ``pace``, ``link``, ``visit`` (``first`` or ``return``), and in ms since the visit
+  began ``loaded_ms`` (the form takes a request), ``first_row_ms``, ``painted_ms`` (by the preview);
+  since the row, and the last one, was drawn ``first_row_after_drawn_ms``,
+  ``painted_after_drawn_ms``, ``row_to_glass_ms`` (``p50``, ``p99``; to the start of the frame that
+  shows it); ``link_bytes`` (down; not of loopback)
 - ``grids``: by name ``side`` (tokens), ``pixels``, ``tokens_bytes``, ``jpeg_bytes``,
   ``eight_jpegs_bytes``
 - ``derived``: `derived.derive`: ``break_even``, ``sustained``, ``cost``, ``energy``,

@@ -23,7 +23,7 @@ from rowcast_server.gateway.page import PAGE_FOLDER
 
 from ..machine import describe, gigaflops
 from ..progress import Progress
-from . import appraise, derived, galleries, plots
+from . import appraise, derived, galleries, plots, visits
 from .galleries import Gallery
 from .link import LINKS, LinkFacts, why_not
 from .measure import (
@@ -42,7 +42,9 @@ from .ways import Way, usable_ways
 
 FILES: Final = "files, and pictures that postcard draws"
 APPRAISED: Final = "decodes, and the quality of pictures that form"
-LIBRARIES: Final = ("onnxruntime", "websockets", "aiohttp", "httpx", "pillow", "scikit-image")
+LIBRARIES: Final = (
+    *("onnxruntime", "websockets", "aiohttp", "httpx", "pillow", "scikit-image", "playwright"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,19 @@ def run(
         progress.stage(APPRAISED, sum(each.rows for each in shown) + len(shown) * len(ways))
         figures = _appraised(kept, shown, ways, plan.pictures, progress.advance)
         found: dict[bool, list[Figures]] = {False: [], True: []}
+        visited: list[Figures] = []
+        no_page = visits.why_not()
         for link, again in _passes(plan, links):
             progress.stage(_stage(link, again), _count(shown, plan, ways))
             with _Stand(link, shown, Path(cache)) as stand:
                 pass_ = _Pass(stand, plan, kept, found[False], figures["costs"], again)
                 found[again] += pass_.combinations(shown, ways, progress)
+                if not (again or no_page):
+                    progress.tell("the page in a browser")
+                    visited += visits.visits(stand.side, shown, plan.paces, kept)
     results = _conditions(quick, load, reason, links, ways, shown, figures, plan)
     results["combinations"] = found[False]
+    results |= {"visits": visited, "visits_not_run": no_page}
     eight, end = (next(way for way in ways if way.name == each) for each in ("jpeg_8", "jpeg_end"))
     ours = next(
         each
@@ -177,14 +185,19 @@ class _Stand:
         self._stack.close()
         self._side = None
 
+    @property
+    def side(self) -> Side:
+        """Both ends."""
+        if self._side is None:
+            made = side(self.link, self._shown, self._cache)
+            self._side = self._stack.enter_context(made)
+        return self._side
+
     def measure(self, gallery: Gallery, pace: str, way: Way, pictures: int) -> Figures:
         """As `Side.measure`, tried twice."""
         for is_last in (False, True):
             try:
-                if self._side is None:
-                    made = side(self.link, self._shown, self._cache)
-                    self._side = self._stack.enter_context(made)
-                return self._side.measure(gallery, pace, way, pictures)
+                return self.side.measure(gallery, pace, way, pictures)
             except RowcastError:
                 self.__exit__()
                 if is_last:

@@ -22,6 +22,7 @@ EXTRAS = {
     "min_dalle": "peer",
     "msgpack": "bench",
     "onnxscript": "export",
+    "playwright": "transport",
     "shtab": "completion",
     "skimage": "transport",
     "torch": "torch",
