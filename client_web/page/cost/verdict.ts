@@ -1,0 +1,123 @@
+/** Where tokens win and where they lose, in words. */
+
+import type { Answers } from "./arithmetic.js";
+import type { Name } from "./figures.js";
+import { type Measure, measures } from "./measures.js";
+import { bytes, exactBytes, many, milliseconds, seconds } from "./words.js";
+
+export type Outcome = "lose" | "even" | "win";
+
+export interface Finding {
+  readonly outcome: Outcome;
+  /** What was held against each other. */
+  readonly what: string;
+  readonly text: string;
+}
+
+export interface Verdict {
+  readonly findings: readonly Finding[];
+  readonly headline: string;
+}
+
+const ORDER: readonly Outcome[] = ["lose", "even", "win"];
+
+export function verdict(answers: Answers): Verdict {
+  const all = measures(answers).flatMap((measure) =>
+    measure.judged.map(({ column, what }) => finding(answers, measure, column, what)),
+  );
+  const findings = all.sort((a, b) => ORDER.indexOf(a.outcome) - ORDER.indexOf(b.outcome));
+  const of = (outcome: Outcome) => findings.filter((each) => each.outcome === outcome).length;
+  const label = answers.figures.ways[answers.setup.tokens].label;
+  const even = of("even") > 0 ? `, too close to call in ${of("even")}` : "";
+  return {
+    findings,
+    headline:
+      `Of ${findings.length} counts, ${label} win ${of("win")} and lose ${of("lose")}${even}, ` +
+      "each against the best of all ways that send pictures.",
+  };
+}
+
+/** Tokens against the best of the ways that send pictures. */
+function finding(answers: Answers, measure: Measure, column: number, what: string): Finding {
+  const { value, told } = measure.columns[column];
+  const mine = value(answers.setup.tokens) ?? 0;
+  const [way, theirs] = best(answers, measure, column);
+  const outcome = outcomeOf(mine, theirs, measure);
+  const { label, isForming } = answers.figures.ways[way];
+  const blind = isForming ? "" : ", which shows nothing before the last row";
+  const more = remark(answers, measure, column, way, outcome);
+  return { outcome, what, text: `${told(mine)}; ${label}${blind}: ${told(theirs)}.${more}` };
+}
+
+function best(answers: Answers, { columns, wins }: Measure, column: number): [Name, number] {
+  const found = Object.keys(answers.figures.ways).flatMap((way) => {
+    const value = columns[column].value(way);
+    return answers.isTokens(way) || value === null ? [] : [[way, value] as [Name, number]];
+  });
+  const sign = wins === "less" ? 1 : -1;
+  return found.sort((one, other) => sign * (one[1] - other[1]))[0];
+}
+
+/** Even where the two are as near as one is to itself, measured again. */
+export function outcomeOf(mine: number, theirs: number, { wins, blur }: Measure): Outcome {
+  const [less, more] = mine < theirs ? [mine, theirs] : [theirs, mine];
+  if (less === more || more <= less * (1 + blur / 100)) return "even";
+  return mine < theirs === (wins === "less") ? "win" : "lose";
+}
+
+function remark(
+  answers: Answers,
+  { id }: Measure,
+  column: number,
+  other: Name,
+  outcome: Outcome,
+): string {
+  const { tokens, pictures, per } = answers.setup;
+  if (id === "bytes" && column === 2) {
+    const paid = answers.paidAfter(tokens, other);
+    if (paid === null) return " The download never pays against that.";
+    const rounds = Math.ceil(paid / pictures);
+    const when = rounds === 1 ? "" : `, in ${per} ${exactBytes(rounds)}`;
+    const after = many(paid, "one picture", "pictures");
+    return ` The download has paid against that after ${after}${when}.`;
+  }
+  if (id === "final" && answers.decodeLeftOut > 0) {
+    return ` The server's decode, ${milliseconds(answers.decodeLeftOut)} more, is not in the latter.`;
+  }
+  if (id === "looks" && outcome === "lose") {
+    return " Tokens with the full decoder are exact as well.";
+  }
+  return "";
+}
+
+/** What a first visit waits for, and what the times leave out. */
+export function cautions(answers: Answers): string[] {
+  const { setup, figures, gallery } = answers;
+  const told: string[] = [];
+  const { parts, bytes: whole, seconds: time } = answers.download(setup.tokens);
+  const names = parts.map(([what, size]) => `${what} ${bytes(size)}`).join(" + ");
+  const duration = time > 0 ? `, ${seconds(time)} over this link with nothing beside it` : "";
+  told.push(
+    `A ${setup.per === "visit" ? "first visit" : "first month"} by tokens downloads ${names} = ` +
+      `${bytes(whole)}${duration}. Times here are of viewers who have that.`,
+  );
+  if (!gallery.decodesInRun) {
+    told.push(
+      `Times of ways that send pictures leave out the server's decodes: ` +
+        `${milliseconds(answers.decodeLeftOut)} each with this set-up. That flatters pictures.`,
+    );
+  }
+  const { viewers, servers } = answers.sustained(setup.tokens);
+  if (servers > 1) {
+    told.push(
+      `Times are of one viewer. One server sustains ${exactBytes(viewers)} by these tokens: ` +
+        `${exactBytes(setup.viewers)} need ${exactBytes(servers)}.`,
+    );
+  }
+  if (figures.links[setup.link].loss > 0) {
+    told.push(
+      "This link loses packets. Few pictures were sent over it: times differ by luck as well.",
+    );
+  }
+  return told;
+}
