@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
-import { committedFigures } from "./tools/transport-figures.js";
 import { RUNTIME_FILES, RUNTIME_FOLDER } from "./src/pixels/runtime.js";
+import { committedFigures } from "./tools/transport-figures.js";
 
 const BUILT = "../server/rowcast_server/page";
 const RUNTIME = "node_modules/onnxruntime-web/dist";

@@ -9,7 +9,7 @@ const SCHEMA = 1; // of rowcast_bench/transport/results.py, which tells the keys
 const NO_LINK = "loopback"; // bytes and work do not depend on a link: they are taken from here
 const WORK = [
   ...["payload_bytes", "server_cpu_ms", "server_decode_cpu_ms", "server_decodes"],
-  ...["client_cpu_ms", "generation_ms", "final_added_ms"],
+  ...["client_cpu_ms", "generation_ms"],
 ];
 
 // biome-ignore lint/suspicious/noExplicitAny: it is JSON, whose keys results.py tells

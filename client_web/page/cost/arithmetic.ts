@@ -40,8 +40,6 @@ export interface Sustained {
   readonly viewers: number;
   /** Servers for the viewers of the set-up. */
   readonly servers: number;
-  /** Pictures a minute that those viewers get of one server. */
-  readonly pictures: number;
 }
 
 export class Answers {
@@ -116,7 +114,12 @@ export class Answers {
     const price = (bytes: number) => (THOUSAND * bytes * setup.traffic) / 1e9;
     const traffic = price(this.work(way).bytes);
     const download = price(this.download(way).bytes / setup.pictures);
-    return { computing, traffic, again: computing + traffic, first: computing + traffic + download };
+    return {
+      computing,
+      traffic,
+      again: computing + traffic,
+      first: computing + traffic + download,
+    };
   }
 
   /** Pictures until the download of a way of tokens is less than what the other way sends more. */
@@ -125,19 +128,13 @@ export class Answers {
     return saved > 0 ? Math.ceil(this.download(tokens).bytes / saved) : null;
   }
 
-  /** Each viewer asks for the next picture when the one before is final. */
+  /** Pictures that a server can do in a second, x the seconds in which each viewer's is drawn. */
   sustained(way: Name): Sustained {
     const { setup } = this;
-    const { generation, finalAdded } = this.work(way);
     const { cpu, gpu } = this.server(way);
-    const each = (generation + Math.max(0, finalAdded)) / THOUSAND; // seconds of a picture
     const most = Math.min(setup.cores / cpu, gpu === 0 ? Number.POSITIVE_INFINITY : 1 / gpu);
-    const viewers = most * each;
-    return {
-      viewers,
-      servers: Math.ceil(setup.viewers / viewers),
-      pictures: 60 * Math.min(setup.viewers / each, most),
-    };
+    const viewers = (most * this.work(way).generation) / THOUSAND;
+    return { viewers, servers: Math.ceil(setup.viewers / viewers) };
   }
 
   /** Milliseconds of a decode on the server that the times of pictures do not hold. */

@@ -12,9 +12,8 @@ export interface Work {
   readonly decodeCpu: number;
   readonly decodes: number;
   readonly viewerCpu: number;
-  /** Milliseconds from the request to the last row, and from there to the final picture. */
+  /** Milliseconds from the request to the last row. */
   readonly generation: number;
-  readonly finalAdded: number;
 }
 
 /** Milliseconds of a way over a link. */
@@ -104,8 +103,8 @@ export function each<T, U>(named: Named<T>, change: (value: T, name: Name) => U)
 }
 
 function toWork(list: number[]): Work {
-  const [bytes, serverCpu, decodeCpu, decodes, viewerCpu, generation, finalAdded] = list;
-  return { bytes, serverCpu, decodeCpu, decodes, viewerCpu, generation, finalAdded };
+  const [bytes, serverCpu, decodeCpu, decodes, viewerCpu, generation] = list;
+  return { bytes, serverCpu, decodeCpu, decodes, viewerCpu, generation };
 }
 
 function toTimes([firstRow, median, slowest, finalAdded, computed]: number[]): Times {

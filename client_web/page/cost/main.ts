@@ -31,7 +31,7 @@ class Calculator {
   private readonly all = unpack(figures);
   private readonly form = part<HTMLFormElement>("setup");
   private setup = fromAddress(this.all, location.search);
-  private saying = 0;
+  private saying: ReturnType<typeof setTimeout> | undefined;
   private readonly opened = new Set<string>();
 
   constructor() {
@@ -101,10 +101,12 @@ class Calculator {
     const fixed: Named<string> = {
       ...{ visit: "a visit", month: "a month", browser: "a browser", app: "an app" },
       ...{ gpu: "its GPU", cpu: "its CPU, as measured" },
+      best: "whichever pictures do best",
     };
     return (name, choice) => {
       if (name === "link") return links[choice].label;
       if (name === "gallery") return galleries[choice].label;
+      if (name === "against" && choice in ways) return ways[choice].label;
       if (name === "tokens") return capital(ways[choice].tier);
       if (name === "pace") return `${Math.round(1e3 * paces[choice])} ms a row`;
       if (choice in files) return `${choice.split(" ")[1]}, ${bytes(files[choice])}`;
@@ -138,6 +140,14 @@ class Calculator {
       if (this.opened.has(id)) lastElementChild?.toggleAttribute("open", true);
     }
     place.replaceChildren(...tables);
+    const jumps = tables.map((each) =>
+      element(
+        "a",
+        { class: "link", href: `#${each.id}` },
+        each.querySelector("h3")?.textContent ?? "",
+      ),
+    );
+    part("jumps").replaceChildren(...jumps);
     part("machine").textContent = this.all.machine;
     part("hash").textContent = this.all.sha256.slice(0, 12);
   }
@@ -150,7 +160,10 @@ class Calculator {
     } catch {
       const field = element("input", { readonly: true, value: location.href });
       const label = element("label", { class: "field" }, "The link", field);
-      part("copied").replaceChildren(label, button("Close", () => part("copied").replaceChildren()));
+      part("copied").replaceChildren(
+        label,
+        button("Close", () => part("copied").replaceChildren()),
+      );
       field.select();
       return;
     }

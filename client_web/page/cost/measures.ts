@@ -133,7 +133,7 @@ function efforts(answers: Answers): Measure[] {
   return [
     {
       ...LESS,
-      id: "server",
+      id: "work",
       title: "The server's work, beyond drawing",
       about:
         `CPU and GPU time of a picture. Pictures are decoded on the ${onGpu ? "GPU" : "CPU"} ` +
@@ -196,7 +196,7 @@ function efforts(answers: Answers): Measure[] {
       id: "viewers",
       title: "Viewers that one server sustains",
       about:
-        "Each with pictures of its own, the next asked for when the one before is final. Drawing " +
+        "Each with pictures of its own, drawn one after the other at the pace that is set. Drawing " +
         "itself is not counted, nor is the server's own line.",
       columns: [
         { head: "viewers", value: (way) => answers.sustained(way).viewers, told: count },
@@ -210,15 +210,13 @@ function efforts(answers: Answers): Measure[] {
       judged: [{ column: 0, what: "viewers that one server sustains" }],
       wins: "more",
       blur: serverCpu,
-      formula:
-        "the least of cores ÷ CPU s and 1 ÷ GPU s of a picture, × (generation + time to the " +
-        "final picture), both without a link",
+      formula: "the least of cores ÷ CPU s and 1 ÷ GPU s of a picture, × seconds of its generation",
       worked: (way) => {
         const { cpu, gpu } = answers.server(way);
-        const { generation, finalAdded } = answers.work(way);
+        const { generation } = answers.work(way);
         return (
           `least of ${setup.cores} ÷ ${price(cpu)}${gpu > 0 ? ` and 1 ÷ ${price(gpu)}` : ""}, × ` +
-          `${((generation + Math.max(0, finalAdded)) / 1e3).toFixed(3)} s = ` +
+          `${(generation / 1e3).toFixed(3)} s = ` +
           count(answers.sustained(way).viewers)
         );
       },

@@ -17,6 +17,8 @@ export interface Setup {
   readonly viewer: Viewer;
   /** The way of tokens that is held against pictures. */
   readonly tokens: Name;
+  /** A way that sends pictures, or `best`: whichever of them does best, each time. */
+  readonly against: Name;
   /** Files of the decoder, by "kind precision". */
   readonly preview: Name;
   readonly full: Name;
@@ -54,13 +56,15 @@ const DEPENDENT = ["pace", "preview", "full"]; // on pictures and viewer: settle
 /** What can be chosen, given what else is. */
 export function choices(figures: Figures, setup: Setup): Record<string, readonly Name[]> {
   const gallery = figures.galleries[setup.gallery];
+  const ways = Object.keys(figures.ways);
   return {
     per: ["visit", "month"],
     gallery: Object.keys(figures.galleries),
     pace: Object.keys(gallery.paces),
     link: Object.keys(figures.links),
     viewer: ["browser", "app"],
-    tokens: Object.keys(figures.ways).filter((way) => figures.ways[way].tier !== ""),
+    tokens: ways.filter((way) => figures.ways[way].tier !== ""),
+    against: ["best", ...ways.filter((way) => figures.ways[way].tier === "")],
     preview: previews(gallery, setup.viewer),
     full: filesOf(gallery, "full"),
     decoder: ["gpu", "cpu"],
@@ -83,7 +87,14 @@ function filesOf(gallery: Gallery, kind: string): Name[] {
 export function usual(figures: Figures): Setup {
   const asked: Setup = {
     ...{ pictures: 20, per: "visit", gallery: "mini", pace: "20ms", link: "3g", viewers: 32 },
-    ...{ viewer: "browser", tokens: "tokens_preview", preview: "", full: "", decoder: "gpu" },
+    ...{
+      viewer: "browser",
+      tokens: "tokens_preview",
+      against: "best",
+      preview: "",
+      full: "",
+      decoder: "gpu",
+    },
     ...{ gpu: figures.gpu.pricePerHour, teraflops: figures.gpu.teraflops, cores: figures.cores },
     ...{ core: 0.04, traffic: 0.08 },
   };

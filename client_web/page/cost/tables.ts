@@ -22,7 +22,9 @@ export function measured(answers: Answers, measure: Measure): HTMLElement {
     if (star !== "") star.append(element("span", { class: "hidden" }, " computed, not measured"));
     return row(answers, way, [bar(measure, scale, way), ...cells], star);
   });
-  const heads = columns.map(({ head }) => element("th", { scope: "col", role: "columnheader" }, head));
+  const heads = columns.map(({ head }) =>
+    element("th", { scope: "col", role: "columnheader" }, head),
+  );
   const table = tableOf(title, [axis(measure, scale), ...heads], rows);
   const starred = ways.some(isStarred)
     ? [element("p", { class: "quiet" }, "* computed from bytes and link, not measured")]
@@ -74,13 +76,18 @@ export function payment(answers: Answers): HTMLElement {
         `row; ✓ is ${within}. Downloads: ${downloads.join("; ")}.`,
     ),
     tableOf("Pictures until the download has paid, by tier of tokens", heads, rows),
-    working("download ÷ (bytes of the other way − bytes of tokens), rounded up", tokens, answers, (way) => {
-      const [mine, other] = [answers.work(way).bytes, answers.work("jpeg_8").bytes];
-      return (
-        `${exactBytes(answers.download(way).bytes)} ÷ (${exactBytes(other)} − ` +
-        `${exactBytes(mine)}) = ${answers.paidAfter(way, "jpeg_8") ?? "never"}, against 8 JPEGs`
-      );
-    }),
+    working(
+      "download ÷ (bytes of the other way − bytes of tokens), rounded up",
+      tokens,
+      answers,
+      (way) => {
+        const [mine, other] = [answers.work(way).bytes, answers.work("jpeg_8").bytes];
+        return (
+          `${exactBytes(answers.download(way).bytes)} ÷ (${exactBytes(other)} − ` +
+          `${exactBytes(mine)}) = ${answers.paidAfter(way, "jpeg_8") ?? "never"}, against 8 JPEGs`
+        );
+      },
+    ),
   );
 }
 
@@ -94,7 +101,7 @@ function tableOf(caption: string, heads: HTMLElement[], rows: HTMLElement[]): HT
   const way = element("th", { scope: "col", role: "columnheader" }, "way");
   return element(
     "table",
-    { role: "table" },
+    { role: "table", style: `--columns: ${rows[0].querySelectorAll("td:not(.bars)").length}` },
     element("caption", { class: "hidden" }, caption),
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, way, ...heads)),
     element("tbody", { role: "rowgroup" }, ...rows),
@@ -104,7 +111,7 @@ function tableOf(caption: string, heads: HTMLElement[], rows: HTMLElement[]): HT
 function row(answers: Answers, way: Name, cells: HTMLElement[], mark: Node | string = "") {
   const head = element("th", { scope: "row", role: "rowheader" }, answers.figures.ways[way].label);
   head.append(mark);
-  const kind = answers.isTokens(way) ? "tokens" : "pictures";
+  const kind = answers.isTokens(way) ? "by-tokens" : "by-pictures";
   const isChosen = way === answers.setup.tokens;
   return element("tr", { role: "row", class: isChosen ? `${kind} chosen` : kind }, head, ...cells);
 }
@@ -122,9 +129,11 @@ function axis({ columns, bar }: Measure, { low, high }: Scale): HTMLElement {
 
 function bar({ columns, bar: main, beyond }: Measure, scale: Scale, way: Name): HTMLElement {
   const percent = (column: number) => 100 * scale.length(columns[column].value(way) ?? 0);
-  const parts = [element("i", { style: `width: ${percent(main).toFixed(1)}%` })];
-  if (beyond !== undefined) {
-    parts.push(element("i", { class: "beyond", style: `width: ${percent(beyond).toFixed(1)}%` }));
+  const [end, farther] = [percent(main), beyond === undefined ? 0 : percent(beyond)];
+  const parts = [element("i", { style: `width: ${end.toFixed(1)}%` })];
+  if (farther > end) {
+    const style = `left: ${end.toFixed(1)}%; width: ${(farther - end).toFixed(1)}%`;
+    parts.push(element("i", { class: "beyond", style }));
   }
   const attributes = { role: "presentation", "aria-hidden": "true", class: "bars" };
   return element("td", attributes, element("div", { style: `--steps: ${scale.steps}` }, ...parts));

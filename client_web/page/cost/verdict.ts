@@ -3,7 +3,7 @@
 import type { Answers } from "./arithmetic.js";
 import type { Name } from "./figures.js";
 import { type Measure, measures } from "./measures.js";
-import { bytes, exactBytes, many, milliseconds, seconds } from "./words.js";
+import { bytes, capital, decibels, exactBytes, many, milliseconds, seconds } from "./words.js";
 
 export type Outcome = "lose" | "even" | "win";
 
@@ -23,36 +23,48 @@ const ORDER: readonly Outcome[] = ["lose", "even", "win"];
 
 export function verdict(answers: Answers): Verdict {
   const all = measures(answers).flatMap((measure) =>
-    measure.judged.map(({ column, what }) => finding(answers, measure, column, what)),
+    measure.judged.flatMap(({ column, what }) => finding(answers, measure, column, what)),
   );
   const findings = all.sort((a, b) => ORDER.indexOf(a.outcome) - ORDER.indexOf(b.outcome));
   const of = (outcome: Outcome) => findings.filter((each) => each.outcome === outcome).length;
-  const label = answers.figures.ways[answers.setup.tokens].label;
-  const even = of("even") > 0 ? `, too close to call in ${of("even")}` : "";
+  const { ways } = answers.figures;
+  const { tokens, against } = answers.setup;
+  const even = of("even") > 0 ? `, and are too close to call in ${of("even")}` : "";
+  const other =
+    against === "best" ? "the best of all ways that send pictures" : ways[against].label;
   return {
     findings,
     headline:
-      `Of ${findings.length} counts, ${label} win ${of("win")} and lose ${of("lose")}${even}, ` +
-      "each against the best of all ways that send pictures.",
+      `${capital(ways[tokens].label)}: they lose in ${of("lose")} of ${findings.length} counts, ` +
+      `win in ${of("win")}${even}, each held against ${other}.`,
   };
 }
 
-/** Tokens against the best of the ways that send pictures. */
-function finding(answers: Answers, measure: Measure, column: number, what: string): Finding {
+/** Tokens against one way that sends pictures; nothing where that way has no such figure. */
+function finding(answers: Answers, measure: Measure, column: number, what: string): Finding[] {
   const { value, told } = measure.columns[column];
-  const mine = value(answers.setup.tokens) ?? 0;
-  const [way, theirs] = best(answers, measure, column);
+  const mine = value(answers.setup.tokens);
+  const rival = best(answers, measure, column);
+  if (mine === null || rival === undefined) return [];
+  const [way, theirs] = rival;
   const outcome = outcomeOf(mine, theirs, measure);
   const { label, isForming } = answers.figures.ways[way];
   const blind = isForming ? "" : ", which shows nothing before the last row";
   const more = remark(answers, measure, column, way, outcome);
-  return { outcome, what, text: `${told(mine)}; ${label}${blind}: ${told(theirs)}.${more}` };
+  const text = `Tokens: ${told(mine)}. ${capital(label)}${blind}: ${told(theirs)}.${more}`;
+  return [{ outcome, what, text }];
 }
 
-function best(answers: Answers, { columns, wins }: Measure, column: number): [Name, number] {
-  const found = Object.keys(answers.figures.ways).flatMap((way) => {
+function best(
+  answers: Answers,
+  { columns, wins }: Measure,
+  column: number,
+): [way: Name, value: number] | undefined {
+  const { against } = answers.setup;
+  const found = Object.keys(answers.figures.ways).flatMap((way): [Name, number][] => {
     const value = columns[column].value(way);
-    return answers.isTokens(way) || value === null ? [] : [[way, value] as [Name, number]];
+    const isRival = against === "best" ? !answers.isTokens(way) : way === against;
+    return isRival && value !== null ? [[way, value]] : [];
   });
   const sign = wins === "less" ? 1 : -1;
   return found.sort((one, other) => sign * (one[1] - other[1]))[0];
@@ -81,13 +93,25 @@ function remark(
     const after = many(paid, "one picture", "pictures");
     return ` The download has paid against that after ${after}${when}.`;
   }
-  if (id === "final" && answers.decodeLeftOut > 0) {
-    return ` The server's decode, ${milliseconds(answers.decodeLeftOut)} more, is not in the latter.`;
-  }
+  if (id === "final") return likeness(answers, other) + leftOut(answers);
   if (id === "looks" && outcome === "lose") {
     return " Tokens with the full decoder are exact as well.";
   }
   return "";
+}
+
+/** Which of the two final pictures is the worse one. */
+function likeness({ figures, setup }: Answers, other: Name): string {
+  const [mine, theirs] = [setup.tokens, other].map((way) => figures.finalDecibels[way]);
+  if (theirs === undefined || mine === theirs) return "";
+  const [worse, lower, higher] =
+    mine < theirs ? ["Tokens'", mine, theirs] : ["The latter's", theirs, mine];
+  return ` ${worse} picture is the worse one: ${decibels(lower)}, the other ${decibels(higher)}.`;
+}
+
+function leftOut({ decodeLeftOut }: Answers): string {
+  if (decodeLeftOut === 0) return "";
+  return ` The server's decode, ${milliseconds(decodeLeftOut)} more, is not in the latter's time.`;
 }
 
 /** What a first visit waits for, and what the times leave out. */

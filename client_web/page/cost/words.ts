@@ -21,7 +21,7 @@ export function exactBytes(value: number): string {
 }
 
 export function milliseconds(value: number): string {
-  if (value < 10_000) return `${value < 1 ? SHORT.format(value) : PLAIN.format(value)} ms`;
+  if (value < 10_000) return `${value < 10 ? SHORT.format(value) : PLAIN.format(value)} ms`;
   return seconds(value / 1_000);
 }
 
