@@ -100,7 +100,7 @@ class Calculator {
     const { files, paces } = galleries[this.setup.gallery];
     const fixed: Named<string> = {
       ...{ visit: "a visit", month: "a month", browser: "a browser", app: "an app" },
-      ...{ gpu: "its GPU", cpu: "its CPU, as measured" },
+      ...{ gpu: "the GPU", cpu: "the CPU" },
       best: "whichever pictures do best",
     };
     return (name, choice) => {

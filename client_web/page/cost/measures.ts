@@ -26,8 +26,8 @@ export interface Measure {
   /** By how many % a ratio differs when it is measured again: nearer than that is even. */
   readonly blur: number;
   readonly formula: string;
-  /** The formula with the numbers of a way. */
-  readonly worked: (way: Name) => string;
+  /** The formula with the numbers of a way; nothing is computed of what was measured as it is. */
+  readonly worked?: (way: Name) => string;
   /** Some values of it may be computed from bytes and link, not measured. */
   readonly isOfLink: boolean;
 }
@@ -41,6 +41,10 @@ export function measures(answers: Answers): Measure[] {
 /** `visit`, or `month`, whichever pictures are counted by. */
 export function first(answers: Answers): string {
   return `first ${answers.setup.per}`;
+}
+
+function read(what: string, where: string): string {
+  return `Not computed but read from the results: ${what}, of ${where}.`;
 }
 
 function transfers(answers: Answers): Measure[] {
@@ -77,8 +81,6 @@ function transfers(answers: Answers): Measure[] {
 function delays(answers: Answers): Measure[] {
   const blur = answers.figures.repeatability.finalAdded;
   const measured = { ...LESS, blur, isOfLink: true, bar: 0 };
-  const label = answers.figures.links[answers.setup.link].label;
-  const read = (what: string) => () => `${what}, over ${label}: read from the results.`;
   return [
     {
       ...measured,
@@ -89,8 +91,7 @@ function delays(answers: Answers): Measure[] {
         { head: "first row", value: (way) => answers.times(way).firstRow, told: milliseconds },
       ],
       judged: [{ column: 0, what: "time to the first row" }],
-      formula: "measured: first_row_ms",
-      worked: read("first_row_ms"),
+      formula: read("first_row_ms", "this pace, link and way"),
     },
     {
       ...measured,
@@ -108,8 +109,7 @@ function delays(answers: Answers): Measure[] {
         { column: 0, what: "median from a row to its pixels" },
         { column: 1, what: "99th percentile from a row to its pixels" },
       ],
-      formula: "measured: row_to_glass_ms",
-      worked: read("p50 and p99 of row_to_glass_ms"),
+      formula: read("p50 and p99 of row_to_glass_ms", "this pace, link and way"),
     },
     {
       ...measured,
@@ -120,8 +120,7 @@ function delays(answers: Answers): Measure[] {
         { head: "added", value: (way) => answers.times(way).finalAdded, told: milliseconds },
       ],
       judged: [{ column: 0, what: "time added to the final picture" }],
-      formula: "measured: final_added_ms",
-      worked: read("final_added_ms"),
+      formula: read("final_added_ms", "this pace, link and way"),
     },
   ];
 }
@@ -230,8 +229,7 @@ function efforts(answers: Answers): Measure[] {
       bar: 0,
       judged: [{ column: 0, what: "the viewer's CPU" }],
       blur: viewerCpu,
-      formula: "measured: client_cpu_ms",
-      worked: () => "client_cpu_ms, without a link: read from the results.",
+      formula: read("client_cpu_ms", "this pace and way, without a link"),
     },
   ];
 }
@@ -251,8 +249,7 @@ function looks({ figures }: Answers): Measure {
     judged: [{ column: 0, what: "likeness of the final picture" }],
     wins: "more",
     blur: 0,
-    formula: "measured: psnr_db of the last row in quality",
-    worked: () => "the last psnr_db of the way: read from the results.",
+    formula: read("the last psnr_db in quality", "postcard and this way"),
     isOfLink: false,
   };
 }

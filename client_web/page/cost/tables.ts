@@ -36,8 +36,13 @@ export function measured(answers: Answers, measure: Measure): HTMLElement {
     element("p", { class: "quiet" }, about),
     table,
     ...starred,
-    working(formula, [answers.setup.tokens, "jpeg_8"], answers, measure.worked),
+    working(formula, [answers.setup.tokens, rivalOf(answers)], answers, measure.worked),
   );
+}
+
+/** The way that is worked out beside tokens: the one that they are held against. */
+function rivalOf({ setup }: Answers): Name {
+  return setup.against === "best" ? "jpeg_8" : setup.against;
 }
 
 /** After how many pictures the download of each tier has paid, against each way of pictures. */
@@ -81,10 +86,11 @@ export function payment(answers: Answers): HTMLElement {
       tokens,
       answers,
       (way) => {
-        const [mine, other] = [answers.work(way).bytes, answers.work("jpeg_8").bytes];
+        const rival = rivalOf(answers);
+        const [mine, other] = [answers.work(way).bytes, answers.work(rival).bytes];
         return (
           `${exactBytes(answers.download(way).bytes)} ÷ (${exactBytes(other)} − ` +
-          `${exactBytes(mine)}) = ${answers.paidAfter(way, "jpeg_8") ?? "never"}, against 8 JPEGs`
+          `${exactBytes(mine)}) = ${answers.paidAfter(way, rival) ?? "never"}, against ${figures.ways[rival].label}`
         );
       },
     ),
@@ -129,8 +135,9 @@ function axis({ columns, bar }: Measure, { low, high }: Scale): HTMLElement {
 
 function bar({ columns, bar: main, beyond }: Measure, scale: Scale, way: Name): HTMLElement {
   const percent = (column: number) => 100 * scale.length(columns[column].value(way) ?? 0);
+  const isKnown = columns[main].value(way) !== null;
   const [end, farther] = [percent(main), beyond === undefined ? 0 : percent(beyond)];
-  const parts = [element("i", { style: `width: ${end.toFixed(1)}%` })];
+  const parts = isKnown ? [element("i", { style: `width: ${end.toFixed(1)}%` })] : [];
   if (farther > end) {
     const style = `left: ${end.toFixed(1)}%; width: ${(farther - end).toFixed(1)}%`;
     parts.push(element("i", { class: "beyond", style }));
@@ -143,16 +150,16 @@ function working(
   formula: string,
   ways: readonly Name[],
   answers: Answers,
-  worked: (way: Name) => string,
+  worked: ((way: Name) => string) | undefined,
 ): HTMLElement {
-  const lines = ways.map((way) =>
-    element("li", {}, `${answers.figures.ways[way].label}: ${worked(way)}`),
+  const lines = (worked === undefined ? [] : ways).map((way) =>
+    element("li", {}, `${answers.figures.ways[way].label}: ${worked?.(way)}`),
   );
   return element(
     "details",
     {},
     element("summary", {}, "How it is computed"),
     element("p", {}, formula),
-    element("ul", {}, ...new Set(lines)),
+    ...(lines.length > 0 ? [element("ul", {}, ...lines)] : []),
   );
 }

@@ -26,7 +26,7 @@ export function milliseconds(value: number): string {
 }
 
 export function seconds(value: number): string {
-  if (value < 100) return `${SHORT.format(value)} s`;
+  if (value < 300) return `${SHORT.format(value)} s`;
   if (value < 6_000) return `${SHORT.format(value / 60)} min`;
   return `${SHORT.format(value / 3_600)} h`;
 }
