@@ -74,7 +74,7 @@ export interface Figures {
   readonly downloads: Named<Named<Named<number>>>;
   /** Of a final picture of postcard, by way: dB against the one that was drawn; 120 is exact. */
   readonly finalDecibels: Named<number>;
-  /** By how many % a ratio to 8 JPEGs changed when all was measured again. */
+  /** By how many % a ratio to 8 JPEGs changed at most when all was measured again. */
   readonly repeatability: {
     readonly serverCpu: number;
     readonly viewerCpu: number;

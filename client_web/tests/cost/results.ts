@@ -21,3 +21,9 @@ export function combination(gallery: string, pace: string, link: string, way: st
   if (found.length !== 1) throw new Error(`${found.length} combinations of ${way}`);
   return found[0];
 }
+
+/** By how many % a ratio differed at most when it was measured again. */
+export function blurOf(figure: string): number {
+  const told = results.repeatability[figure];
+  return told.largest ?? told;
+}
