@@ -41,6 +41,7 @@ ARROWS = {
         "rowcast.transport",
         "rowcast.pixels.palette",
         "rowcast.pixels.runtime",
+        "rowcast.terminal.exit_codes",
         "rowcast.terminal.install_hints",
         "rowcast_export.formats",
     },
@@ -55,6 +56,7 @@ ONLY_IN = {
         "rowcast_server.gateway.watchdog",
     },
     "aiohttp": {
+        "rowcast.openai_gateway.app",
         "rowcast_server.gateway.files",
         "rowcast_server.gateway.page",
         "rowcast_server.gateway.picture_states",

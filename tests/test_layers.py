@@ -33,6 +33,7 @@ LAYERS = {
         ("client", "notebook"),
         ("aio", "sync"),
         ("terminal",),
+        ("openai_gateway",),
         ("", "cli", "__main__"),
     ),
     "rowcast_server": (

@@ -161,6 +161,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.cache_files.cache_entries",
         "rowcast.terminal.completion.whole_parser",
         "rowcast.terminal.demo.local_server",
+        "rowcast.openai_gateway.command._serve",
         "rowcast_server.convert.find",
         *(f"rowcast_server.token_command.{each}" for each in ("read_secrets", "write_secret")),
         "rowcast_server.gateway.sockets.bind",
@@ -236,7 +237,7 @@ def first_cells(text: str) -> set[str]:
 def test_every_option_of_a_command_is_documented_and_no_other(name: str) -> None:
     text = COMMAND_LINE.read_text("utf-8")
     written = first_cells(section(text, f"rowcast {name}"))
-    if name in ("generate", "grids", "models", "ps"):
+    if name in ("generate", "grids", "models", "ps", "openai"):
         written |= first_cells(section(text, "Servers"))
     if name in ("generate", "grids"):
         written |= first_cells(section(text, "Prompts"))

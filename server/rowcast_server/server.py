@@ -32,6 +32,7 @@ from .engine.runner import Runner
 from .fleet import Fleet
 from .gateway.files import file_name
 from .gateway.gateway import Gateway
+from .gateway.openai_process import OpenaiProcess
 from .gateway.page import PAGE_FOLDER
 from .gateway.sockets import WILDCARDS, Sockets, bind, url_host
 from .gateway.websocket import FrameHook
@@ -40,7 +41,6 @@ from .metrics import Metrics
 from .models.loading import LoadedModel, Transformer
 from .models.revision import revision_in
 from .network.facts import Sampling
-from .openai_process import OpenaiProcess
 from .placement import Placement
 from .runners import make_runner
 from .session import ServerSession

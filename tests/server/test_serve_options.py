@@ -33,6 +33,7 @@ OTHER: dict[str, tuple[list[str], Any, Any]] = {
     "allow_hosts": (["a.example", "*"], ["a.example", "*"], ("a.example", "*")),
     "metrics_host": (["::1"], "::1", "::1"),
     "metrics_port": (["9100"], 9100, 9100),
+    "openai_port": (["9766"], 9766, 9766),
 }
 NUMBERS: dict[str, Any] = {
     setting.name: setting.metadata["range"][0] + 6

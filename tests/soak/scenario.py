@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 FAULTS: Final = ("cuts", "multi_cuts", "kills", "slow_link")
 LOAD: Final = (  # in the folder of that name
     *("deaf_viewers", "idle", "half_open", "viewers", "refusals", "shares", "guesses", "stop"),
-    "memory",
+    *("api_callers", "memory"),
 )
 NAMES: Final = FAULTS + LOAD  # in the order in which they run
 

@@ -38,11 +38,13 @@ def decode_costs(gallery: Gallery, advance: Callable[[], object]) -> list[dict[s
 
 
 def server_decode_ms(
-    way: Way, costs: Sequence[dict[str, float]], frames_seen: float
+    way: Way, costs: Sequence[dict[str, float]], frames_seen: float, is_decoded: bool
 ) -> tuple[float, float]:
-    """CPU milliseconds that a way's server spends on decoding a picture, and how many decodes."""
-    if way.protocol == "tokens":
-        return 0.0, 0.0
+    """CPU milliseconds that a way's server spends on full decodes of a picture, and how many: of
+    `rowcast openai` one, whose partial pictures are previews."""
+    if way.is_from_tokens(is_decoded):
+        whole = way.protocol != "tokens"
+        return whole * costs[-1]["cpu_ms"], float(whole)
     rows = len(costs)
     if way.protocol == "poll":
         return frames_seen * costs[-1]["cpu_ms"], frames_seen
@@ -122,7 +124,7 @@ def _painter(
     """Pixels of picture and rows held as a viewer sees them; None where there is no telling."""
     if way.protocol == "poll":
         return None
-    if way.protocol != "tokens":
+    if not way.is_from_tokens(decoder is not None):
         return lambda index, held: decoded(encoded(gallery.state(index, held, way, decoder), way))
     if decoder is None:
         return None
@@ -143,7 +145,9 @@ def _painter(
             return _final(gallery, index, decoder)
         return preview.paint(grid, rows)
 
-    return paint
+    if way.protocol == "tokens":
+        return paint
+    return lambda index, held: decoded(encoded(paint(index, held), way))
 
 
 def grid_sizes(eight: Way, end: Way, payload_bytes: int) -> dict[str, dict[str, int]]:

@@ -57,6 +57,20 @@ def cost(results: Results) -> str:
     )
 
 
+def energy(results: Results) -> str:
+    """Joules of a picture, on both sides."""
+    told = results["derived"]["energy"]
+    joules = {(each["gallery"], each["way"]): each for each in told["joules"]}
+    lines = []
+    for way in results["ways"]:
+        found = [joules[gallery, way] for gallery in ("postcard", "mini")]
+        cells = [f"{each[side]:,.2f}" for side in ("server", "client") for each in found]
+        lines.append([SHORT[way], *cells])
+    small, large = (results["galleries"][name]["side"] for name in ("postcard", "mini"))
+    head = [f"joules at {told['watts_a_core']:g} W a core", f"server, {small} px", f"{large} px"]
+    return table([*head, f"viewer, {small} px", f"{large} px"], lines)
+
+
 def grids(results: Results) -> str:
     """Mini, Mega and a larger grid."""
     lines = [
@@ -120,9 +134,12 @@ def reversals(results: Results) -> str:
 
 
 def repeatability(results: Results) -> str:
-    """Largest differences between two runs."""
+    """Differences between two runs."""
     told = results["repeatability"]
     if told is None:
         return "Nothing was measured twice in this run."
-    lines = [[name, f"{value:.1f} %"] for name, value in told.items()]
-    return table(["ratio to 8 JPEGs of", "largest difference, two passes on 3G"], lines)
+    lines = [
+        [name, f"{each['median']:.1f} %", f"{each['largest']:.1f} %"] for name, each in told.items()
+    ]
+    head = ["ratio to 8 JPEGs of", "difference of two passes on 3G, median", "largest"]
+    return table(head, lines)

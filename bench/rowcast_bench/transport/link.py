@@ -39,6 +39,7 @@ def enter_namespace(address: str, peer: str) -> int:
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"tun", IFF_TUN_NO_PI))
     for words in (
+        "link set lo up",
         f"address add {address} dev tun",
         "link set tun up",
         f"route add {peer} dev tun congctl cubic",  # Linux's own default, whatever is set here

@@ -38,7 +38,9 @@ class Side:
             ends = near.submit(enter_namespace, NEAR, FAR), far.submit(enter_namespace, FAR, NEAR)
             stack.enter_context(self.link.between(*(end.result() for end in ends)))
         host = FAR if facts.rate else "127.0.0.1"
-        self.sender = stack.enter_context(far.submit(Worker, Sender, host, galleries).result())
+        self.sender = stack.enter_context(
+            far.submit(Worker, Sender, host, galleries, cache).result()
+        )
         where = self.sender.call("where")
         self.receiver = stack.enter_context(near.submit(Worker, Receiver, cache, where).result())
 

@@ -246,6 +246,7 @@ BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "cpu": cpu,
     "quality": quality,
     "break_even": follows.break_even,
+    "energy": follows.energy,
     "cost": follows.cost,
     "grids": follows.grids,
     "bpp": follows.bpp,

@@ -22,7 +22,7 @@ from rowcast.errors import ConnectionFailed
 from rowcast.events import RowsArrived
 from websockets.asyncio.client import connect as open_socket
 
-from .ways import POLL_SECONDS, Way, decoded
+from .ways import POLL_SECONDS, SETTINGS, Way, decoded
 
 TRIES: Final = 8  # to connect: packets of handshakes are lost as well
 LOAD_SECONDS: Final = 60.0
@@ -115,31 +115,34 @@ class Receiver:
             yield see
 
     @asynccontextmanager
-    async def _http(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def _http(self, address: str) -> AsyncIterator[httpx.AsyncClient]:
         """An open connection, which is kept."""
-        address = self._addresses["http"]
         async with httpx.AsyncClient(base_url=address, timeout=120.0, trust_env=False) as client:
             await _again(lambda: client.get("/"))
             yield client
 
     @asynccontextmanager
     async def _events(self, gallery: str, way: Way, rows: int) -> AsyncIterator[See]:
-        async with self._http() as client:
+        address = self._addresses.get(f"{gallery} images", self._addresses["http"])
+        async with self._http(address) as client:
 
             async def see(index: int) -> Viewed:
                 viewed = Viewed(time.monotonic())
                 asked = {"prompt": "a picture", "seed": index, "stream": True, "partial_images": 3}
-                held, before = 0, 0
+                asked |= {
+                    "output_format": "jpeg",
+                    "output_compression": SETTINGS["JPEG"]["quality"],
+                }
                 target = "/v1/images/generations"
                 async with client.stream("POST", target, json=asked) as response:
                     async for line in response.aiter_lines():
                         if not line.startswith("data: "):
                             continue
-                        decoded(base64.b64decode(json.loads(line[6:])["b64_json"]))
-                        held += rows // way.frames
-                        size = len(line) + len(line.split('"')[3]) + len("event: \n\n\n")
-                        viewed.show(held, size)
-                        before += size
+                        told = json.loads(line[6:])
+                        decoded(base64.b64decode(told["b64_json"]))
+                        frames = told.get("partial_image_index", way.frames - 1) + 1
+                        size = len(line) + len(told["type"]) + len("event: \n\n\n")
+                        viewed.show(frames * rows // way.frames, size)
                     viewed.payload = response.num_bytes_downloaded
                 return viewed
 
@@ -147,7 +150,7 @@ class Receiver:
 
     @asynccontextmanager
     async def _poll(self, gallery: str, way: Way, rows: int) -> AsyncIterator[See]:
-        async with self._http() as client:
+        async with self._http(self._addresses["http"]) as client:
 
             async def see(index: int) -> Viewed:
                 viewed, held = Viewed(time.monotonic()), 0

@@ -25,9 +25,10 @@ Keys of `transport.json`, stable within a ``schema``:
   ``decodes_in_run`` false), ``server_decodes``, ``client_cpu_ms``, ``frames`` (rows held, bytes)
 - ``grids``: by name ``side`` (tokens), ``pixels``, ``tokens_bytes``, ``jpeg_bytes``,
   ``eight_jpegs_bytes``
-- ``derived``: `derived.derive`: ``break_even``, ``sustained``, ``cost``, ``bits_per_pixel``,
-  ``first_visit``, ``expectations``, ``reversals``
-- ``repeatability``: in %, by figure, or null where nothing was measured twice
+- ``derived``: `derived.derive`: ``break_even``, ``sustained``, ``cost``, ``energy``,
+  ``bits_per_pixel``, ``first_visit``, ``expectations``, ``reversals``
+- ``repeatability``: in %, by figure ``median`` and ``largest``, or null where nothing was measured
+  twice
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Any, Final
 
 from rowcast.whole_files import whole_file
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 Figures = dict[str, Any]
 
 

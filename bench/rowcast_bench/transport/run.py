@@ -249,7 +249,8 @@ class _Pass:
         pictures = max(1, min(pictures, int(self.plan.seconds / expected)))
         figures = self.stand.measure(gallery, pace, way, pictures)
         seen = figures["frames_a_picture"]
-        cpu, decodes = appraise.server_decode_ms(way, self.costs[gallery.name], seen)
+        costs = self.costs[gallery.name]
+        cpu, decodes = appraise.server_decode_ms(way, costs, seen, gallery.is_decoded)
         figures |= {"server_decode_cpu_ms": round(cpu, 2), "server_decodes": round(decodes, 2)}
         if not gallery.is_decoded:
             figures["server_cpu_ms"] = round(figures["server_cpu_ms"] + cpu, 3)

@@ -1,8 +1,8 @@
 """The server's side of every way: a picture is drawn again from its record, at a stated pace.
 
-Tokens come from a whole `RowcastServer` whose runner computes nothing; pictures from `websockets`
-and `aiohttp`, encoded when their last row is there. It lives in a process of its own, of which the
-CPU time is what the way costs beyond drawing.
+Tokens come from a whole `RowcastServer` whose runner computes nothing, and OpenAI's stream from
+the gateway before it; pictures from `websockets` and `aiohttp`, encoded when their last row is
+there. It lives in a process of its own, of which the CPU time is what the way costs beyond drawing.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
+from rowcast.openai_gateway.app import Gateway, listening
+from rowcast.openai_gateway.drawing import Upstream
+from rowcast.openai_gateway.studio import Studio
 from rowcast.pixels.detokenizer import Detokenizer
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.request import PictureRequest
@@ -113,8 +118,10 @@ class Drawing:
 class Sender:
     """All servers of one host, for `Worker`: every way of every gallery."""
 
-    def __init__(self, host: str, galleries: Sequence[Gallery]) -> None:
+    def __init__(self, host: str, galleries: Sequence[Gallery], cache: Path) -> None:
         self._host = host
+        self._cache = cache
+        self._stack = AsyncExitStack()  # for as long as the process lives
         self._galleries = {each.name: each for each in galleries}
         self._decoders = {
             each.name: Detokenizer(each.full, THREADS) if each.is_decoded else None
@@ -131,7 +138,8 @@ class Sender:
         self.addresses: dict[str, str] = self._wait(self._start())
 
     def where(self) -> dict[str, str]:
-        """Addresses: of each gallery's rows of tokens by its name, `websocket` and `http`."""
+        """Addresses: of each gallery's rows of tokens by its name, of its gateway, if it has one,
+        by its name and ` images`, `websocket` and `http`."""
         return self.addresses
 
     def prepare(self, order: Order) -> None:
@@ -144,7 +152,8 @@ class Sender:
         seconds that they took."""
         cpu = time.process_time() - self._cpu
         assert self._order is not None
-        if self._order.way.protocol == "tokens":
+        gallery = self._galleries[self._order.gallery]
+        if self._order.way.is_from_tokens(gallery.is_decoded):
             return self._runners[self._order.gallery].drawn, cpu
         return [each.drawn for each in self._drawings], cpu
 
@@ -164,6 +173,8 @@ class Sender:
             await server.start()
             self._rowcast[gallery.name] = server
             found[gallery.name] = server.ws_url
+            if gallery.is_decoded:
+                found[f"{gallery.name} images"] = await self._gateway(server.ws_url)
         self._sockets = await serve(self._socket, self._host, 0, compression=None)
         port = next(iter(self._sockets.sockets)).getsockname()[1]
         app = web.Application()
@@ -183,6 +194,13 @@ class Sender:
             "websocket": f"ws://{self._host}:{port}",
             "http": f"http://{self._host}:{http}",
         }
+
+    async def _gateway(self, url: str) -> str:
+        """Where OpenAI's image API is served before a server, with its decoders loaded."""
+        gateway = Gateway(Upstream(url), Studio(url, THREADS, self._cache))
+        await gateway.preload()
+        base = await self._stack.enter_async_context(listening(gateway, self._host, 0))
+        return base.removesuffix("/v1")
 
     def _rowcast_server(self, gallery: Gallery) -> RowcastServer:
         words = [*NO_LIMITS, f"--host={self._host}", "--port=0", "--open", "--slots=2"]
@@ -231,7 +249,8 @@ class Sender:
                 await socket.send(bytes([held]) + data)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """OpenAI's stream of partial images."""
+        """OpenAI's stream of partial images, of pictures that this gallery's decoder does not
+        paint."""
         index = int((await request.json())["seed"])
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)

@@ -25,10 +25,11 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {  # of Pillow, by format
 class Way:
     """One way. ``protocol`` is tokens, websocket, sse or poll.
 
-    With ``tokens`` the client decodes, by ``tier`` at best. Otherwise ``frames`` pictures are
-    sent in ``format``, evenly over the rows; 0 is as many as are asked for. ``strips``: each holds
-    its own rows alone. ``whole_grid``: the server decodes the whole grid for each, its last code
-    in place of rows to come, as min-dalle does; otherwise the rows so far, some guessed below.
+    With ``tokens`` the client decodes, by ``tier`` at best, with ``sse`` the gateway. Otherwise
+    ``frames`` pictures are sent in ``format``, evenly over the rows; 0 is as many as are asked
+    for. ``strips``: each holds its own rows alone. ``whole_grid``: the server decodes the whole
+    grid for each, its last code in place of rows to come, as min-dalle does; otherwise the rows so
+    far, some guessed below.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Way:
     strips: bool = False
     progressive: bool = False
     whole_grid: bool = False
+
+    def is_from_tokens(self, is_decoded: bool) -> bool:
+        """True if a rowcast server sends it: rows, or pictures by its gateway where they are those
+        that the gallery's decoder paints."""
+        return self.protocol == "tokens" or (self.protocol == "sse" and is_decoded)
 
     def held(self, rows: int) -> list[int]:
         """Rows that are there when each frame is made; of polls, whenever one may be."""
@@ -57,7 +63,7 @@ ALL: Final = (
     Way("png_8", "8 PNG frames", "websocket", 8, "PNG"),
     Way("avif_8", "8 AVIF frames", "websocket", 8, "AVIF"),
     Way("strips_16", "16 strips as JPEG", "websocket", 16, strips=True),
-    Way("sse_3", "server-sent events, 3 partial JPEGs", "sse", 4),
+    Way("sse_3", "server-sent events, 3 partial JPEGs", "sse", 4, tier="full"),
     Way("jpeg_end", "one JPEG at the end", "websocket", 1),
     Way("progressive_end", "one progressive JPEG at the end", "websocket", 1, progressive=True),
     Way("poll", "the newest JPEG, polled every 500 ms", "poll"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import threading
 
+from ..codes import CloseCode
 from ..errors import ConnectionFailed, RowcastError
 from ..pixels.network import is_loopback
 from ..terminal.exit_codes import stop_at_eof
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8766
 MOST_WORKERS = 256
+ANYWHERE = ("0.0.0.0", "::")
 
 
 def openai(words: list[str]) -> int:
@@ -40,7 +41,7 @@ def openai(words: list[str]) -> int:
         parser.error("--port must be 0 to 65535")
     if not 1 <= options.workers <= MOST_WORKERS:
         parser.error(f"--workers must be 1 to {MOST_WORKERS}")
-    if token is not None and not is_loopback(options.host):
+    if token is not None and (options.host in ANYWHERE or not is_loopback(options.host)):
         parser.error(
             f"--host {options.host}: whoever reaches it would draw with --token; leave --token "
             "out, and callers give their own as API key"
@@ -69,12 +70,12 @@ async def _serve(options: argparse.Namespace, upstream: Upstream) -> None:
 
 
 async def _preload(gateway: Gateway) -> None:
-    """Have the tiers before the first caller comes. A server that cannot be asked yet, or asks for
-    a token, is asked again when one has come."""
-    with contextlib.suppress(ConnectionFailed):
-        try:
-            await gateway.preload()
-        except RowcastError as error:
+    """Have the tiers before the first caller comes; where that cannot be, they are fetched for it,
+    with its token where the server asks for one."""
+    try:
+        await gateway.preload()
+    except RowcastError as error:
+        if not (isinstance(error, ConnectionFailed) and error.code == CloseCode.BAD_TOKEN):
             logger.warning("%s", error)
 
 

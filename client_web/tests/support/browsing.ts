@@ -35,6 +35,21 @@ export async function serve(...options: string[]): Promise<Served> {
   };
 }
 
+/** `rowcast openai` before a server; `url` is the base URL for an SDK. */
+export async function gateway(serverUrl: string) {
+  const words = ["openai", serverUrl, "--port", "0", "--stop-at-eof"];
+  const child = spawn(ROWCAST, words, { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const ready = await readyLine(child);
+  return {
+    url: ready.split(" ")[1],
+    close: () => {
+      child.kill("SIGKILL");
+      return ended;
+    },
+  };
+}
+
 function readyLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
@@ -44,7 +59,7 @@ function readyLine(child: ChildProcess): Promise<string> {
       if (line) resolve(line[0]);
     });
     child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`rowcast serve ended with ${code}`)));
+    child.once("exit", (code) => reject(new Error(`rowcast ended with ${code}`)));
   });
 }
 

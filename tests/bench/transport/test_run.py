@@ -54,7 +54,9 @@ def test_the_least_run_has_every_figure(tmp_path: Path, monkeypatch: pytest.Monk
         assert [held for held, _ in eight["frames"]] == [2, 4, 6, 8, 10, 12, 14, 16]
         assert sum(size for _, size in eight["frames"]) == eight["payload_bytes"]
         assert by_way[gallery, "jpeg_end"]["availability"] == 0
-        assert len(by_way[gallery, "sse_3"]["frames"]) == 4
+        stream = by_way[gallery, "sse_3"]["frames"]  # of ours a partial one may be left out
+        assert len(stream) == 4 if gallery == "mini" else 1 <= len(stream) <= 4
+        assert stream[-1][0] == 16
         assert by_way[gallery, "poll"]["frames"][-1][0] == 16
         for each in (ours, eight):
             assert each["kind"] == "measured"

@@ -68,7 +68,7 @@ async def test_what_it_does_not_do_is_told_in_the_sdk_s_own_errors(
         assert caught.value.code == "not_supported"
         with (
             pytest.raises(openai.NotFoundError, match="from text"),
-            pytest.warns(DeprecationWarning),
+            pytest.warns(DeprecationWarning, match="deprecated"),
         ):
             await client.images.create_variation(image=b"image")
         with pytest.raises(openai.NotFoundError, match="there are /v1/images/generations and"):
