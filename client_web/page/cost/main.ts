@@ -18,7 +18,7 @@ import {
 } from "./setup.js";
 import { measured, payment } from "./tables.js";
 import { cautions, type Outcome, verdict } from "./verdict.js";
-import { bytes, capital } from "./words.js";
+import { bytes, capital, exactBytes } from "./words.js";
 
 const SAY_AFTER = 600; // milliseconds without another change
 const OUTCOMES: Record<Outcome, string> = {
@@ -39,7 +39,6 @@ class Calculator {
     this.form.addEventListener("submit", (event) => event.preventDefault());
     part("again").addEventListener("click", () => this.begin(""));
     part("copy").addEventListener("click", () => void this.copy());
-    addEventListener("popstate", () => this.begin(location.search));
     this.fill();
     this.show();
   }
@@ -54,17 +53,29 @@ class Calculator {
   private change(field: HTMLInputElement | HTMLSelectElement): void {
     const { name } = field;
     const value = name in NUMBERS ? bounded(name as NumberName, field.value) : field.value;
-    if (value === undefined) {
-      field.setAttribute("aria-invalid", "true");
-      return; // what stands there is not a number that can be: answers stay with the last one
-    }
-    field.removeAttribute("aria-invalid");
+    this.mark(field, value !== undefined);
+    if (value === undefined) return; // answers stay with the last number that can be
     this.setup = settled(this.all, { ...this.setup, [name]: value } as Setup);
     if (!(name in NUMBERS)) this.fill();
     this.keep();
     this.show();
     clearTimeout(this.saying);
     this.saying = setTimeout(() => this.say(verdict(this.answers).headline), SAY_AFTER);
+  }
+
+  /** Tell below a field which numbers it takes, while it holds another. */
+  private mark(field: HTMLInputElement | HTMLSelectElement, isGood: boolean): void {
+    field.parentElement?.querySelector("small")?.remove();
+    if (isGood) {
+      field.removeAttribute("aria-invalid");
+      return;
+    }
+    const { low, high, isWhole } = NUMBERS[field.name as NumberName];
+    const range = `${isWhole ? "a whole number, " : ""}${low} to ${exactBytes(high)}`;
+    field.setAttribute("aria-invalid", "true");
+    field.after(element("small", {}, range));
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.say(`This takes ${range}.`), SAY_AFTER);
   }
 
   private get answers(): Answers {
@@ -90,7 +101,7 @@ class Calculator {
         const { low, high, isWhole } = NUMBERS[name as NumberName];
         Object.assign(field, { min: `${low}`, max: `${high}`, step: isWhole ? "1" : "any" });
         if (Number(field.value) !== value || field.value === "") field.value = `${value}`;
-        field.removeAttribute("aria-invalid");
+        this.mark(field, true);
       }
     }
   }

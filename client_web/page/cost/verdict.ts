@@ -51,7 +51,9 @@ function finding(answers: Answers, measure: Measure, column: number, what: strin
   const { label, isForming } = answers.figures.ways[way];
   const blind = isForming ? "" : ", which shows nothing before the last row";
   const more = remark(answers, measure, column, way, outcome);
-  const text = `Tokens: ${told(mine)}. ${capital(label)}${blind}: ${told(theirs)}.${more}`;
+  const isComputed = measure.isOfLink && answers.times(way).isComputed;
+  const how = isComputed ? " (computed, not measured)" : "";
+  const text = `Tokens: ${told(mine)}. ${capital(label)}${blind}: ${told(theirs)}${how}.${more}`;
   return [{ outcome, what, text }];
 }
 

@@ -149,10 +149,25 @@ test("a number that cannot be changes no answer, and says that it cannot be", as
   await page.fill("[name=pictures]", "0");
   const field = page.locator("[name=pictures]");
   expect(await field.getAttribute("aria-invalid")).toBe("true");
+  await page.getByText("a whole number, 1 to 1,000,000", { exact: true }).waitFor();
   expect(await page.locator("#measures").innerText()).toBe(before);
   await page.fill("[name=pictures]", "21");
   expect(await field.getAttribute("aria-invalid")).toBeNull();
+  expect(await page.locator("#setup small").count()).toBe(0);
   expect(await page.locator("#measures").innerText()).not.toBe(before);
+});
+
+test("a jump to an answer goes there, and on from there by keyboard", async () => {
+  await open();
+  const { page } = visit;
+  await page.selectOption("[name=link]", "slow");
+  await page.getByRole("link", { name: "Row-to-glass" }).click();
+  expect(page.url()).toMatch(/link=slow.*#row-to-glass$/);
+  const { y } = (await page.locator("#row-to-glass").boundingBox()) ?? { y: -1 };
+  expect(Math.abs(y)).toBeLessThan(40);
+  await page.keyboard.press("Tab");
+  const where = await page.evaluate(() => document.activeElement?.closest("section")?.id);
+  expect(where).toBe("row-to-glass");
 });
 
 test("the page leads here and back, and what is open stays open", async () => {

@@ -61,6 +61,14 @@ test("against the best, the rival is whichever way of pictures does best", () =>
   expect(text).toContain(label);
 });
 
+test("what is computed is said to be", () => {
+  for (const { gallery, pace, link, way, kind } of results.combinations) {
+    if (results.ways[way].protocol === "tokens") continue;
+    const { text } = about("time to the first row", { gallery, pace, link, against: way });
+    expect(text.includes("(computed, not measured)")).toBe(kind === "computed");
+  }
+});
+
 test("losses come first, and the headline counts them", () => {
   const { findings, headline } = verdict(answers());
   const lost = findings.filter(({ outcome }) => outcome === "lose").length;
