@@ -124,7 +124,7 @@ $(WEB)/dist: $(WEB)/node_modules $(shell find $(WEB)/src -type f 2>/dev/null)
 	cd $(WEB) && npm run --silent build
 	@touch $@
 
-$(PAGE): $(WEB)/dist $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page -type f 2>/dev/null)
+$(PAGE): $(WEB)/dist $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/page $(WEB)/tools bench/results/transport.json -type f 2>/dev/null)
 	cd $(WEB) && npm run --silent page -- --logLevel warn
 	@touch $@
 

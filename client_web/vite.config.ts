@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
 import { RUNTIME_FILES, RUNTIME_FOLDER } from "./src/pixels/runtime.js";
+import { committedFigures } from "./tools/transport-figures.js";
 
 const BUILT = "../server/rowcast_server/page";
 const RUNTIME = "node_modules/onnxruntime-web/dist";
@@ -35,6 +36,30 @@ function forTheServer(): Plugin {
   };
 }
 
+/** What the calculator at /cost computes with, cut out of the committed results. */
+function transportFigures(): Plugin {
+  const name = "virtual:transport";
+  return {
+    name: "transport-figures",
+    resolveId: (id) => (id === name ? `\0${name}` : null),
+    load: (id) =>
+      id === `\0${name}` ? `export default ${JSON.stringify(committedFigures())}` : null,
+  };
+}
+
+/** The calculator's own copies of modules that the page has: a chunk of both would cost the page. */
+function ownCopies(): Plugin {
+  return {
+    name: "own-copies",
+    enforce: "pre",
+    async resolveId(id, importer) {
+      if (!importer?.includes("/page/cost/") || !id.startsWith("../")) return null;
+      const found = await this.resolve(id, importer, { skipSelf: true });
+      return found && { ...found, id: `${found.id}?cost` };
+    },
+  };
+}
+
 export default defineConfig({
   root: "page",
   base: "./", // the server may stand under a prefix
@@ -43,7 +68,8 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     modulePreload: { polyfill: false },
+    rolldownOptions: { input: ["page/index.html", "page/cost.html"] },
   },
   worker: { format: "es" },
-  plugins: [forTheServer()],
+  plugins: [transportFigures(), ownCopies(), forTheServer()],
 });

@@ -81,6 +81,9 @@ def answer(results: Results) -> str:
         f"  the JPEG at the end is there after {end['final_added_ms']:,.0f} ms, its server's "
         f"decode not counted: "
         + ("the client's decode reverses the result." if later else "tokens are sooner even so.")
+        + "\n\nFor other numbers of pictures, links, prices and decoders there is a calculator with"
+        " these figures,\nat `/cost` of any running server: "
+        "[what it costs, by your numbers](browser.md#what-it-costs)."
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -317,20 +317,24 @@ def _conditions(
 
 
 def page_bytes(folder: Path) -> dict[str, int] | None:
-    """Bytes of the page's code as it travels, compressed where it is kept so; and of the smallest
-    runtime that its full decoder needs, on the CPU. None where the page is not built."""
+    """Bytes of the code that ``index.html`` leads to as it travels, compressed where it is kept so
+    (the calculator beside it is not counted); and of the smallest runtime that its full decoder
+    needs, on the CPU. None where the page is not built."""
     if not (folder / "index.html").is_file():
         return None
+    assets = [path for path in (folder / "assets").iterdir() if path.suffix != ".gz"]
+    page, unread = set[Path](), {folder / "index.html"}
+    while unread:  # what it names, and what that names
+        page |= unread
+        texts = [path.read_text("utf-8") for path in unread]
+        unread = {path for path in assets if any(path.name in text for text in texts)} - page
 
-    def sent(paths: Iterable[Path]) -> int:
-        plain = [path for path in paths if path.is_file() and path.suffix != ".gz"]
-        beside = [path.with_name(f"{path.name}.gz") for path in plain]
-        pairs = zip(plain, beside, strict=True)
-        return sum((small if small.is_file() else path).stat().st_size for path, small in pairs)
+    def sent(path: Path) -> int:
+        small = path.with_name(f"{path.name}.gz")
+        return (small if small.is_file() else path).stat().st_size
 
-    page = [folder / "index.html", *(folder / "assets").iterdir()]
     wasm = sorted((folder / "runtime").rglob("*.wasm"), key=lambda path: path.stat().st_size)
-    return {"page": sent(page), "onnxruntime": sent(wasm[:1])}
+    return {"page": sum(map(sent, page)), "onnxruntime": sum(map(sent, wasm[:1]))}
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""The page on which pictures form, the client for other pages, and the runtime that decodes there.
+"""The page on which pictures form, the calculator at /cost, the client for other pages, and the
+runtime that decodes there.
 
 All are built from client_web by `make page` into the folder ``page`` beside this package, which a
 wheel has and a checkout only once it was built. What is in it is known when the server starts.
@@ -17,7 +18,7 @@ from .files import Compressed
 from .sending import FOR_EVER, FileSender, StoredFile
 
 PAGE_FOLDER: Final = Path(__file__).parents[1] / "page"
-INDEX: Final = "index.html"
+DOCUMENTS: Final = {"": "index.html", "cost": "cost.html"}  # by the path that each has, alone
 KEPT: Final = ("assets/", "runtime/")  # folders of files whose names change with their content
 NO_PAGE: Final = (
     "This server has no page. `make page` builds it, where Node.js 20 or newer is; a wheel of "
@@ -56,8 +57,10 @@ class Page:
             folder, found = Path(), []
         else:
             found = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = {document: name for name, document in DOCUMENTS.items()}
+        relative = {path: path.relative_to(folder).as_posix() for path in found}
         self._files = {
-            path.relative_to(folder).as_posix(): path
+            names.get(relative[path], relative[path]): path
             for path in found
             if path.suffix in CONTENT_TYPES
         }
@@ -67,12 +70,12 @@ class Page:
 
     @property
     def paths(self) -> list[str]:
-        """Of the page and each of its files."""
-        return ["/", *(f"/{name}" for name in self._files if name != INDEX)]
+        """Of the page, of the calculator beside it, and of each of their files."""
+        return ["/", *(f"/{name}" for name in self._files if name)]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The file that the path names. Raises HTTPNotFound."""
-        name = request.path.lstrip("/") or INDEX
+        name = request.path.lstrip("/")
         path = self._files.get(name)
         if path is None:
             raise web.HTTPNotFound(text=NO_PAGE)
@@ -80,7 +83,7 @@ class Page:
             "Content-Type": CONTENT_TYPES[path.suffix],
             "Cache-Control": FOR_EVER if name.startswith(KEPT) else "no-cache",
         }
-        if name == INDEX:
+        if name in DOCUMENTS:
             headers |= PAGE_HEADERS
         if path not in self._hashes:
             self._hashes[path] = await asyncio.to_thread(hash_of, path)

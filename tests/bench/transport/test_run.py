@@ -65,3 +65,21 @@ def test_the_least_run_has_every_figure(tmp_path: Path, monkeypatch: pytest.Monk
     assert "tokens_full" not in results["quality"]["mini"]
     assert results["link_kind"] == "none"
     assert (tmp_path / "plots/bytes.png").is_file()
+
+
+def test_the_page_is_what_its_document_leads_to_as_it_travels(tmp_path: Path) -> None:
+    for name, content in {
+        "index.html": "<script src=./assets/index-1.js>",
+        "cost.html": "<script src=./assets/cost-1.js>",
+        "assets/index-1.js": "import('./late-1.js')",
+        "assets/index-1.js.gz": "12345",
+        "assets/late-1.js": "1234567",
+        "assets/cost-1.js": "not of the page",
+        "runtime/one/small.wasm": "123",
+        "runtime/one/large.wasm": "1234",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, "utf-8")
+    page = len("<script src=./assets/index-1.js>") + len("12345") + len("1234567")
+    assert run.page_bytes(tmp_path) == {"page": page, "onnxruntime": 3}
+    assert run.page_bytes(tmp_path / "assets") is None

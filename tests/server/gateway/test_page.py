@@ -25,6 +25,7 @@ def studio() -> Studio:
 async def browser(studio: Studio, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     for name, content in {
         "index.html": b"<!doctype html>",
+        "cost.html": b"<!doctype html><title>What it costs",
         "assets/page-1a2b.js": SCRIPT,
         "assets/page-1a2b.js.gz": gzip.compress(SCRIPT),
         "client/element.js": SCRIPT,
@@ -56,6 +57,20 @@ async def test_the_page_is_asked_for_anew_and_may_run_its_own_scripts_alone(
     assert_shared(response)
 
 
+async def test_the_calculator_is_a_document_like_the_page_at_one_path(
+    browser: httpx.AsyncClient,
+) -> None:
+    page, cost = await browser.get("/"), await browser.get("/cost?pictures=3")
+    assert (cost.status_code, cost.content) == (200, b"<!doctype html><title>What it costs")
+    same = ("Content-Type", "Cache-Control", "Content-Security-Policy", "Referrer-Policy")
+    for name in (*same, "X-Frame-Options", "X-Content-Type-Options"):
+        assert cost.headers.get(name) == page.headers.get(name)
+    assert "script-src 'self'" in cost.headers["Content-Security-Policy"]
+    again = await browser.get("/cost", headers={"If-None-Match": cost.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert_shared(cost)
+
+
 async def test_what_the_page_needs_comes_compressed_and_may_be_kept(
     browser: httpx.AsyncClient,
 ) -> None:
@@ -85,10 +100,22 @@ async def test_a_runtime_comes_as_webassembly_also_in_parts(browser: httpx.Async
 
 
 @pytest.mark.parametrize(
-    "path", ["/index.html", "/assets/", "/assets/page-1a2b.js.gz", "/runtime/one/notes.txt", "/x"]
+    "path",
+    [
+        *("/index.html", "/cost.html", "/cost/", "/Cost", "/assets/cost"),
+        *("/assets/", "/assets/page-1a2b.js.gz", "/runtime/one/notes.txt", "/x"),
+    ],
 )
 async def test_nothing_else_of_the_folder_is_given(browser: httpx.AsyncClient, path: str) -> None:
     assert (await browser.get(path)).status_code == 404
+
+
+async def test_a_page_of_before_the_calculator_has_none(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_bytes(b"<!doctype html>")
+    async with open_gateway(studio, page=tmp_path) as (_, url), httpx.AsyncClient() as client:
+        address = url.replace("ws", "http", 1)
+        assert (await client.get(address)).status_code == 200
+        assert (await client.get(f"{address}/cost")).status_code == 404
 
 
 async def test_a_server_without_a_page_says_how_to_get_one(studio: Studio) -> None:
