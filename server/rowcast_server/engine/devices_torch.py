@@ -7,10 +7,11 @@ that all other code of the torch runner is the same on every device and tested o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,7 +20,11 @@ from torch import Tensor
 
 from .runner import DrawnRow, PendingRow
 
+logger = logging.getLogger(__name__)
+
 Work = Callable[[], None]
+Function = Callable[..., Tensor]
+MOST_SHAPES: Final = 256  # of a compiled function's arguments, in this process
 
 
 class Device:
@@ -40,6 +45,10 @@ class Device:
         """Work made ready to be repeated, by running it once. It must only read and write
         tensors that stay in place, and must not read a value to the host."""
         work()
+        return work
+
+    def fused(self, work: Function) -> Function:
+        """The same function of tensors in fewer kernels, if the device has them made."""
         return work
 
     @contextmanager
@@ -88,6 +97,9 @@ class CudaDevice(Device):
         copied.record(torch.cuda.current_stream(self.torch))
         return CopiedRow(host, copied)
 
+    def fused(self, work: Function) -> Function:
+        return compiled(work)
+
     def prepared(self, work: Work) -> Work:
         with torch.cuda.device(self.torch):
             # cuBLAS takes its memory in the first runs, which must not be captured.
@@ -111,6 +123,28 @@ class CudaDevice(Device):
 
     def join(self) -> None:
         torch.cuda.current_stream(self.torch).wait_stream(self._side)
+
+
+def compiled(function: Function) -> Function:
+    """The function compiled for each shape of its arguments, at its first call with them.
+
+    Where it cannot be (Triton needs a C compiler), that is logged, and it runs as it is.
+    """
+    import torch._dynamo  # here: it takes seconds, and only where there is a GPU
+
+    torch._dynamo.config.recompile_limit = MOST_SHAPES
+    made: Function = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def called(*arguments: Any) -> Tensor:
+        nonlocal made
+        try:
+            return made(*arguments)
+        except (RuntimeError, OSError) as error:  # those of torch.compile are RuntimeErrors
+            logger.warning("%s is not compiled, and slower: %s", function.__name__, error)
+            made = function
+            return function(*arguments)
+
+    return called
 
 
 def device_of(name: str) -> Device:

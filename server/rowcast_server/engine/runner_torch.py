@@ -58,7 +58,7 @@ class TorchRunner:
         kind: torch.dtype = getattr(torch, dtype)
         self._encoder = _encoder(network.encoder, device.torch, kind)
         codes = self.grid.codebook_size
-        self._decoder = StaticDecoder(network.decoder, codes, device.torch, kind)
+        self._decoder = StaticDecoder(network.decoder, codes, device.torch, kind, device.fused)
         self._memory = self._decoder.memory(2 * slots)
         self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
         self._listen(slice(1, None, 2), UNCONDITIONAL)

@@ -45,6 +45,17 @@ def gumbel_table() -> NDArray[np.float32]:
     return table
 
 
+def _noise(table: Tensor, key: Tensor, positions: Tensor, codes: Tensor) -> Tensor:
+    """The entries of the `gumbel_table` of keys [n, 2], positions [n] and codes [codes]: [n,
+    codes]."""
+    place = positions[:, None].expand(-1, len(codes))
+    code = codes.expand(len(positions), -1)
+    zeros = torch.zeros_like(code)
+    counter = torch.stack([code, place, zeros, zeros])
+    words = philox_torch(counter, key.T[:, :, None])[0]
+    return table[words >> (WORD_BITS - NOISE_BITS)]
+
+
 class TorchSampler:
     """Draws for slots 0 … n-1. ``codes`` is the size of the codebook.
 
@@ -64,6 +75,7 @@ class TorchSampler:
         self._all_codes = torch.arange(codes, device=device.torch)
         self._table = torch.empty(1 << NOISE_BITS, dtype=torch.float32, device=device.torch)
         device.upload(gumbel_table(), self._table)
+        self._noise = device.fused(_noise)
         self._check_noise()
 
     def open(self, slot: int, request: PictureRequest) -> None:
@@ -94,13 +106,7 @@ class TorchSampler:
 
     def noise(self, positions: Tensor) -> Tensor:
         """Gumbel noise of all codes at positions [n] of slots 0 … n-1, [n, codes] float32."""
-        rows = len(positions)
-        place = positions[:, None].expand(rows, self._codes)
-        codes = self._all_codes.expand(rows, -1)
-        zeros = torch.zeros_like(codes)
-        key = self._key[:rows].T[:, :, None]  # [2, n, 1]
-        words = philox_torch(torch.stack([codes, place, zeros, zeros]), key)[0]
-        return self._table[words >> (WORD_BITS - NOISE_BITS)]
+        return self._noise(self._table, self._key[: len(positions)], positions, self._all_codes)
 
     def draw(self, logits: Tensor, noise: Tensor, sort: bool) -> Tensor:
         """Ids [n] of slots 0 … n-1, NOT_DRAWN where logits are not finite.

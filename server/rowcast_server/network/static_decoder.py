@@ -7,6 +7,7 @@ same input are one product. It must not know about sampling, slots or requests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ from .facts import HEAD_WIDTH, LAYER_NORM_EPSILON, TEXT_POSITIONS, Weights, laye
 from .tensors import shape_of
 
 NEVER: Final = float("-inf")
+Pass = Callable[..., Tensor]
+Attended = tuple[Tensor, Tensor, Tensor]  # keys, values, and the bias of attention to them
 
 
 @dataclass
@@ -85,11 +88,17 @@ class StaticDecoder:
     and ``lm_head`` are float32: guidance multiplies the difference of two states, so less of it
     should be rounding; and float16 cannot overflow where all layers are summed.
 
-    Raises KeyError where a tensor is missing.
+    ``fused`` gives the same work in fewer kernels, if that can be had; a token's pass through a
+    layer is such work. Raises KeyError where a tensor is missing.
     """
 
     def __init__(
-        self, weights: Weights, codebook_size: int, device: torch.device, dtype: torch.dtype
+        self,
+        weights: Weights,
+        codebook_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        fused: Callable[[Pass], Pass] = lambda work: work,
     ) -> None:
         self._weights, self._device, self.dtype = weights, device, dtype
         self.positions, self.width = shape_of(weights, "embed_positions.weight")
@@ -106,6 +115,7 @@ class StaticDecoder:
         self._last_norm = self._norm("final_ln", torch.float32)
         self._head = read(weights, "lm_head.weight", device, torch.float32, rows=codebook_size)
         self._places = torch.arange(self.positions, device=device)
+        self._pass_one = fused(_pass_layer)
         del self._weights  # the file can be closed
 
     def _read(self, name: str) -> Tensor:
@@ -183,24 +193,12 @@ class StaticDecoder:
         bias = self.bias(self._places <= positions[..., None])[:, None]  # [rows, 1, n, positions]
         x = F.embedding(tokens, self._embed_tokens) + F.embedding(positions, self._embed_positions)
         x = self._embed_norm(x.float())
+        pass_layer = self._pass_one if tokens.shape[1] == 1 else _pass_layer
         for number, layer in enumerate(self._layers):
-            keys, values = memory.keys[number], memory.values[number]
-            projected = F.linear(layer.before_self(x).to(self.dtype), layer.self_in)
-            queries, new_keys, new_values = self._split(projected, 3)
-            keys[numbers, :, positions] = new_keys
-            values[numbers, :, positions] = new_values
-            attended = self._attend(queries, keys, values, bias)
-            x = x + layer.after_self(F.linear(attended, layer.self_out))
-
-            normed = layer.before_cross(x).to(self.dtype)
-            (queries,) = self._split(F.linear(normed, layer.cross_queries), 1)
+            own = memory.keys[number], memory.values[number], bias
             keys, values = memory.cross[number].unbind()
-            attended = self._attend(queries, keys, values, memory.text_bias)
-            x = x + layer.after_cross(F.linear(attended, layer.cross_out))
-
-            normed = layer.before_glu(x).to(self.dtype)
-            gate, factor = F.linear(normed, layer.glu_in).chunk(2, dim=-1)
-            x = x + F.linear(layer.inside_glu(F.gelu(gate) * factor), layer.glu_out)
+            text = keys, values, memory.text_bias
+            x = pass_layer(layer, x, own, text, numbers, positions)
         return x
 
     def guided_logits(self, states: Tensor, guidance: Tensor) -> Tensor:
@@ -214,12 +212,36 @@ class StaticDecoder:
         guided = unconditional + guidance[:, None] * (conditional - unconditional)
         return F.linear(guided, self._head)
 
-    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """[rows, n, parts * width] -> ``parts`` tensors [rows, n, heads, 64]."""
-        rows, count, _ = projected.shape
-        return projected.view(rows, count, parts, self.heads, HEAD_WIDTH).unbind(2)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Queries [rows, n, heads, 64] -> [rows, n, width]."""
-        mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), keys, values, bias)
-        return mixed.transpose(1, 2).flatten(2)
+def _pass_layer(
+    layer: _Layer, x: Tensor, own: Attended, text: Attended, numbers: Tensor, positions: Tensor
+) -> Tensor:
+    """States [rows, n, width] through a layer; their keys and values are put where they belong in
+    ``own``, by numbers of rows [rows, 1] and positions [rows, n]."""
+    keys, values, bias = own
+    projected = F.linear(layer.before_self(x).to(keys.dtype), layer.self_in)
+    queries, new_keys, new_values = _split(projected, 3)
+    keys[numbers, :, positions] = new_keys
+    values[numbers, :, positions] = new_values
+    attended = _attend(queries, keys, values, bias)
+    x = x + layer.after_self(F.linear(attended, layer.self_out))
+
+    normed = layer.before_cross(x).to(keys.dtype)
+    (queries,) = _split(F.linear(normed, layer.cross_queries), 1)
+    x = x + layer.after_cross(F.linear(_attend(queries, *text), layer.cross_out))
+
+    normed = layer.before_glu(x).to(keys.dtype)
+    gate, factor = F.linear(normed, layer.glu_in).chunk(2, dim=-1)
+    return x + F.linear(layer.inside_glu(F.gelu(gate) * factor), layer.glu_out)
+
+
+def _split(projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """[rows, n, parts * width] -> ``parts`` tensors [rows, n, heads, 64]."""
+    rows, count, _ = projected.shape
+    return projected.view(rows, count, parts, -1, HEAD_WIDTH).unbind(2)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Queries [rows, n, heads, 64] -> [rows, n, width]."""
+    mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), keys, values, bias)
+    return mixed.transpose(1, 2).flatten(2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from rowcast_server.engine.devices_torch import CopiedRow, CudaDevice, Device, device_of
+from rowcast_server.engine.devices_torch import CopiedRow, CudaDevice, Device, compiled, device_of
 
 
 class FakeStream:
@@ -150,3 +150,27 @@ def test_a_name_makes_the_device_of_its_kind(cuda: FakeCuda) -> None:
     assert type(device_of("cpu")) is Device
     assert isinstance(device_of("cuda:1"), CudaDevice)
     assert device_of("mps").torch.type == "mps"
+
+
+def doubled(values: torch.Tensor) -> torch.Tensor:
+    return 2 * values
+
+
+def test_a_function_that_cannot_be_compiled_runs_as_it_is_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def compile_nothing(function: object, **_: Any) -> Any:
+        def fail(*arguments: Any) -> None:
+            tries.append(arguments)
+            raise RuntimeError("there is no C compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    function = compiled(doubled)
+    assert [function(torch.tensor(each)).item() for each in (1, 2)] == [2, 4]
+    assert len(tries) == 1
+    (record,) = caplog.records
+    assert record.getMessage() == "doubled is not compiled, and slower: there is no C compiler"
