@@ -66,6 +66,11 @@ def test_every_setting_has_its_example_here() -> None:
     assert {setting.name for setting in SETTINGS} == OTHER.keys() | NUMBERS.keys()
 
 
+def test_an_option_with_a_port_of_its_own_needs_none() -> None:
+    assert parsed("--openai").openai_port == 8766
+    assert parsed("--openai", "--port=1").openai_port == 8766
+
+
 def test_without_options_settings_are_the_defaults(tmp_path: Path) -> None:
     assert parsed() == ServerConfig()
     assert from_file(tmp_path, "") == ServerConfig()
@@ -189,6 +194,8 @@ def test_what_cannot_be_is_told_with_the_file_and_the_key(
         ('allow_origin = ["https://a.example/"]', "--allow-origin must be as"),
         ('tls_key = "key.pem"', "--tls-key is of no use without --tls-cert"),
         ('unix = "a"\nhttp_port = 1', "--unix has WebSocket and HTTP in one place"),
+        ('openai = 0\ntls_cert = "a"', "--openai goes without --tls-cert; run `rowcast openai "),
+        ('openai = 0\nunix = "a"', "--openai goes without --unix; run `rowcast openai "),
         ("port = 7000\nhttp_port = 7000", "--port and --http-port must be two ports"),
         ('public_url = "ws://foo"', "--public-url must be as https://pictures.example.org"),
     ],
