@@ -55,14 +55,13 @@ class Browser:
         if path is None:
             raise RowcastError("no Chromium is installed")
         self._playwright = sync_playwright().start()
-        browser = self._playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
-        self.version: str = browser.version
-        self._context = browser.new_context()
+        self._browser = self._playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        self._context = self._browser.new_context()
         self._context.add_init_script(NOTE)
 
     def describe(self) -> str:
         """The browser and its version."""
-        return f"Chromium {self.version}"
+        return f"Chromium {self._browser.version}"
 
     def visit(self, address: str, rows: int, seed: int) -> Visited:
         """Go to the page, draw the picture of this number, and leave."""
@@ -85,3 +84,8 @@ class Browser:
         if not shown or max(held for held, _ in shown) < rows:
             raise RowcastError(f"the page at {address} did not show the whole picture")
         return Visited(begun, loaded, shown, painted)
+
+    def close(self) -> None:
+        """End the browser; it ends with this process as well."""
+        self._browser.close()
+        self._playwright.stop()
