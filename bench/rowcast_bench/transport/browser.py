@@ -48,20 +48,17 @@ def installed() -> str | None:
 
 
 class Browser:
-    """A browser of an empty profile, for `Worker`. Raises RowcastError where there is none."""
+    """A browser of an empty profile, for `Worker`: it ends with the process. Raises RowcastError where
+    there is none."""
 
     def __init__(self) -> None:
         path = installed()
         if path is None:
             raise RowcastError("no Chromium is installed")
-        self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
-        self._context = self._browser.new_context()
+        chromium = sync_playwright().start().chromium  # which has a loop of this thread's own
+        browser = chromium.launch(executable_path=path, args=list(OPTIONS))
+        self._context = browser.new_context()
         self._context.add_init_script(NOTE)
-
-    def describe(self) -> str:
-        """The browser and its version."""
-        return f"Chromium {self._browser.version}"
 
     def visit(self, address: str, rows: int, seed: int) -> Visited:
         """Go to the page, draw the picture of this number, and leave."""
@@ -84,8 +81,3 @@ class Browser:
         if not shown or max(held for held, _ in shown) < rows:
             raise RowcastError(f"the page at {address} did not show the whole picture")
         return Visited(begun, loaded, shown, painted)
-
-    def close(self) -> None:
-        """End the browser; it ends with this process as well."""
-        self._browser.close()
-        self._playwright.stop()

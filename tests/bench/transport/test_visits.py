@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rowcast.errors import RowcastError
+from rowcast_bench.engine.worker import Worker
 from rowcast_bench.transport import visits
 from rowcast_bench.transport.browser import Browser, Visited
 from rowcast_bench.transport.link import LINKS
@@ -72,9 +72,8 @@ def test_without_a_browser_or_a_page_that_is_said(
 
 @pytest.mark.skipif(bool(why_not()), reason=f"{why_not()}; `make test` sees to it where Node.js is")
 def test_a_page_shows_every_row_while_the_picture_forms() -> None:
-    with running_server("postcard") as server, closing(Browser()) as browser:
-        assert browser.describe().startswith("Chromium ")
-        seen = browser.visit(f"{server.http_url}/", 16, seed=3)
+    with running_server("postcard") as server, Worker(Browser) as browser:
+        seen = browser.call("visit", f"{server.http_url}/", 16, 3)
     held = [rows for rows, _ in seen.shown]
     assert held[-1] == 16
     assert len(set(held)) > 8  # as it forms: frames may show several rows, not most of them
