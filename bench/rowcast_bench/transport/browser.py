@@ -48,8 +48,10 @@ def installed() -> str | None:
 
 
 class Browser:
-    """A browser of an empty profile, for `Worker`: it ends with the process. Raises RowcastError where
-    there is none."""
+    """A browser of an empty profile, for `Worker`: it ends with the process.
+
+    Raises RowcastError where there is none.
+    """
 
     def __init__(self) -> None:
         path = installed()

@@ -120,17 +120,25 @@ async def test_a_stream_that_is_closed_frees_its_place(tiny_folder: Path) -> Non
 
 async def test_a_caller_who_hangs_up_before_the_answer_frees_its_place(tiny_folder: Path) -> None:
     with paced_server(tiny_folder, slots=1, queue_limit=0) as (server, gate):
+
+        async def tick() -> None:
+            for _ in range(12):  # places change hands between two steps; the first has 15 to go
+                await asyncio.sleep(0.25)
+                gate.allow_steps(1)
+
         async with sdk(server.ws_url) as client:
             with pytest.raises(openai.APITimeoutError):
                 await client.with_options(timeout=0.5).images.generate(prompt=PROMPT)
-            async with asyncio.timeout(10):
-                gate.allow_steps(3)  # places change hands between two; the first has 13 to go
+            ticking = asyncio.create_task(tick())
+            async with asyncio.timeout(20):
                 while True:
                     try:
                         stream = await client.images.generate(prompt=PROMPT, stream=True)
                         break
                     except openai.RateLimitError:
                         await asyncio.sleep(0.05)
+            assert not ticking.done()
+            ticking.cancel()
             gate.open()
             assert [event.type async for event in stream] == ["image_generation.completed"]
 
