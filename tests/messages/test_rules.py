@@ -183,6 +183,8 @@ SHOWN = {
     ("rowcast_server/server.py", "self.http_url"): "the server's own",
     ("rowcast_server/server.py", "self._prometheus.url"): "the server's own",
     ("rowcast_server/server.py", "url_host(host or self._host)"): "the server's own",
+    ("rowcast_server/server.py", "self._openai.url"): "its gateway's own",
+    ("openai_gateway/command.py", "url"): "its own",
     ("gateway/prometheus.py", "url_host(host)"): "the server's own",
     ("rowcast_server/cli.py", "server.ws_url"): "the server's own",
     ("rowcast_server/cli.py", "server.http_url"): "the server's own",

@@ -40,7 +40,7 @@ STATUSES: Final = {  # of the protocol's codes (protocol.md section 6); 500 of a
 }
 
 
-class BadRequest(InvalidRequest):
+class BadRequest(RowcastError):
     """What was asked for cannot be had; ``field`` is the one to change."""
 
     def __init__(self, text: str, field: str | None = None) -> None:
