@@ -50,7 +50,7 @@ def run(
             first.append(row)
             alone["ours"].append(picture)
             many.append(ours.call("seconds_per_picture", MANY)[1])
-        weights = ours.call("step_weight_bytes") * BYTES[placement.dtype] // BYTES["float32"]
+        weights = ours.call("work").weight_bytes * BYTES[placement.dtype] // BYTES["float32"]
     ceiling = read_gigabytes_per_second(placement.device)
     peer, mine = (statistics.median(alone[name]) for name in alone)
     together = statistics.median(many)

@@ -21,12 +21,12 @@ LINES: Final[Columns] = (
     ("of what memory can be read at", "memory_share", ".0%"),
     ("4 pictures together, times as fast", "ratio_of_4", ""),
     *(
-        line
+        (f"tokens a second of {jobs} jobs, over its one", f"ratio_of_{jobs}_jobs", "")
         for jobs in JOBS
-        for line in (
-            (f"tokens a second of {jobs} jobs, over its one", f"ratio_of_{jobs}_jobs", ""),
-            ("the same, of what the cores can multiply", f"compute_share_of_{jobs}_jobs", ".0%"),
-        )
+    ),
+    *(
+        (f"a step of {count}, of what this machine can do", f"roofline_share_of_{count}", ".0%")
+        for count in (1, *JOBS)
     ),
     ("pictures a minute, one by one", "pictures_per_minute", ""),
     ("pictures a minute, 16 jobs", "pictures_per_minute_of_16_jobs", ""),
@@ -41,7 +41,8 @@ in turn, in one run:
 
 A picture's text takes {text_mb} MB more of ours, its keys and values, which min-dalle computes
 anew in each step. These cores can read {memory_ceiling_gb_s} GB/s and multiply at
-{compute_ceiling_gflops:,.0f} GFLOP/s. Greedy tokens of both {greedy}; int8 keeps
+{compute_ceiling_gflops:,.0f} GFLOP/s: a step takes no less than the longer of reading weights and
+caches, and of its products (the roofline). Greedy tokens of both {greedy}; int8 keeps
 {int8_same_greedy:.1%} of postcard's {int8_tokens_compared}, KL {int8_mean_kl} nats."""
 STREAMED: Final = """
 From the sampling of a row's last token to its bytes written, 16 jobs, {row_emit_rows} rows:

@@ -24,6 +24,7 @@ from .agreement import int8_agreement
 from .emission import StampedServer, view
 from .random_model import need_peer, random_model
 from .report import JOBS, SIDES, report
+from .roofline import Work
 from .sides import MinDalle, Ours
 from .worker import Worker
 
@@ -119,6 +120,7 @@ def _turns() -> dict[Turn, str]:
     return {
         **{(side, 1, False): f"{title}, one picture" for side, title in SIDES.items()},
         **{(side, 4, False): f"{SIDES[side]}, four pictures" for side in (peer, ours[0])},
+        **{(ours[0], jobs, False): f"{SIDES[ours[0]]}, {jobs} pictures" for jobs in JOBS},
         **{
             (side, jobs, True): f"{SIDES[side]}, {jobs} jobs that arrive at random"
             for side in ours
@@ -162,7 +164,7 @@ def _sides(
                     else ("seconds_per_step", pictures, effort.steps // (2 if pictures > 1 else 1))
                 )
                 measured[turn].append(sides[name].call(*asked))
-        weights = sides["ours"].call("step_weight_bytes")
+        work = sides["ours"].call("work")
         takes = {name: side.call("memory") for name, side in sides.items()}
     found = {turn: statistics.median(values) for turn, values in measured.items()}
     return {
@@ -170,7 +172,7 @@ def _sides(
         "text_mb": round(takes["ours"]["text"] / 1e6, 2),
         "sides": {
             name: {
-                **_speeds(name, found, weights, *ceilings),
+                **_speeds(name, found, work, *ceilings),
                 "cache_mb": round(takes[name]["cache"] / 1e6, 2),
                 "peak_gb": round(takes[name]["peak"] / 1e9, 2),
             }
@@ -180,14 +182,14 @@ def _sides(
 
 
 def _speeds(
-    name: str, found: Mapping[Turn, float], weights: int, readable: float, multiplied: float
+    name: str, found: Mapping[Turn, float], work: Work, readable: float, multiplied: float
 ) -> dict[str, float]:
-    """Times of a side, how often they go into min-dalle's, and their shares of the machine.
+    """Times of a side, how often they go into min-dalle's, and their shares of what this machine
+    can do: of reading the weights (in int8 a fourth of them), and of the roofline.
 
-    A step reads ``weights`` bytes, in int8 a fourth. ``readable`` is in GB/s, ``multiplied`` in
-    GFLOP/s. A token takes two rows of each matrix's products, one of them guided by the empty
-    text; attention is not counted.
+    ``readable`` is in GB/s, ``multiplied`` in GFLOP/s.
     """
+    weights = work.weight_bytes
     step, peer = found[name, 1, False], found["min_dalle", 1, False]
     read = (weights / 4 if name == "int8" else weights) / step / 1e9
     figures = {
@@ -198,14 +200,15 @@ def _speeds(
     }
     if name == "ours":
         figures["ratio_of_4"] = round(found["min_dalle", 4, False] / found[name, 4, False], 2)
+        for pictures in (1, *JOBS):
+            least = work.seconds(pictures, readable, multiplied)
+            share = least / found[name, pictures, False]
+            figures[f"roofline_share_of_{pictures}"] = round(share, 3)
     for jobs in JOBS:
         rate = found.get((name, jobs, True), 0.0)
         if rate:
             figures[f"ratio_of_{jobs}_jobs"] = round(rate * peer, 2)
             figures[f"pictures_per_minute_of_{jobs}_jobs"] = round(60 * rate / TOKENS, 2)
-        if rate and name != "int8":
-            share = rate * 2 * 2 * weights / 4 / 1e9 / multiplied
-            figures[f"compute_share_of_{jobs}_jobs"] = round(share, 3)
     return figures
 
 

@@ -24,6 +24,7 @@ from rowcast_server.runners import make_runner
 
 from .memory import peak_bytes
 from .random_model import IMAGE_TOKENS, SIZES, build
+from .roofline import Work, work_of
 
 if TYPE_CHECKING:
     import torch
@@ -199,21 +200,9 @@ class Ours:
         ids: list[int] = draw_whole(Engine(self._runner), request).ravel().tolist()
         return ids[:count]
 
-    def step_weight_bytes(self) -> int:
-        """Bytes of float32 that a decoder step must read: the matrices that it multiplies with.
-
-        Not the token tables, of which it takes a row, nor what keys and values of the text are
-        made with, which happens once a picture.
-        """
-        elements = 0
-        for name in self._model.decoder:
-            shape = self._model.decoder.shape(name)
-            once = name.startswith("embed_") or "encoder_attn.k_proj" in name
-            if len(shape) != 2 or once or "encoder_attn.v_proj" in name:
-                continue
-            rows = self._model.grid.codebook_size if name == "lm_head.weight" else shape[0]
-            elements += rows * shape[1]
-        return 4 * elements
+    def work(self) -> Work:
+        """What a step in float32 must do."""
+        return work_of(self._model, self._slot.tokens)
 
     def memory(self) -> dict[str, int]:
         """Bytes: the most that this process took, and the caches of a picture."""

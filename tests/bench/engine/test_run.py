@@ -42,6 +42,7 @@ def test_both_sides_draw_the_same_tokens_and_every_figure_is_there(
     figures = engine.measure("small", 1, TINY, Console(file=text, width=500))
     assert list(figures["sides"]) == ["min_dalle", "ours", "states", "int8"]
     assert all(figures["sides"][name].keys() >= KEYS for name in ("ours", "states", "int8"))
+    assert figures["sides"]["ours"].keys() >= {f"roofline_share_of_{n}" for n in (1, 8, 16)}
     assert figures["greedy_tokens_identical"] is True
     assert figures["row_emit_rows"] >= 32
     assert figures["int8_same_greedy"] > 0.9
