@@ -171,6 +171,7 @@ class Preparation:
         self._stages.begin("teach", settings)
         words: list[object] = ["--distill", self._grids, "--run", self._work / "training"]
         words += ["--steps", options.steps, "--preview-precision", PREVIEW_PRECISION]
+        words += ["--preview-only"]
         words += ["--device", options.device]
         if minutes is not None:
             words += ["--minutes", minutes]
