@@ -33,7 +33,7 @@ LAYERS = {
         ("client", "notebook"),
         ("aio", "sync"),
         ("terminal",),
-        ("openai_gateway",),
+        ("openai_gateway", "preparing"),
         ("", "cli", "__main__"),
     ),
     "rowcast_server": (

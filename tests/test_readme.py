@@ -161,6 +161,7 @@ def test_a_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch
         "rowcast.terminal.cache_files.cache_entries",
         "rowcast.terminal.completion.whole_parser",
         "rowcast.terminal.demo.local_server",
+        "rowcast.preparing.command.Preparation",
         "rowcast.openai_gateway.command._serve",
         "rowcast_server.convert.find",
         *(f"rowcast_server.token_command.{each}" for each in ("read_secrets", "write_secret")),

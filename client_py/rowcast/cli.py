@@ -26,7 +26,7 @@ from .terminal.text import answer, answer_json, complain
 GROUP = "rowcast.commands"
 ORDER = (
     *("demo", "serve", "generate", "watch", "replay", "grids", "models", "ps", "openai"),
-    *("export", "convert", "bench", "token", "doctor", "cache", "completion"),
+    *("prepare", "export", "convert", "bench", "token", "doctor", "cache", "completion"),
 )
 # Commands whose extra is named whatever of it is missing.
 OF_EXTRAS = {"export": "export", "bench": "bench", "openai": "openai"}

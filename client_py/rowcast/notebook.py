@@ -45,13 +45,18 @@ class NotebookDisplay:
             self._handle.update(contact_sheet(self._images, self._side))
 
 
-def contact_sheet(images: dict[int, Image.Image], side: int | None = None) -> Image.Image:
-    """Contact sheet: pictures by number, row by row, in a grid as square as can be."""
+def contact_sheet(
+    images: dict[int, Image.Image], side: int | None = None, columns: int = 0
+) -> Image.Image:
+    """Contact sheet: pictures by number, row by row, in a grid as square as can be.
+
+    ``columns``, if it is not 0, is how many stand in a row.
+    """
     first = next(iter(images.values()))
     width = side or first.width
     height = round(first.height * width / first.width)
     count = max(images) + 1
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = Image.new(
         "RGB",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rowcast.terminal.exit_codes import stop_at_eof
+from rowcast.terminal.install_hints import command_name
 
 from .serve_options import parse, plain
 from .serve_options import serve_parser as serve_parser  # for completion: the parser of `serve`
@@ -40,6 +41,11 @@ def serve(arguments: list[str]) -> int:
         access = access_for(config, sockets)
         say(f"loading {options.model} …")
         model = load(options.model, options.start_token)
+        if not any(file.kind.startswith("preview") for file in model.files):
+            say(
+                f"{model.name} has no preview for light clients; teach one with: "
+                f"{command_name()} prepare {options.model} -o DIR"
+            )
         engines = None
         if config.cluster is not None:
             from .cluster.joining import joined

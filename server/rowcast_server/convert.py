@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from .models import hub
 from .models.client_files import read_detokenizer
 from .models.loading import load_transformer, open_tensors
 from .models.safetensors_file import write_safetensors
-from .models.sources import ModelFiles, find
+from .models.sources import ModelFiles, detokenizer_checkpoint, find
 from .network.tensors import Tensors
 
 DTYPES: Final[dict[str, np.dtype[Any] | None]] = {
@@ -38,7 +38,10 @@ def convert(arguments: list[str]) -> int:
     folder: Path = options.output
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is there already; name another folder, or remove it")
-    convert_files(find(options.source, hub.download), folder, DTYPES[options.dtype])
+    files = find(options.source, hub.download)
+    if options.detokenizer_checkpoint:
+        files = replace(files, detokenizer=detokenizer_checkpoint(files))
+    convert_files(files, folder, DTYPES[options.dtype])
     print(f"wrote {folder}; serve it with: rowcast serve --model {folder}")
     return 0
 
@@ -70,6 +73,11 @@ def convert_parser() -> argparse.ArgumentParser:
         choices=DTYPES,
         default="keep",
         help="of the transformer's weights (default: as they are)",
+    )
+    parser.add_argument(
+        "--detokenizer-checkpoint",
+        action="store_true",
+        help="take the detokenizer's checkpoint alone, and not what was exported from it",
     )
     return parser
 

@@ -18,6 +18,7 @@ import torch
 from rowcast.errors import RowcastError
 from rowcast_server.convert import convert
 from rowcast_server.models.loading import load
+from safetensors.torch import save_file
 
 from tests.support.checkpoints import (
     halves,
@@ -25,7 +26,7 @@ from tests.support.checkpoints import (
     write_min_dalle_folder,
     write_torch,
 )
-from tests.support.tiny_model import tiny_model
+from tests.support.tiny_model import tiny_model, tiny_palette
 
 
 def test_a_converted_model_is_the_same_model(tmp_path: Path) -> None:
@@ -123,3 +124,26 @@ def test_a_full_disk_leaves_nothing_under_a_finished_name(tmp_path: Path) -> Non
     assert "could not be written (File too large; it needs 0.4 MB)" in run.stderr
     assert run.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("place", ["detokenizer.safetensors", "../vqgan/detoker.pt"])
+def test_the_detokenizers_checkpoint_alone_may_be_taken(place: str, tmp_path: Path) -> None:
+    """What somebody exported from it, or from another, stays behind."""
+    source = tiny_model(tmp_path / "models/source")
+    tiny_palette(source / "palette.npy", 96)
+    checkpoint = source / place
+    checkpoint.parent.mkdir(exist_ok=True)
+    state = {"embedding.weight": torch.ones(3, 2)}
+    if checkpoint.suffix == ".pt":
+        torch.save(state, checkpoint)
+    else:
+        save_file(state, checkpoint)
+    words = [str(source), "-o", str(tmp_path / "out"), "--detokenizer-checkpoint"]
+    assert convert(words) == 0
+    with safetensors.safe_open(tmp_path / "out/detokenizer.safetensors", framework="np") as file:
+        assert np.array_equal(file.get_tensor("embedding.weight"), np.ones((3, 2)))
+    assert not [*(tmp_path / "out").glob("*.onnx"), *(tmp_path / "out").glob("*.npy")]
+    checkpoint.unlink()
+    words[2] = str(tmp_path / "bare")
+    assert convert(words) == 0  # and none where there is none
+    assert not list((tmp_path / "bare").glob("detokenizer*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,20 @@ def test_a_later_export_keeps_the_preview_on_the_list(
     assert sorted(entries(tmp_path)) == ["detokenizer.onnx", "palette.npy"]
 
 
+def test_a_preview_is_written_beside_what_was_exported_before(
+    folder: Path, checkpoint_file: Path, grids_file: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(folder / "detokenizer.onnx", tmp_path / "detokenizer.onnx")
+    shutil.copyfile(folder / "manifest.json", tmp_path / "manifest.json")
+    before = (tmp_path / "detokenizer.onnx").stat().st_mtime_ns
+    arguments = "--distill", grids_file, "--run", folder.with_name("out.distill")
+    assert run(checkpoint_file, tmp_path, *arguments, "--preview-only") == 0
+    assert (tmp_path / "detokenizer.onnx").stat().st_mtime_ns == before
+    for name in set(WRITTEN) - {"manifest.json", "preview.fp16.onnx"}:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+        assert entries(tmp_path)[name] == entries(folder)[name]
+
+
 def test_ctrl_c_keeps_the_training(
     checkpoint_file: Path,
     grids_file: Path,
@@ -246,6 +261,7 @@ def test_grids_of_another_model_are_named(
         (["--preview-precision", "fp8"], "unknown precision 'fp8'"),
         (["--steps", "7"], "--steps goes with --distill"),
         (["--preview-precision", "fp16"], "--preview-precision goes with --distill"),
+        (["--preview-only"], "--preview-only goes with --distill"),
     ],
 )
 def test_wrong_usage_is_code_2(

@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace, teaching: Teaching | None) -> tuple[list[E
             opset=options.opset,
             threads=threads,
             on_progress=show,
-            precisions=options.precision,
+            precisions=() if options.preview_only else options.precision,
             force=options.force,
             taught=taught,
         )

@@ -72,6 +72,11 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
         type=reading(parse_precisions),
         help=f"any of {', '.join(PRECISIONS)} (default: those of --precision)",
     )
+    group.add_argument(
+        "--preview-only",
+        action="store_true",
+        help="write the preview and the palette alone, beside what was exported before",
+    )
     for name, (metavar, parse, text) in TRAINING.items():
         default = getattr(DEFAULTS, name)
         told = "no limit" if default == math.inf else default
@@ -86,7 +91,7 @@ def add_distill_options(parser: argparse.ArgumentParser) -> None:
 
 def check_distill_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where one of them is given without --distill."""
-    for name in ("run", "preview_precision", *TRAINING):
+    for name in ("run", "preview_precision", "preview_only", *TRAINING):
         if options.distill is None and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} goes with --distill")
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnx import ModelProto
 from rowcast.whole_files import whole_files
 
 from .agreements import AnyAgreement, Imitation, PreviewAgreement
@@ -76,6 +77,7 @@ def export_detokenizer(
 ) -> list[Exported]:
     """Write a detokenizer of each precision, the previews, the palette and the manifest.
 
+    Without ``precisions`` those of an earlier export stay as they are.
     ``folder`` is made if need be. All files appear together, and only after each has been verified;
     until then, and after any failure, whatever was there stays as it was. ``threads`` are ONNX
     Runtime's (0: all cores). ``force`` writes int8 however coarse it is. Raises CheckpointError,
@@ -90,7 +92,7 @@ def export_detokenizer(
     with whole_files([folder / name for name in names], make_folders=True) as temporaries:
         pending = dict(zip(names, temporaries, strict=True))
         writer = _Writer(checkpoint, settings, opset, threads, force, on_progress, folder, pending)
-        exported = list(writer.write_decoder("full", module, precisions))
+        exported = list(writer.write_decoder("full", module, precisions)) if precisions else []
         if taught is not None:
             exported += writer.write_decoder(
                 "preview", taught.module, taught.precisions, taught.imitation
@@ -114,6 +116,7 @@ class _Writer:
     on_progress: Progress
     folder: Path
     pending: dict[str, Path]  # where each file lies until all are verified
+    graphs: dict[str, tuple[Reference, ModelProto]] = field(default_factory=dict)  # by their kind
 
     def write_decoder(
         self,
@@ -122,10 +125,8 @@ class _Writer:
         precisions: Sequence[str],
         imitation: Imitation | None = None,  # of a taught one
     ) -> Iterable[Exported]:
-        """Trace the module once, then write and verify it in each precision."""
-        reference = Reference(module)
-        self.on_progress(f"tracing the {kind} graph", 0, 0)
-        traced = to_onnx(module, self.opset)
+        """Write and verify the module in each precision."""
+        reference, traced = self._traced(kind, module)
         for precision in precisions:
             name = file_name(kind, precision)
             self.on_progress(f"writing {kind} {precision}", 0, 0)
@@ -146,7 +147,7 @@ class _Writer:
 
     def write_weights(self, module: PreviewDecoder, imitation: Imitation) -> Iterable[Exported]:
         """Write and verify the flat weights of the preview, in each of their precisions."""
-        reference, traced = Reference(module), to_onnx(module, self.opset)
+        reference, traced = self._traced("preview", module)
         for precision in WEIGHTS_PRECISIONS:
             name = weights_name(precision)
             self.on_progress(f"writing preview weights {precision}", 0, 0)
@@ -185,6 +186,13 @@ class _Writer:
             agreement = verify_palette(path, module, statistics)
         notes = describe_palette(module.shape, self.settings.name, self.checkpoint.sha256)
         return self._record(PALETTE_NAME, data, notes, agreement)
+
+    def _traced(self, kind: str, module: AnyDecoder) -> tuple[Reference, ModelProto]:
+        """The module to compare with, and its graph, which takes seconds to trace."""
+        if kind not in self.graphs:
+            self.on_progress(f"tracing the {kind} graph", 0, 0)
+            self.graphs[kind] = Reference(module), to_onnx(module, self.opset)
+        return self.graphs[kind]
 
     def _record(
         self, name: str, data: bytes, metadata: dict[str, str], agreement: AnyAgreement

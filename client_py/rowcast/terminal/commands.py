@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from errno import EEXIST
 from pathlib import Path
@@ -18,7 +19,7 @@ from .draw_pictures import draw
 from .exit_codes import as_option
 from .options import DrawOptions, GridOptions, add_picture_options, add_request_options
 from .painting import can_paint, painting
-from .parsers import CommandParser, command_parser
+from .parsers import CommandParser, command_parser, minutes
 from .servers import (
     add_host_option,
     add_prompt_options,
@@ -125,6 +126,14 @@ def grids_parser() -> CommandParser:
     add_request_options(parser)
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="the .npz file to keep"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=minutes,
+        default=math.inf,
+        metavar="M",
+        help="stop drawing after so long; what is not drawn by then is left out (default: no "
+        "limit)",
     )
     return parser
 

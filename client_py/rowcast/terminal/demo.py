@@ -111,17 +111,19 @@ def show_page(console: Console, server: str) -> None:
 
 
 @contextmanager
-def local_server(model: str) -> Iterator[str]:
+def local_server(model: str, *options: str) -> Iterator[str]:
     """A server process on a free port; yields its ws:// address once it takes jobs.
+
+    ``options`` are further words of `rowcast serve`.
 
     It ends with this process, however that ends: then its standard input does.
     """
     command = [sys.executable, "-m", "rowcast", "serve", "--host", "127.0.0.1"]
-    command += ["--port", "0", "--model", model, "--stop-at-eof", "--quiet"]
+    command += ["--port", "0", "--model", model, "--stop-at-eof", "--quiet", *options]
     with ExitStack() as starting:
-        options = starting.enter_context(_without_ctrl_c())
+        apart = starting.enter_context(_without_ctrl_c())
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **apart
         ) as process:
             try:
                 starting.close()

@@ -56,7 +56,7 @@ def draw_grids(options: GridOptions) -> int:
             more = "; the same command goes on from here"
     assert drawing.file is not None
     refused = list(drawing.refused.values())
-    code = code or (FAILED if refused else DONE)
+    code = code or (FAILED if refused and not options.lenient else DONE)
     file, origin, held = drawing.file, drawing.file.origin, len(drawing.file.grids)
     say(
         console,
@@ -87,6 +87,7 @@ class _Drawing:
         self._options = options
         self.file: GridFile | None = None
         self.held_before = 0
+        self._fewest = asyncio.Event()  # set once so many are held
         self.refused: dict[int, str] = {}  # prompts that cannot be drawn, by their line
 
     async def run(self, show: Callable[[int, int], None]) -> None:
@@ -99,6 +100,7 @@ class _Drawing:
         ) as client:
             file = self._open(client)
             self.file, self.held_before = file, len(file.grids)
+            self._note_fewest(file)
             numbers = iter(file.missing)
             file.save()  # else OSError: what could not be saved is not drawn
             show(len(file.grids), file.origin.count)
@@ -106,13 +108,29 @@ class _Drawing:
             workers = [
                 asyncio.create_task(self._work(client, file, numbers, show)) for _ in range(at_once)
             ]
+            drawn = asyncio.gather(*workers)
+            enough = asyncio.create_task(self._until_enough())
             try:
-                await asyncio.gather(*workers)
+                await asyncio.wait((drawn, enough), return_when=asyncio.FIRST_COMPLETED)
+                if drawn.done():
+                    drawn.result()
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                for task in (*workers, enough):
+                    task.cancel()
+                await asyncio.gather(*workers, enough, return_exceptions=True)
                 file.save()
+
+    async def _until_enough(self) -> None:
+        """Wait until the time for drawing is over and there are the fewest grids; else for ever."""
+        if math.isfinite(self._options.minutes):
+            await asyncio.sleep(self._options.minutes * 60)
+            await self._fewest.wait()
+        else:
+            await asyncio.Event().wait()
+
+    def _note_fewest(self, file: GridFile) -> None:
+        if len(file.grids) >= self._options.fewest:
+            self._fewest.set()
 
     def _open(self, client: AsyncClient) -> GridFile:
         options = self._options
@@ -178,6 +196,7 @@ class _Drawing:
             if done.reason != DoneReason.COMPLETE:
                 raise RowcastError(f"picture {number} ended before its last row: {done.reason}")
             file.add(number, done.picture.grid)
+            self._note_fewest(file)
             show(len(file.grids), file.origin.count)
 
 

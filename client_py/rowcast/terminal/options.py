@@ -7,6 +7,7 @@ server is asked, and whose words are prompts, is in servers.py.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -85,10 +86,15 @@ class DrawOptions(RequestRecord):
 class GridOptions(RequestRecord):
     """Pictures to draw for their ids alone, kept in the file ``out``.
 
-    ``prompts_file`` is the text file that the prompts come from, if they do.
+    ``prompts_file`` is the text file that the prompts come from, if they do. After ``minutes`` no
+    more is drawn, once ``fewest`` are there. If it is ``lenient``, a prompt that is refused is told
+    and is no failure.
     """
 
     prompts_file: Path | None
+    minutes: float = math.inf
+    fewest: int = 1
+    lenient: bool = False
 
 
 def add_request_options(

@@ -7,6 +7,7 @@ last line of stdout is JSON whatever was wrong, wrong words included.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -55,6 +56,17 @@ def command_parser(command: str, description: str, *examples: str) -> CommandPar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def minutes(text: str) -> float:
+    """A number of minutes, above 0, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"a number above 0, not {text!r}")
+    return number
 
 
 def wants_json(words: Sequence[str]) -> bool:

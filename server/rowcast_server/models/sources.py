@@ -98,3 +98,11 @@ def find_in(folder: Path) -> ModelFiles:
     detokenizer = next((path for path in detokenizers if path.is_file()), None)
     name = folder.resolve().name.removeprefix("dalle_bart_")[:64] or "model"
     return ModelFiles(name, encoder, decoder, vocabulary, merges, settings, detokenizer)
+
+
+def detokenizer_checkpoint(files: ModelFiles) -> Path | None:
+    """What a model's detokenizer is exported from, beside its weights; None where it is not."""
+    if files.detokenizer is None or files.detokenizer.suffix != ".onnx":
+        return files.detokenizer
+    places = (files.detokenizer.parent / name for name in DETOKENIZERS[1:])
+    return next((path for path in places if path.is_file()), None)

@@ -13,8 +13,10 @@ import pytest
 from rowcast import grids
 from rowcast.cli import main
 from rowcast.grids import GridFile, read_grids
+from rowcast.picture import SAMPLING
 from rowcast.rows_file import load_rows
 from rowcast.terminal import draw_grids
+from rowcast.terminal.options import GridOptions
 from rowcast_server.server import RowcastServer
 
 from tests.support.servers import running_server
@@ -209,3 +211,38 @@ def test_wrong_usage_is_code_2(words: list[str], complaint: str, capsys: Capture
         main(["grids", "ws://127.0.0.1:1", *words])
     assert stop.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_when_the_minutes_are_over_the_fewest_are_drawn_all_the_same(
+    tiny_server: RowcastServer, tmp_path: Path, prompts: Path, capsys: Captured
+) -> None:
+    file = tmp_path / "grids.npz"
+    arguments = tiny_server.ws_url, "--prompts", prompts, "--seed", 5, "--images", 9_000
+    assert run(*arguments, "--out", file, "--minutes", 1e-4, "--json") == 0
+    _, held = read_grids(file)
+    assert 1 <= len(held) < 27_000
+    assert json.loads(capsys.readouterr().out)["grids"] == len(held)
+    with pytest.raises(SystemExit):
+        run(*arguments, "--out", file, "--minutes", "-1")
+    assert "a number above 0, not '-1'" in capsys.readouterr().err
+
+
+def test_what_is_refused_is_no_failure_where_that_is_said(
+    tiny_server: RowcastServer, tmp_path: Path, capsys: Captured
+) -> None:
+    options = GridOptions(
+        url=tiny_server.ws_url,
+        prompts=["a red boat", "\u4e16\u754c"],
+        prompts_file=None,
+        images=1,
+        model=None,
+        seed=5,
+        out=tmp_path / "grids.npz",
+        json=False,
+        lenient=True,
+        **dict.fromkeys(SAMPLING),
+    )
+    assert draw_grids.draw_grids(options) == 0
+    assert "prompt 2: " in capsys.readouterr().err
+    options.lenient = False
+    assert draw_grids.draw_grids(options) == 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from rowcast.messages import view_key
+from rowcast.terminal.install_hints import command_name
 from rowcast_server.models.loading import load
 from rowcast_server.models.revision import revision_in
 
@@ -122,6 +123,8 @@ class TestRunning:
             assert (code, out) == (0, "")
             assert err.splitlines() == [
                 f"loading {tiny_folder} …",
+                "tiny has no preview for light clients; teach one with: "
+                f"{command_name()} prepare {tiny_folder} -o DIR",
                 f"serves  tiny, revision {revision}",
                 f"at      {server.ws_url}",
                 "on      cpu, float32, cache of states, threads: 1",

@@ -1,0 +1,1 @@
+"""`rowcast prepare`: a checkpoint becomes a model folder that serves light clients."""
