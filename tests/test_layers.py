@@ -39,6 +39,7 @@ LAYERS = {
     "rowcast_server": (
         ("errors", "kept_folders", "limits", "metrics"),
         ("network",),
+        ("families",),
         ("engine", "models"),
         ("placement", "access"),
         ("config",),

@@ -18,7 +18,7 @@ from rowcast.messages import MAX_SEED, MAX_STREAM, ErrorCode, Limits, Model, Ran
 
 from .engine.request import PictureRequest
 from .errors import Refused
-from .models.text import EncodedText, TextTokenizer
+from .families.text import EncodedText, Tokenizer
 from .network.facts import Sampling
 
 MAX_TOLD: Final = 65_535  # of `accepted.text_cut` and `text_lost`
@@ -31,7 +31,7 @@ class ServedModel:
     """A model's announcement and the tokenizer of its prompts."""
 
     announcement: Model
-    tokenizer: TextTokenizer
+    tokenizer: Tokenizer
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rowcast.whole_files import whole_folder
 
 from .errors import ModelError
+from .families.janus.sizes import is_janus
 from .models import hub
 from .models.client_files import read_detokenizer
-from .models.loading import load_transformer, open_tensors
+from .models.loading import decoder_tensors, load_transformer, open_tensors
 from .models.safetensors_file import write_safetensors
 from .models.sources import ModelFiles, detokenizer_checkpoint, find
 from .network.tensors import Tensors
@@ -63,7 +64,8 @@ def convert_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="mini, mega (./pretrained, else the hub), or a folder of .pt, flax or safetensors",
+        help="mini, mega (./pretrained, else the hub), janus-pro-1b, janus-pro-7b (the hub), or a "
+        "folder of .pt, .bin, flax or safetensors",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="a folder not there yet"
@@ -85,10 +87,17 @@ def convert_parser() -> argparse.ArgumentParser:
 def convert_files(files: ModelFiles, folder: Path, dtype: np.dtype[Any] | None) -> None:
     """Write the folder, whole or not at all. Raises ModelError, CheckpointError or OSError."""
     transformer = load_transformer(files)
-    parts = [("encoder", transformer.encoder, dtype), ("decoder", transformer.decoder, dtype)]
-    copies = {files.vocabulary: "vocab.json", files.merges: "merges.txt"}
+    parts: list[tuple[str, Tensors, np.dtype[Any] | None]]
+    if is_janus(transformer.decoder):
+        parts = [("janus", transformer.decoder, dtype)]
+        copies = {files.vocabulary: "tokenizer.json"}
+    else:
+        parts = [("encoder", transformer.encoder, dtype), ("decoder", transformer.decoder, dtype)]
+        copies = {files.vocabulary: "vocab.json", files.merges: "merges.txt"}
     # What is no pickle is kept as it is, with its notes.
     match files.detokenizer:
+        case Path() as whole if whole == files.decoder:  # of which it is a part
+            parts.append(("detokenizer", decoder_tensors(whole), None))
         case Path(suffix=".onnx") as ready:  # and the other files beside it for the clients
             copies |= {file.path: file.path.name for file in read_detokenizer(ready).files}
         case Path(suffix=".safetensors") as ready:

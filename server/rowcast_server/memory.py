@@ -10,13 +10,21 @@ from typing import Final
 import psutil
 from rowcast.errors import RowcastError
 
+from .families.janus.sizes import GRID_SIDE, TEXT_PLACES, JanusSizes, is_janus
 from .network.facts import STREAMS, TEXT_POSITIONS, CacheKind, Weights, layer_count, streams_of
 from .network.tensors import shape_of
 from .placement import Placement
 
 logger = logging.getLogger(__name__)
 
-ITEM_BYTES: Final = {"float32": 4, "int8": 4, "bfloat16": 2, "float16": 2}  # of a cache entry
+JANUS_TOKENS: Final = GRID_SIDE**2
+ITEM_BYTES: Final = {
+    "float32": 4,
+    "int8": 4,
+    "int4": 4,
+    "bfloat16": 2,
+    "float16": 2,
+}  # of a cache entry
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,19 @@ class SlotBytes:
         return self.tokens + self.text
 
 
-def slot_bytes(decoder: Weights, placement: Placement) -> SlotBytes:
-    """Bytes of a slot's caches.
+def slot_bytes(decoder: Weights, placement: Placement, tokens: int = JANUS_TOKENS) -> SlotBytes:
+    """Bytes of a slot's caches. Of a picture's ``tokens`` no tensor of Janus tells.
 
     torch caches keys and values of both streams in every layer, of the picture and of the text;
     ONNX Runtime's graphs cache less of the text, and of the picture as `Placement.cache` says.
     """
+    item = ITEM_BYTES[placement.dtype]
+    if is_janus(decoder):
+        sizes = JanusSizes.of(decoder)
+        each = sizes.slot_values * item
+        return SlotBytes(each * tokens, each * (TEXT_PLACES - 1))
     positions, width = shape_of(decoder, "embed_positions.weight")
     layers = layer_count(decoder)
-    item = ITEM_BYTES[placement.dtype]
     keys_and_values = 2 * width * item  # of one token in a layer and stream
     if not placement.by_onnx:
         each = STREAMS * layers * keys_and_values
@@ -77,15 +89,17 @@ def with_caches_that_fit(
     return states
 
 
-def check_memory(decoder: Weights, slots: int, placement: Placement) -> None:
+def check_memory(
+    decoder: Weights, slots: int, placement: Placement, tokens: int = JANUS_TOKENS
+) -> None:
     """Raises RowcastError, saying how many slots fit, where the slots' caches are more than the
     device has free."""
     free = _free_bytes(placement.device)
-    each = slot_bytes(decoder, placement).all
+    each = slot_bytes(decoder, placement, tokens).all
     if free is None or slots * each <= free:
         return
     remedy = f"try --slots {max(1, free // each)}"
-    smaller = slot_bytes(decoder, replace(placement, cache=CacheKind.STATES)).all
+    smaller = slot_bytes(decoder, replace(placement, cache=CacheKind.STATES), tokens).all
     if smaller < each:
         remedy += f", or --cache {CacheKind.STATES}, of which {free // smaller} fit"
     raise RowcastError(

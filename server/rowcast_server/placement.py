@@ -18,8 +18,8 @@ from rowcast.terminal.install_hints import install_hint
 
 from .network.facts import DEFAULT_CACHE, CacheKind
 
-DTYPES: Final = ("float32", "int8", "bfloat16", "float16")
-ONNX_DTYPES: Final = ("float32", "int8")  # of the CPU: what ONNX Runtime draws with
+DTYPES: Final = ("float32", "int8", "int4", "bfloat16", "float16")
+ONNX_DTYPES: Final = ("float32", "int8", "int4")  # of the CPU: what ONNX Runtime draws with
 DEFAULT_DTYPES: Final = {"cpu": "float32", "cuda": "bfloat16", "mps": "float32"}
 
 
@@ -107,8 +107,8 @@ def place(
     placement = Placement(device, dtype or DEFAULT_DTYPES[device.partition(":")[0]])
     if placement.by_onnx:
         return replace(placement, cache=cache)
-    if placement.dtype == "int8":
-        raise RowcastError("--dtype int8 is for the CPU; a GPU is faster in bfloat16")
+    if placement.dtype in ONNX_DTYPES[1:]:
+        raise RowcastError(f"--dtype {placement.dtype} is for the CPU; a GPU is faster in bfloat16")
     if importlib.util.find_spec("torch") is None:
         raise RowcastError(
             f"--device {device} --dtype {placement.dtype} needs torch: "

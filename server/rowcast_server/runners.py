@@ -23,7 +23,7 @@ RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
 def make_runner(model: Transformer, config: ServerConfig, placement: Placement) -> Runner:
     """The runner of a model on a device. Raises RowcastError where the model and its slots do
     not fit into its memory."""
-    check_memory(model.decoder, config.slots, placement)
+    check_memory(model.decoder, config.slots, placement, model.grid.tokens)
     if placement.by_onnx:
         return OnnxRunner(
             model,

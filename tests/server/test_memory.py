@@ -22,8 +22,8 @@ def test_a_slot_takes_what_is_said(tiny_folder: Path, cache: CacheKind) -> None:
     model = load(str(tiny_folder))
     runner = OnnxRunner(model, slots=5, threads=1, cache=cache)
     said = slot_bytes(model.decoder, Placement(cache=cache))
-    assert sum(array.nbytes for array in runner._caches.values()) == 5 * said.tokens
-    assert sum(array.nbytes for array in runner._texts.values()) == 5 * said.text
+    assert sum(array.nbytes for array in runner.held.caches.values()) == 5 * said.tokens
+    assert sum(array.nbytes for array in runner.held.texts.values()) == 5 * said.text
 
 
 def test_a_slot_of_torchs_takes_what_is_said(tiny_folder: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_cache_is_of_keys_and_values_unless_another_is_wanted(
 ) -> None:
     runner = make_runner(load(str(tiny_folder)), ServerConfig(threads=1, slots=1), placement)
     assert isinstance(runner, OnnxRunner)
-    assert cache in runner._caches
+    assert cache in runner.held.caches
 
 
 def test_a_cache_that_is_not_the_default_has_a_revision_of_its_own() -> None:

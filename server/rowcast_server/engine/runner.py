@@ -18,8 +18,6 @@ from .request import PictureRequest
 # Tokens that `fill` takes at once: with both streams the 32 rows for which ONNX Runtime's MatMul
 # was measured to give the same bits.
 WINDOW: Final = 16
-# Texts whose encoding a runner keeps: a prompt is often asked for again.
-REMEMBERED_TEXTS: Final = 64
 # In place of an id where the model's logits were not finite.
 NOT_DRAWN: Final = -1
 

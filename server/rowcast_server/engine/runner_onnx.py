@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rowcast.pixels.runtime import import_onnxruntime
 
-from ..network.facts import DEFAULT_CACHE, PAD, TEXT_POSITIONS, UNCONDITIONAL, CacheKind, Network
-from ..network.graph_builder import MASKED
-from ..network.graph_files import Source, graph_sources
-from ..network.self_attention import updated
+from ..families.choosing import onnx_slots
+from ..network.facts import DEFAULT_CACHE, CacheKind, Network
 from .drafting import Draft
 from .request import PictureRequest
-from .runner import REMEMBERED_TEXTS, WINDOW, DrawnRow, PendingRow
+from .runner import WINDOW, DrawnRow, PendingRow
 from .sampling import draw
-
-Arrays = dict[str, NDArray[np.float32]]
-
-
-def _session(model: Source, threads: int) -> Any:
-    """An `onnxruntime.InferenceSession`."""
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A large model's threads spin between the products of a step, for sleeping and waking takes a
-    # tenth of it; between steps they leave the cores to the event loop. The steps of a small model
-    # leave no gap: a client on the same machine would wait for its first row.
-    spins = "1" if isinstance(model, str) else "0"
-    options.add_session_config_entry("session.intra_op.allow_spinning", spins)
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRunner:
-    """Draws with network/encoder_graph.py and network/decoder_graph.py.
+    """Draws with what the model's family holds in its slots (families/slots.py).
 
     ``slots`` pictures are drawn at once; all memory is taken here. A large network's weights are
-    mapped from files (graph_files.py). ``dtype`` "int8" keeps the decoder's matrices in eight bits;
-    all else is float32. ``cache`` says what is cached of each token. With a ``draft_window`` of 2 …
-    16, a picture that is alone is drawn by speculative decoding (drafting.py), to the same ids.
+    mapped from files (graph_files.py). ``dtype`` "int8" or "int4" keeps the matrices of a step in
+    eight or four bits; all else is float32. ``cache`` says what is cached of each token. With a
+    ``draft_window`` of 2 … 16, a picture that is alone is drawn by speculative decoding
+    (drafting.py), to the same ids.
     """
 
     def __init__(
@@ -56,10 +35,13 @@ class OnnxRunner:
         draft_window: int = 1,
     ) -> None:
         self.grid, self.slots = network.grid, slots
-        encode, step = graph_sources(network, cache, int8=dtype == "int8")
-        self._encoder, self._step = _session(encode, threads), _session(step, threads)
-        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
-        self._take_memory()
+        self.held = onnx_slots(network, slots, threads, dtype, cache)
+        # A step's inputs and its output: of the first slots, as many as draw.
+        self._tokens = np.zeros((slots, 1), np.int64)
+        self._places = np.zeros(slots, np.int64)
+        self._logits = np.empty((slots, 1, self.grid.codebook_size), np.float32)
+        # Behind the start token, so that what is fed at a position stands at its index.
+        self._ids = np.full((slots, self.grid.tokens + 1), self.grid.start_token, np.int64)
         self._requests: list[PictureRequest | None] = [None] * slots
         self._draft_window = draft_window
         self._drafts = [Draft(self.grid.cols) for _ in range(slots)]
@@ -67,50 +49,11 @@ class OnnxRunner:
         for _ in range(2):  # the first runs take their memory: not in somebody's first row
             self.logits(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
-    def _take_memory(self) -> None:
-        slots, grid = self.slots, self.grid
-        # Of the empty text alone nothing is padding, and all slots share it.
-        no_text = self._encode(UNCONDITIONAL)
-        self._no_text = {
-            name.replace("cross", "no_text"): array
-            for name, array in no_text.items()
-            if name != "bias"
-        }
-        shapes = {
-            entry.name: (slots, *(TEXT_POSITIONS if n == "text" else n for n in entry.shape[1:]))
-            for entry in self._step.get_inputs()
-        }
-        self._texts = {name: np.zeros(shapes[name], np.float32) for name in no_text}
-        self._caches = {
-            name: np.zeros(shape, np.float32)
-            for name, shape in shapes.items()
-            if name.startswith("self_")
-        }
-        self._guidance = np.ones(slots, np.float32)
-        # A step's inputs and its output: of the first slots, as many as draw.
-        self._tokens = np.zeros((slots, 1), np.int64)
-        self._positions = np.zeros(slots, np.int64)
-        self._logits = np.empty((slots, 1, grid.codebook_size), np.float32)
-        # Behind the start token, so that what is fed at a position stands at its index.
-        self._ids = np.full((slots, grid.tokens + 1), grid.start_token, np.int64)
-
-    def _encode(self, text_ids: tuple[int, ...]) -> Arrays:
-        """Keys and values of the text without its padding, and their bias."""
-        length = max(1, sum(token != PAD for token in text_ids))
-        text = np.array([text_ids[:length]], np.int64)
-        names = [output.name for output in self._encoder.get_outputs()]
-        return dict(zip(names, self._encoder.run(names, {"text_ids": text}), strict=True))
-
     def open(self, slot: int, request: PictureRequest) -> None:
-        for name, array in self._remembered(request.text_ids).items():
-            padded = self._texts[name][slot]
-            padded[...] = MASKED if name == "bias" else 0
-            padded[tuple(map(slice, array.shape[1:]))] = array[0]
         if self._requests[slot] is not None:
-            for cache in self._caches.values():
-                cache[slot] = 0  # of broken logits a NaN may be left, which goes through any mask
+            self.held.forget(slot)
+        self.held.read(slot, request.text_ids, request.sampling.guidance)
         self._requests[slot] = request
-        self._guidance[slot] = request.sampling.guidance
         self._drafts[slot] = Draft(self.grid.cols)
         if request.prefix is not None:
             self._ids[slot, 1 : 1 + request.prefix.size] = request.prefix.reshape(-1)
@@ -171,35 +114,15 @@ class OnnxRunner:
         """Feed tokens [n] at positions [n] to slots 0 … n-1: the guided logits of what comes next,
         [n, codebook_size] float32, which the next call writes over."""
         pictures = len(tokens)
-        self._tokens[:pictures, 0], self._positions[:pictures] = tokens, positions
+        self._tokens[:pictures, 0] = tokens
+        self._places[:pictures] = positions + self.held.offsets[:pictures]
         if pictures not in self._passes:
             first = slice(pictures)
-            fed = self._tokens[first], self._positions[first]
-            self._passes[pictures] = self._pass(first, *fed, self._logits[first])
-        self._step.run_with_iobinding(self._passes[pictures])
+            fed = self._tokens[first], self._places[first]
+            self._passes[pictures] = self.held.pass_over(first, *fed, self._logits[first])
+        self.held.step.run_with_iobinding(self._passes[pictures])
         logits: NDArray[np.float32] = self._logits[:pictures, 0]
         return logits
-
-    def _pass(
-        self,
-        slots: slice,
-        tokens: NDArray[np.int64],
-        positions: NDArray[np.int64],
-        logits: NDArray[np.float32],
-    ) -> Any:
-        """A step over the slots' tokens [slots, n] from their positions [slots] on, bound once: it
-        reads its inputs in place, changes caches in place and writes ``logits``. ONNX Runtime holds
-        addresses alone: the caller keeps the arrays."""
-        caches = {name: cache[slots] for name, cache in self._caches.items()}
-        own = {**self._texts, "guidance": self._guidance}
-        inputs: dict[str, NDArray[Any]] = {name: array[slots] for name, array in own.items()}
-        inputs |= {"tokens": tokens, "positions": positions, **self._no_text, **caches}
-        outputs = {"logits": logits, **{updated(name): each for name, each in caches.items()}}
-        binding = self._step.io_binding()
-        for bind, named in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
-            for name, array in named.items():
-                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        return binding
 
     def fill(self, slot: int, first: int, count: int) -> None:
         self._window(slot, self._ids[slot, first : first + count], first)
@@ -208,14 +131,14 @@ class OnnxRunner:
         """Feed tokens [n] at positions first … to one slot: the guided logits after each, [n,
         codebook_size]."""
         logits = np.empty((1, len(tokens), self.grid.codebook_size), np.float32)
-        positions = np.array([first])
-        bound = self._pass(slice(slot, slot + 1), tokens[None], positions, logits)
-        self._step.run_with_iobinding(bound)
+        places = self.held.offsets[slot : slot + 1] + first
+        bound = self.held.pass_over(slice(slot, slot + 1), tokens[None], places, logits)
+        self.held.step.run_with_iobinding(bound)
         after: NDArray[np.float32] = logits[0]
         return after
 
     def move(self, source: int, destination: int) -> None:
-        for buffer in (*self._texts.values(), *self._caches.values(), self._ids, self._guidance):
-            buffer[destination] = buffer[source]
+        self.held.move(source, destination)
+        self._ids[destination] = self._ids[source]
         self._requests[destination] = self._requests[source]
         self._drafts[destination] = self._drafts[source]

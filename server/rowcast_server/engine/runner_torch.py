@@ -18,11 +18,18 @@ from torch import Tensor
 
 from ..network.dalle_bart import DalleBartEncoder
 from ..network.device_weights import load_module
-from ..network.facts import PAD, UNCONDITIONAL, Network, TransformerShape, Weights
+from ..network.facts import (
+    PAD,
+    REMEMBERED_TEXTS,
+    UNCONDITIONAL,
+    Network,
+    TransformerShape,
+    Weights,
+)
 from ..network.static_decoder import StaticDecoder
 from .devices_torch import Device
 from .request import PictureRequest
-from .runner import REMEMBERED_TEXTS, PendingRow
+from .runner import PendingRow
 from .sampling_torch import TorchSampler
 
 

@@ -6,10 +6,13 @@ torch nor the exporter. It is kept under the hash of the file that it was made f
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+
+from rowcast_export import formats
 
 from ..errors import ModelError
 from ..kept_folders import cached_folder
@@ -31,6 +34,14 @@ def detokenizer_of(files: ModelFiles) -> Detokenizer:
     return read_detokenizer(path)
 
 
+def _key(source: Path) -> bytes:
+    """A hash of a checkpoint: of its shards, if it is an index of them."""
+    if source.suffix != ".json":
+        return file_sha256(source)
+    shards = sorted(set(formats.open_checkpoint(source).shards.values()))
+    return hashlib.sha256(b"".join(map(file_sha256, [source, *shards]))).digest()
+
+
 def _export(source: Path) -> Path:
     def make(folder: Path) -> None:
         command = [sys.executable, "-m", "rowcast", "export", str(source), "-o", str(folder)]
@@ -46,4 +57,4 @@ def _export(source: Path) -> Path:
                 f"rowcast export {source} -o DIR"
             )
 
-    return cached_folder("detokenizers", file_sha256(source), make) / DETOKENIZERS[0]
+    return cached_folder("detokenizers", _key(source), make) / DETOKENIZERS[0]

@@ -1,4 +1,4 @@
-"""DALL-E Mini and Mega from the Hugging Face hub, through its own client and cache.
+"""DALL-E Mini, Mega and Janus-Pro from the Hugging Face hub, through its own client and cache.
 
 `huggingface_hub` shows progress, resumes interrupted downloads and works offline from its cache
 (HF_HOME, HF_HUB_OFFLINE). A file just fetched is compared here with the SHA-256 that the hub
@@ -20,20 +20,37 @@ from .sources import HUB_MINI, MIN_DALLE, ModelFiles
 REPOSITORY: Final = "kuprel/min-dalle"
 DETOKENIZER: Final = "detoker.pt"  # shared by both
 FILES: Final = {"mini": HUB_MINI, "mega": MIN_DALLE}
+# deepseek's own: what is opened first, the tokenizer last.
+JANUS_FILES: Final = {
+    "janus-pro-1b": ("deepseek-ai/Janus-Pro-1B", ("pytorch_model.bin", "tokenizer.json")),
+    "janus-pro-7b": (
+        "deepseek-ai/Janus-Pro-7B",
+        (
+            "pytorch_model.bin.index.json",
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+            "tokenizer.json",
+        ),
+    ),
+}
 
 
 def download(name: str, endpoint: str | None = None) -> ModelFiles:
-    """The files of ``mini`` or ``mega``, from the hub's cache or fetched. Raises ModelError.
+    """The files of a model by its name, from the hub's cache or fetched. Raises ModelError.
 
     ``endpoint`` is another address of the hub (default: what huggingface_hub uses).
     """
+    if name in JANUS_FILES:
+        repository, files = JANUS_FILES[name]
+        weights, *_, tokenizer = (_fetch(name, file, endpoint, repository) for file in files)
+        return ModelFiles(name, weights, weights, tokenizer, tokenizer, None, weights)
     encoder, decoder, vocabulary, merges, detokenizer = (
         _fetch(name, file, endpoint) for file in (*FILES[name], DETOKENIZER)
     )
     return ModelFiles(name, encoder, decoder, vocabulary, merges, None, detokenizer)
 
 
-def _fetch(name: str, file: str, endpoint: str | None) -> Path:
+def _fetch(name: str, file: str, endpoint: str | None, repository: str = REPOSITORY) -> Path:
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
     except ModuleNotFoundError as error:
@@ -41,16 +58,16 @@ def _fetch(name: str, file: str, endpoint: str | None) -> Path:
             f"--model {name} is fetched with huggingface_hub, which is not installed: "
             f"{install_hint('hub')}; {_offline(name)}"
         ) from error
-    held = try_to_load_from_cache(REPOSITORY, file)
+    held = try_to_load_from_cache(repository, file)
     if isinstance(held, str):  # the repository no longer changes; offline is no error then
         return Path(held)
     try:
-        path = Path(hf_hub_download(REPOSITORY, file, endpoint=endpoint))
+        path = Path(hf_hub_download(repository, file, endpoint=endpoint))
     except Exception as error:  # its own errors and those of the HTTP library it uses
         if not isinstance(error, OSError) and not _is_http(error):
             raise
         raise ModelError(
-            f"cannot fetch {file} of {REPOSITORY} from the hub ({_reason(error)}); {_offline(name)}"
+            f"cannot fetch {file} of {repository} from the hub ({_reason(error)}); {_offline(name)}"
         ) from error
     _check(path)
     return path
@@ -81,6 +98,9 @@ def _check(path: Path) -> None:
 
 
 def _offline(name: str) -> str:
+    if name in JANUS_FILES:
+        files = ", ".join(JANUS_FILES[name][1])
+        return f"without the hub, name a folder that holds {files} with --model"
     return (
         "without the hub, put encoder.pt, decoder.pt, vocab.json and merges.txt into "
         f"./pretrained/dalle_bart_{name} and detoker.pt into ./pretrained/vqgan, or name a folder "

@@ -7,14 +7,18 @@ time, where the graphs are made (graph_files.py). torch is needed for torch's fi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rowcast_export import formats
 
 from ..errors import ModelError
-from ..network.facts import Network, Sampling
-from ..network.tensors import Tensors
+from ..families.janus.checkpoint import check_janus, decoder_names, our_names
+from ..families.text import Tokenizer
+from ..network.facts import Network, Sampling, SpecialTokens
+from ..network.tensors import StoredTensor, Tensors
 from . import hub
 from .client_files import ClientFile
 from .detokenizers import detokenizer_of
@@ -25,6 +29,9 @@ from .shapes import check_transformer
 from .sources import ModelFiles, find
 from .text import TextTokenizer
 
+if TYPE_CHECKING:
+    from ..families.janus.text import JanusTokenizer
+
 
 @dataclass(frozen=True)
 class Transformer(Network):
@@ -34,14 +41,14 @@ class Transformer(Network):
     decoder: Tensors
     digest: bytes  # over the weights, whatever files they came from
     name: str
-    tokenizer: TextTokenizer
+    tokenizer: Tokenizer
     sampling: Sampling
     revision: bytes  # in float32 (revision.py)
     description: str  # a sentence on what it draws; empty where it does not say
     examples: tuple[str, ...]  # prompts that it can draw
 
     def text_ids(self, prompt: str) -> tuple[int, ...]:
-        """The text ids of a prompt [64], as requests carry them."""
+        """The text ids of a prompt, as requests carry them."""
         return tuple(self.tokenizer.encode(prompt).ids.tolist())
 
 
@@ -59,7 +66,7 @@ class LoadedModel(Transformer):
 
 
 def load(name_or_path: str, start_token: int | None = None) -> LoadedModel:
-    """Load ``postcard``, ``mini``, ``mega`` or a model folder; ``start_token`` replaces its own.
+    """Load a model by its name, or from a folder; ``start_token`` replaces its own.
 
     Raises ModelError or CheckpointError, which name the file and the tensor.
     """
@@ -90,13 +97,7 @@ def load_transformer(files: ModelFiles, start_token: int | None = None) -> Trans
 
 
 def _load(files: ModelFiles, start_token: int | None) -> tuple[Transformer, Settings]:
-    encoder = open_tensors(files.encoder)
-    if is_flax(encoder):
-        encoder, decoder = encoder_and_decoder(encoder)
-    else:
-        decoder = open_tensors(files.decoder)
-    check_transformer(encoder, decoder)
-    tokenizer = _tokenizer(files, encoder)
+    encoder, decoder, tokenizer, specials = _opened(files)
     settings = read_settings(files.settings, files.name, decoder, tokenizer)
     if start_token is not None:
         settings = replace(settings, grid=replace(settings.grid, start_token=start_token))
@@ -114,8 +115,43 @@ def _load(files: ModelFiles, start_token: int | None) -> tuple[Transformer, Sett
         revision=revision_of(digest, files.vocabulary, files.merges, grid.start_token),
         description=settings.description,
         examples=settings.examples,
+        specials=specials,
     )
     return transformer, settings
+
+
+def _opened(files: ModelFiles) -> tuple[Tensors, Tensors, Tokenizer, SpecialTokens | None]:
+    """Encoder, decoder, tokenizer and special tokens, by the family that the files are of."""
+    stored = formats.open_checkpoint(files.decoder).tensors
+    if names := our_names(stored):
+        janus = _floating(files.decoder, {ours: stored[theirs] for ours, theirs in names.items()})
+        sizes = check_janus(janus)
+        tokenizer = _janus_tokenizer(files, sizes.vocabulary)
+        return Tensors(files.encoder, {}), janus, tokenizer, tokenizer.specials
+    if files.vocabulary == files.merges:  # one tokenizer.json, as Janus has it
+        raise ModelError(
+            f"{files.decoder} holds no image embeddings of Janus-Pro, and of this folder's layout "
+            "no other model can be served"
+        )
+    decoder = _floating(files.decoder, stored)
+    if is_flax(decoder):
+        encoder, decoder = encoder_and_decoder(decoder)
+    else:
+        encoder = open_tensors(files.encoder)
+    check_transformer(encoder, decoder)
+    return encoder, decoder, _tokenizer(files, encoder), None
+
+
+def _janus_tokenizer(files: ModelFiles, rows: int) -> JanusTokenizer:
+    from ..families.janus.text import JanusTokenizer
+
+    tokenizer = JanusTokenizer(files.vocabulary)
+    if tokenizer.highest >= rows:
+        raise ModelError(
+            f"{files.vocabulary} has ids up to {tokenizer.highest}, but {files.decoder}: the text "
+            f"embedding has {rows} rows: take the tokenizer of this model"
+        )
+    return tokenizer
 
 
 def open_tensors(path: Path) -> Tensors:
@@ -124,7 +160,17 @@ def open_tensors(path: Path) -> Tensors:
     Raises CheckpointError where it cannot be read, ModelError where it holds other numbers than
     floating-point ones.
     """
-    tensors = formats.open_checkpoint(path).tensors
+    return _floating(path, formats.open_checkpoint(path).tensors)
+
+
+def decoder_tensors(path: Path) -> Tensors:
+    """The decoder of pictures in a checkpoint of Janus-Pro, by its names there. Raises as
+    `open_tensors`."""
+    stored = formats.open_checkpoint(path).tensors
+    return _floating(path, {name: stored[name] for name in decoder_names(stored)})
+
+
+def _floating(path: Path, tensors: Mapping[str, StoredTensor]) -> Tensors:
     for name, tensor in tensors.items():
         if tensor.dtype not in formats.FLOATING:
             tensor.read()  # where it cannot be read at all, this says why

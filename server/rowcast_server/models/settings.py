@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Final, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from rowcast.messages import MAX_EXAMPLES, Description, Example, ModelName, Side
 
 from ..errors import ModelError
+from ..families.janus.sizes import GRID_SIDE as JANUS_SIDE
+from ..families.janus.sizes import SAMPLING as JANUS_SAMPLING
+from ..families.janus.sizes import is_janus
+from ..families.janus.sizes import start_token as janus_start_token
+from ..families.text import Tokenizer
 from ..network.facts import Grid, Sampling
 from ..network.tensors import Tensors
-from .text import TextTokenizer
 
 # The detokenizer that DALL-E Mini and Mega share has this many codes. Mega's vocabulary is larger:
 # ids beyond are never drawn.
@@ -28,7 +32,7 @@ DALLE_CODEBOOK_SIZE: Final = 16_384
 _SamplingDefaults = msgspec.defstruct(
     "_SamplingDefaults",
     [
-        (each.name, Annotated[kind, Meta(ge=low, le=high)], each.default)
+        (each.name, Annotated[kind, Meta(ge=low, le=high)] | UnsetType, UNSET)
         for each, kind in zip(fields(Sampling), get_type_hints(Sampling).values(), strict=True)
         for low, high in [each.metadata["range"]]
     ],
@@ -66,29 +70,36 @@ class Settings:
     pixels_per_token: int | None = None  # as said, to be compared with the detokenizer
 
 
-def read_settings(
-    path: Path | None, name: str, decoder: Tensors, tokenizer: TextTokenizer
-) -> Settings:
+def read_settings(path: Path | None, name: str, decoder: Tensors, tokenizer: Tokenizer) -> Settings:
     """The settings of a `model.json`; what it does not say, and all without one, is ``name``, the
     tensors' sizes and the family's defaults.
 
     Raises ModelError, naming the key.
     """
     file = _File() if path is None else _read(path)
-    positions = decoder.shape("embed_positions.weight")[0]
     if (file.rows is None) != (file.cols is None):
         raise ModelError(f"{path}: say both `rows` and `cols`, or neither")
-    rows, cols = file.rows, file.cols
+    rows, cols, codes = file.rows, file.cols, file.codebook_size
+    sampling = Sampling()
+    if is_janus(decoder):
+        sampling = JANUS_SAMPLING
+        rows, cols = rows or JANUS_SIDE, cols or JANUS_SIDE
+        codes = codes or janus_start_token(decoder)
     if rows is None or cols is None:
+        positions = decoder.shape("embed_positions.weight")[0]
         rows = cols = math.isqrt(positions)
         if rows * cols != positions:
             raise ModelError(
                 f"{decoder.path}: embed_positions.weight has {positions} rows, which is no square "
                 "grid; say rows and cols in a model.json"
             )
-    codes = file.codebook_size
     if codes is None:
         codes = min(DALLE_CODEBOOK_SIZE, decoder.shape("lm_head.weight")[0] - 1)
+    said = {
+        name: value
+        for name, value in msgspec.structs.asdict(file.sampling).items()
+        if value is not UNSET
+    }
     grid = Grid(rows, cols, codes, codes if file.start_token is None else file.start_token)
     for text in file.examples:
         encoded = tokenizer.encode(text)
@@ -99,7 +110,7 @@ def read_settings(
     return Settings(
         file.name or name,
         grid,
-        Sampling(**msgspec.structs.asdict(file.sampling)),
+        replace(sampling, **said),
         file.description,
         file.examples,
         file.pixels_per_token,
@@ -128,6 +139,13 @@ def _read(path: Path) -> _File:
 def check_grid(settings: Settings, path: Path | None, decoder: Tensors) -> None:
     """Raises ModelError, naming key and tensor, where the decoder is too small for the grid."""
     grid = settings.grid
+    if is_janus(decoder):
+        if (grid.codebook_size, grid.start_token) != (janus_start_token(decoder),) * 2:
+            raise ModelError(
+                f"{decoder.path} has {janus_start_token(decoder)} codes and begins behind them; "
+                "leave out `codebook_size` and `start_token`, and --start-token"
+            )
+        return
     source = f" (see {path})" if path is not None else ""
     for tensor, what, needed in (
         ("embed_positions.weight", f"`rows` x `cols` = {grid.rows} x {grid.cols}", grid.tokens),

@@ -1,4 +1,4 @@
-"""Locations of a model's files: min-dalle's folders, the hub's names, safetensors, flax.
+"""Locations of a model's files: min-dalle's folders, the hub's names, safetensors, flax, Janus-Pro.
 
 Looks only at names that these layouts document; each file is read where it is opened.
 """
@@ -15,6 +15,7 @@ from ..errors import ModelError
 
 EMBEDDED: Final = "postcard"
 HUB_MODELS: Final = ("mini", "mega")
+JANUS_MODELS: Final = ("janus-pro-1b", "janus-pro-7b")
 MIN_DALLE_ROOT: Final = Path("pretrained")  # min-dalle's default, in the current folder
 DETOKENIZERS: Final = (
     "detokenizer.onnx",  # ready
@@ -24,6 +25,13 @@ DETOKENIZERS: Final = (
 )
 MIN_DALLE: Final = "encoder.pt", "decoder.pt", "vocab.json", "merges.txt"
 HUB_MINI: Final = "encoder_mini.pt", "decoder_mini.pt", "vocab_mini.json", "merges_mini.txt"
+JANUS_FILES: Final = {
+    "janus.safetensors": "what `rowcast convert` writes",
+    "pytorch_model.bin.index.json": "deepseek's 7B",
+    "pytorch_model.bin": "deepseek's 1B",
+    "model.safetensors.index.json": "transformers', in shards",
+    "model.safetensors": "transformers'",
+}
 # Encoder, decoder, vocabulary and merges of each layout, and its origin. A flax file holds both
 # halves.
 LAYOUTS: Final = {
@@ -31,6 +39,10 @@ LAYOUTS: Final = {
     MIN_DALLE: "min-dalle's dalle_bart_…",
     HUB_MINI: "as on the hub",
     ("flax_model.msgpack", "flax_model.msgpack", *MIN_DALLE[2:]): "dalle-mini's own",
+    **{
+        (name, name, "tokenizer.json", "tokenizer.json"): f"Janus-Pro, {origin}"
+        for name, origin in JANUS_FILES.items()
+    },
 }
 NEEDED: Final = "; or ".join(
     f"{', '.join(dict.fromkeys(names))} ({origin})" for names, origin in LAYOUTS.items()
@@ -64,11 +76,14 @@ def find(name_or_path: str, download: Download) -> ModelFiles:
     if name_or_path in HUB_MODELS:
         folder = MIN_DALLE_ROOT / f"dalle_bart_{name_or_path}"
         return find_in(folder) if folder.is_dir() else download(name_or_path)
+    if name_or_path in JANUS_MODELS:
+        return download(name_or_path)
     folder = Path(name_or_path)
     if not folder.is_dir():
+        names = ", ".join((EMBEDDED, *HUB_MODELS, *JANUS_MODELS[:-1]))
         raise ModelError(
-            f"unknown model {name_or_path!r}; name {EMBEDDED}, mini or mega, or a folder with "
-            f"{NEEDED}"
+            f"unknown model {name_or_path!r}; name {names} or {JANUS_MODELS[-1]}, or a folder "
+            f"with {NEEDED}"
         )
     return find_in(folder)
 
@@ -96,6 +111,8 @@ def find_in(folder: Path) -> ModelFiles:
     settings = path if (path := folder / "model.json").is_file() else None
     detokenizers = (folder / name for name in DETOKENIZERS)
     detokenizer = next((path for path in detokenizers if path.is_file()), None)
+    if detokenizer is None and found[0][0] in JANUS_FILES and decoder.stem != "janus":
+        detokenizer = decoder  # its files hold the decoder of pictures too
     name = folder.resolve().name.removeprefix("dalle_bart_")[:64] or "model"
     return ModelFiles(name, encoder, decoder, vocabulary, merges, settings, detokenizer)
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import emoji
 import numpy as np
-import numpy.typing as npt
 
+from ..families.text import EncodedText as EncodedText
 from ..network.facts import END, PAD, START, TEXT_POSITIONS, UNKNOWN
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3, in every vocabulary
@@ -36,23 +36,6 @@ UNHEARD = frozenset({"Mn", "Me", "Cf"})
 JOINER = "\u200d"  # of two emoji into one
 BETWEEN = ""  # parts of a text
 VARIANTS = "\ufe0e\ufe0f"  # as text, as a picture
-
-Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """A prompt as ids: int64 [64], of which the first `length` are not padding.
-
-    `cut` tokens, `</s>` among them, did not fit. `lost` characters have no token; where `is_read`
-    is false, none of the prompt has.
-    """
-
-    ids: Ids
-    length: int
-    cut: int
-    lost: int = 0
-    is_read: bool = True
 
 
 def normalise(text: str) -> str:
@@ -174,7 +157,8 @@ class TextTokenizer:
         return cls(vocab, list(_parse_merges(lines, str(merges_path))))
 
     def encode(self, text: str) -> EncodedText:
-        """Tokenize a prompt. Never fails: unknown pieces become `<unk>`, long text is cut."""
+        """Tokenize a prompt: 64 ids, padded. Never fails: unknown pieces become `<unk>`, long text
+        is cut, `</s>` with it."""
         spelled = _spelled(text)
         words = "".join(" " + word for word in _ascii(spelled).split(" ") if word)
         first, times = self._apart(words)

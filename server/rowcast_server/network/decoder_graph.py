@@ -24,7 +24,7 @@ def decoder_step_graph(
     codebook_size: int,
     cache: CacheKind,
     store: Store = store_inside,
-    int8: bool = False,
+    bits: int = 32,
 ) -> onnx.ModelProto:
     """One decoder step: tokens to the guided logits of the next ones.
 
@@ -37,10 +37,10 @@ def decoder_step_graph(
 
     A step has one token of each picture. A window has several, which see each other; its bits are
     those of as many steps, since no sum is made in another order for having more rows beside it.
-    ``int8`` keeps the matrices in eight bits, except those that a cache of states multiplies heads
+    The matrices are kept in ``bits``, except those that a cache of states multiplies heads
     with.
     """
-    graph = Graph(decoder, store, int8=int8)
+    graph = Graph(decoder, store, bits=bits)
     grid_positions, _ = shape_of(decoder, "embed_positions.weight")
     pictures, tokens = "pictures", "n"
     inputs = [

@@ -32,6 +32,8 @@ SAMPLER_VERSION: Final = 3
 
 STREAMS: Final = 2  # of a picture, for classifier-free guidance: with its text, and without
 
+REMEMBERED_TEXTS: Final = 64  # whose encoding a runner keeps: a prompt is often asked for again
+
 Weights = Mapping[str, NDArray[np.floating]]  # by min-dalle's names
 
 
@@ -67,17 +69,31 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class SpecialTokens:
+    """Text ids that mean something to a family that draws behind its text."""
+
+    begin_of_text: int
+    pad: int
+    begin_of_image: int
+
+    def without_text(self, text_ids: tuple[int, ...]) -> tuple[int, ...]:
+        """The unconditional stream's ids: padding, as long as the text between the two marks."""
+        return (self.begin_of_text, *[self.pad] * (len(text_ids) - 2), self.begin_of_image)
+
+
+@dataclass(frozen=True)
 class Network:
     """The weights of a transformer and the grid it draws: a runner is made from these.
 
-    ``digest`` stands for the weights where their graphs are kept on disk; without one, all is kept
-    in memory.
+    A network without an encoder has all its tensors in ``decoder``, and special tokens. ``digest``
+    stands for the weights where their graphs are kept on disk; without one, all is kept in memory.
     """
 
     encoder: Weights
     decoder: Weights
     grid: Grid
     digest: bytes | None
+    specials: SpecialTokens | None = field(default=None, kw_only=True)
 
 
 class CacheKind(StrEnum):

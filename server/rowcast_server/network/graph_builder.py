@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from .facts import HEAD_WIDTH, LAYER_NORM_EPSILON, Weights
-from .int8 import BITS, BLOCK, quantised, scales
+from .quantised import BLOCKS, quantised, scales
 from .tensors import Array, as_stored, shape_of
 
 MASKED: Final = -1e12  # as min-dalle: finite, so a fully masked row is still no NaN
@@ -38,23 +38,22 @@ def store_inside(
 class Graph:
     """A graph under construction; methods add nodes and return the name of their result.
 
-    With ``int8`` the matrices of `linear` are kept in eight bits (int8.py); all else is float32.
+    With 8 or 4 ``bits`` the matrices of `linear` are kept in so many (quantised.py); all else is
+    float32.
     """
 
-    def __init__(
-        self, weights: Weights, store: Store, prefix: str = "", int8: bool = False
-    ) -> None:
+    def __init__(self, weights: Weights, store: Store, prefix: str = "", bits: int = 32) -> None:
         self.weights = weights
         self._store = store
         self._prefix = prefix
-        self._int8 = int8
+        self._bits = bits
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._numbers = itertools.count()
 
     def with_weights(self, weights: Weights, prefix: str) -> Graph:
         """The same graph, continued with other weights, whose names get a ``prefix``."""
-        other = Graph(weights, self._store, prefix, self._int8)
+        other = Graph(weights, self._store, prefix, self._bits)
         other.nodes, other.initializers = self.nodes, self.initializers
         other._numbers = self._numbers
         return other
@@ -131,23 +130,27 @@ class Graph:
                 return as_stored(weights, keys[0])[:rows]
             return np.concatenate([as_stored(weights, key)[:rows] for key in keys])
 
-        if self._int8:
-            return self._int8_product(x, name, outputs, inputs, read)
+        if self._bits in BLOCKS:
+            return self._quantised_product(x, name, outputs, inputs, read)
         matrix = self.weight(f"{name}.transposed", (inputs, outputs), lambda: read().T)
         return self.op("MatMul", x, matrix)
 
-    def _int8_product(
+    def _quantised_product(
         self, x: str, name: str, outputs: int, inputs: int, read: Callable[[], Array]
     ) -> str:
         def as_float32() -> NDArray[np.float32]:
             return np.asarray(read(), np.float32)
 
-        blocks = -(-inputs // BLOCK)
+        bits, block = self._bits, BLOCKS[self._bits]
+        blocks = -(-inputs // block)
         matrix = self.weight(
-            f"{name}.int8", (outputs, blocks, BLOCK), lambda: quantised(as_float32()), np.uint8
+            f"{name}.int{bits}",
+            (outputs, blocks, block * bits // 8),
+            lambda: quantised(as_float32(), bits),
+            np.uint8,
         )
         scale = self.weight(
-            f"{name}.scales", (outputs * blocks,), lambda: scales(as_float32()).ravel()
+            f"{name}.scales", (outputs * blocks,), lambda: scales(as_float32(), bits).ravel()
         )
         return self.op(
             "MatMulNBits",
@@ -157,8 +160,8 @@ class Graph:
             domain=MICROSOFT,
             K=inputs,
             N=outputs,
-            bits=BITS,
-            block_size=BLOCK,
+            bits=bits,
+            block_size=block,
             accuracy_level=4,  # activations in eight bits too, each row by itself
         )
 

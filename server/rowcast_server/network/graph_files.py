@@ -8,7 +8,7 @@ bits of the logits are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +36,9 @@ Graph = Callable[[Store], onnx.ModelProto]
 Source = bytes | str  # what onnxruntime.InferenceSession takes: a model, or the path of one
 
 
-def graph_sources(network: Network, cache: CacheKind, int8: bool = False) -> tuple[Source, Source]:
-    """The encoder's graph and the decoder step's, with caches of a kind; with ``int8`` the step's
-    matrices are in eight bits.
+def graph_sources(network: Network, cache: CacheKind, bits: int = 32) -> tuple[Source, Source]:
+    """The encoder's graph and the decoder step's, with caches of a kind; the step's matrices are
+    in ``bits``.
 
     Raises ModelError where the folder for a large model's graphs cannot be written.
     """
@@ -48,11 +48,20 @@ def graph_sources(network: Network, cache: CacheKind, int8: bool = False) -> tup
         return encoder_graph(encoder, decoder, store)
 
     def step(store: Store) -> onnx.ModelProto:
-        return decoder_step_graph(decoder, network.grid.codebook_size, cache, store, int8)
+        return decoder_step_graph(decoder, network.grid.codebook_size, cache, store, bits)
 
-    if digest is None or _bytes(encoder) + _bytes(decoder) < LARGE_BYTES:
-        return encode(store_inside).SerializeToString(), step(store_inside).SerializeToString()
-    return str(graph_file(encode, digest)), str(graph_file(step, digest))
+    sources = graphs_of((encoder, decoder), digest, encode, step)
+    return sources[0], sources[1]
+
+
+def graphs_of(
+    weights: Iterable[Mapping[str, NDArray[np.floating]]], digest: bytes | None, *graphs: Graph
+) -> list[Source]:
+    """Graphs of these weights: in memory, or as files where the weights are large and have a digest
+    to keep them by. Raises ModelError where their folder cannot be written."""
+    if digest is None or sum(map(_bytes, weights)) < LARGE_BYTES:
+        return [graph(store_inside).SerializeToString() for graph in graphs]
+    return [str(graph_file(graph, digest)) for graph in graphs]
 
 
 def _bytes(weights: Mapping[str, NDArray[np.floating]]) -> int:

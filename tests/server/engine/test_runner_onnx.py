@@ -235,14 +235,14 @@ def test_broken_logits_leave_nothing_behind_for_the_next_picture(
     runner = make_runner(model, cache, slots=1)
     job = requests(model)[2]
     expected = ids_alone(runner, job)
-    for buffer in runner._caches.values():
+    for buffer in runner.held.caches.values():
         buffer[:] = np.nan  # as weights that overflow leave it
     engine = Engine(runner)
     engine.submit(0, job)
     events: list[EngineEvent] = []
     while not engine.idle:
         events += engine.step()
-        for buffer in runner._caches.values():
+        for buffer in runner.held.caches.values():
             buffer[:] = np.nan
     assert isinstance(events[-1], PictureEnded)
     assert "not finite" in events[-1].text
@@ -257,6 +257,6 @@ def test_a_nan_that_nothing_was_drawn_from_is_not_left_either(
     job = requests(model)[2]
     expected = ids_alone(runner, job)
     runner.open(0, job)
-    for buffer in runner._caches.values():
+    for buffer in runner.held.caches.values():
         buffer[:] = np.nan
     assert (ids_alone(runner, job) == expected).all()

@@ -16,6 +16,7 @@ from rowcast_server.engine.runner import NOT_DRAWN, Runner
 from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.engine.runner_torch import TorchRunner, powers_of_two
 from rowcast_server.models.loading import LoadedModel
+from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import Network, Weights
 
 from tests.support.engine.drawing import (
@@ -42,7 +43,7 @@ def make_runner(
     **weights: Weights,
 ) -> TorchRunner:
     parts = {"encoder": model.encoder, "decoder": model.decoder, **weights}
-    network = Network(**parts, grid=model.grid, digest=None)
+    network = Network(parts["encoder"], parts["decoder"], model.grid, digest=None)
     return TorchRunner(network, slots, device or Device("cpu"), dtype, buckets)
 
 
@@ -237,6 +238,7 @@ def poisoned(model: LoadedModel) -> tuple[TorchRunner, PictureRequest]:
     """A runner, and a picture all of whose keys and values are NaN, by its text alone."""
     encoder = dict(model.encoder)
     embedding = encoder["embed_tokens.weight"].copy()
+    assert isinstance(model.tokenizer, TextTokenizer)
     embedding[model.tokenizer.vocab["g"]] = np.nan
     encoder["embed_tokens.weight"] = embedding
     broken = make_runner(model, slots=2, buckets=(2,), encoder=encoder)

@@ -72,8 +72,8 @@ def measure(folder: Path, sizes: Sizes, tokens: int = 64, threads: int = 1) -> A
     cross_keys = max(
         _cross_keys(mine, theirs, ids)
         for mine, theirs, ids in (
-            (runner._no_text["no_text_keys_0"], keys[0], UNCONDITIONAL),
-            (runner._texts["cross_keys_0"], keys[1], text),
+            (runner.held.shared["no_text_keys_0"], keys[0], UNCONDITIONAL),
+            (runner.held.texts["cross_keys_0"], keys[1], text),
         )
     )
     worst = 0.0
