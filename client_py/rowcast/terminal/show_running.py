@@ -90,8 +90,8 @@ def ps_parser() -> CommandParser:
     parser = command_parser(
         "ps",
         "Show what a server draws at the moment, a line for each picture, the oldest first, and "
-        "how many wait; of a cluster, its replicas too. Whose they are and what of, it tells nobody; where it asks for a token, "
-        "one that may watch is needed.",
+        "how many wait; of a cluster, its replicas too. Whose they are and what of, it tells "
+        "nobody; where it asks for a token, one that may watch is needed.",
         "",
         "ws://127.0.0.1:8765 --json",
     )

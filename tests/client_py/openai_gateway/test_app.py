@@ -11,7 +11,7 @@ from rowcast.openai_gateway import app
 from rowcast.openai_gateway.studio import Studio
 from rowcast_server.server import RowcastServer
 
-from tests.support.openai_calls import PROMPT, gateway, sdk
+from tests.support.client.openai_calls import PROMPT, gateway, sdk
 
 APP = "https://app.example.org"
 

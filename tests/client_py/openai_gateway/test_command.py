@@ -14,7 +14,7 @@ from rowcast.cli import main
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import Captured
-from tests.support.openai_calls import PROMPT
+from tests.support.client.openai_calls import PROMPT
 
 ROWCAST = [sys.executable, "-m", "rowcast", "openai"]
 PATIENCE = 30

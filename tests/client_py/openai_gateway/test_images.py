@@ -17,7 +17,7 @@ from openai.types.image_gen_partial_image_event import ImageGenPartialImageEvent
 from rowcast.openai_gateway import drawing
 from rowcast_server.server import RowcastServer
 
-from tests.support.openai_calls import PROMPT, gateway, image_in, pixels_in, sdk
+from tests.support.client.openai_calls import PROMPT, gateway, image_in, pixels_in, sdk
 from tests.support.pace import Gate, paced_server
 
 

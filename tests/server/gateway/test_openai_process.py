@@ -14,7 +14,7 @@ from rowcast_server.config import ServerConfig
 from rowcast_server.gateway.openai_process import OpenaiProcess
 from rowcast_server.server import RowcastServer
 
-from tests.support.openai_calls import PROMPT
+from tests.support.client.openai_calls import PROMPT
 from tests.support.servers import running_server
 
 
