@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import secrets
 import socket
 import time
@@ -107,7 +108,7 @@ def join(
         .remote(config.grace, config.keep)
     )
     handle = _deployed(application, replicas, gpus, say)
-    others = Others(_RayDirectory(directory), f"{os.uname().nodename}-{secrets.token_hex(4)}")
+    others = Others(_RayDirectory(directory), f"{platform.node()}-{secrets.token_hex(4)}")
     return RemoteEngines(_Draw(handle), others)
 
 
@@ -147,8 +148,9 @@ def _deployed(
 ) -> DeploymentHandle[Any]:
     """The replicas' handle, once one draws."""
     config = application.config
-    known = serve.status().applications.get(application.name)
-    if known is None or replicas is not None:
+    known = _states(application)
+    there = sum(count for state, count in known.items() if state != "STOPPING")
+    if not there or replicas not in (None, there):  # each deployment starts all replicas anew
         serve.start(proxy_location="Disabled")
         slots, places = config.slots, config.queue_limit
         deployment = serve.deployment(
@@ -174,14 +176,11 @@ def _wait(application: Application, say: Say) -> None:
     """Wait for the first replica; whoever is not patient presses Ctrl-C."""
     said = time.monotonic()
     while True:
-        status = serve.status().applications[application.name]
-        deployment = status.deployments.get("replica")
-        states: dict[str, int] = {}
-        if deployment is not None:
-            for state, count in deployment.replica_states.items():
-                states[getattr(state, "value", state)] = count
+        states = _states(application)
         if states.get("RUNNING", 0) > 0:
             return
+        status = serve.status().applications[application.name]
+        deployment = status.deployments.get("replica")
         if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
             why = (deployment.message if deployment is not None else "") or status.message
             raise RowcastError(f"the cluster's replicas do not start: {_last_line(why)}")
@@ -190,6 +189,15 @@ def _wait(application: Application, say: Say) -> None:
             told = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
             say(f"waiting for a replica ({told or 'none yet'}); `ray status` shows free resources")
         time.sleep(POLL_SECONDS)
+
+
+def _states(application: Application) -> dict[str, int]:
+    """Replicas by their state; none where the application is not there."""
+    known = serve.status().applications.get(application.name)
+    deployment = None if known is None else known.deployments.get("replica")
+    if deployment is None:
+        return {}
+    return {getattr(state, "value", state): n for state, n in deployment.replica_states.items()}
 
 
 class _Draw:
