@@ -22,7 +22,7 @@ from rowcast_server.placement import DTYPES
 
 from .machine import describe
 
-NUMBERS: Final = ("pictures", "threads", "rounds")  # options that are at least 1
+NUMBERS: Final = ("pictures", "threads", "rounds", "layers")  # options that are at least 1
 DEFAULT: Final = "default: %(default)s"
 
 
@@ -86,6 +86,19 @@ def benchmarks() -> dict[str, Benchmark]:
             "Draws with min-dalle 0.4.11 from PyPI and with this engine, in turn, on the same "
             "random weights of real size (written once into the cache folder, 0.9 GB for Mini; "
             "about 8 GB of memory). Takes some minutes.",
+        ),
+        "janus": Benchmark(
+            "engine.janus",
+            "tokens a second of Janus-Pro-1B's width, against transformers' generate loop",
+            {
+                "--layers": {"type": int, "default": 4, "help": "of the 1B's 24 (default: 4)"},
+                "--threads": all_cores,
+                "--rounds": {"type": int, "default": 3, "help": DEFAULT},
+                "--device": {"default": "cpu", "help": "cpu or cuda (default: %(default)s)"},
+            },
+            "Draws 8x8 tokens with transformers 5.24 and with this engine, in turn, on the same "
+            "random weights (written once into the cache folder). All 24 layers take about 20 GB "
+            "of memory.",
         ),
         "loading": Benchmark(
             "engine.loading",

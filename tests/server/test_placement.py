@@ -103,7 +103,7 @@ def test_mps_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cpu", "float16", "on the CPU take bfloat16"),
         ("gpu", None, "--device gpu: choose cpu, cuda, cuda:N, mps or auto"),
         ("cuda:x", None, "choose cpu"),
-        ("cpu", "int4", "--dtype int4: choose one of float32, int8, bfloat16, float16"),
+        ("cpu", "int3", "--dtype int3: choose one of float32, int8, int4, bfloat16, float16"),
         ("mps", "int8", "int8 is for the CPU"),
     ],
 )

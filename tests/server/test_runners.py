@@ -68,7 +68,7 @@ def test_any_other_dtype_is_torchs_with_the_threads_asked_for(tiny_folder: Path)
     finally:
         torch.set_num_threads(before)
     assert isinstance(runner, TorchRunner)
-    assert runner._memory.keys.dtype == torch.bfloat16
+    assert runner.held.memory.keys.dtype == torch.bfloat16
 
 
 def test_a_model_too_large_for_the_device_says_what_to_change(

@@ -9,24 +9,15 @@ nobody reads them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..network.dalle_bart import DalleBartEncoder
-from ..network.device_weights import load_module
-from ..network.facts import (
-    PAD,
-    REMEMBERED_TEXTS,
-    UNCONDITIONAL,
-    Network,
-    TransformerShape,
-    Weights,
-)
-from ..network.static_decoder import StaticDecoder
+from ..families.choosing_torch import torch_slots
+from ..network.facts import Network
 from .devices_torch import Device
 from .request import PictureRequest
 from .runner import PendingRow
@@ -38,14 +29,8 @@ def powers_of_two(slots: int) -> tuple[int, ...]:
     return (*(1 << power for power in range((slots - 1).bit_length())), slots)
 
 
-def _encoder(weights: Weights, device: torch.device, dtype: torch.dtype) -> DalleBartEncoder:
-    with torch.device("meta"):
-        module = DalleBartEncoder(TransformerShape.of(weights))
-    return load_module(module, weights, device, dtype)
-
-
 class TorchRunner:
-    """Draws with network/static_decoder.py.
+    """Draws with what the model's family holds in its slots (families/torch_slots.py).
 
     ``slots`` pictures are drawn at once; all memory is taken here, all graphs are made here.
     ``dtype`` is torch's name of one. ``buckets`` are the batch sizes, ascending, the last one
@@ -63,16 +48,11 @@ class TorchRunner:
         self.grid, self.slots = network.grid, slots
         self._device = device
         kind: torch.dtype = getattr(torch, dtype)
-        self._encoder = _encoder(network.encoder, device.torch, kind)
-        codes = self.grid.codebook_size
-        self._decoder = StaticDecoder(network.decoder, codes, device.torch, kind, device.fused)
-        self._memory = self._decoder.memory(2 * slots)
-        self._remembered = lru_cache(REMEMBERED_TEXTS)(self._encode)
-        self._listen(slice(1, None, 2), UNCONDITIONAL)
-        self._sampler = TorchSampler(slots, codes, device)
+        self.held = torch_slots(network, slots, device.torch, kind, device.upload, device.fused)
+        self._sampler = TorchSampler(slots, self.grid.codebook_size, device)
         self._positions = self._integers(slots)
         # Behind the start token, so that what is fed at a position stands at its index.
-        self._ids = self._integers(slots, self._decoder.positions + 1)
+        self._ids = self._integers(slots, self.held.positions + 1)
         self._ids[:, 0] = self.grid.start_token
         self._given = self._integers(slots)  # tokens of the prefix
         self._buckets = tuple(buckets or powers_of_two(slots))
@@ -86,26 +66,9 @@ class TorchRunner:
     def _integers(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64, device=self._device.torch)
 
-    def _encode(self, text_ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The encoder's states [text, width] and the bias [text] of attention to them."""
-        ids = self._integers(len(text_ids))
-        self._device.upload(np.array(text_ids, np.int64), ids)
-        return self._encoder(ids[None])[0], self._decoder.bias(ids != PAD)
-
-    def _listen(self, rows: int | slice, text_ids: tuple[int, ...]) -> None:
-        """Give batch rows the text that they attend to.
-
-        The encoder's states of a text are kept, not its keys and values: those of Mega are 48 times
-        as large.
-        """
-        states, bias = self._remembered(text_ids)
-        cross = self._decoder.read_text(states)
-        self._memory.cross[:, :, rows] = cross[:, :, None] if isinstance(rows, slice) else cross
-        self._memory.text_bias[rows] = bias
-
     def open(self, slot: int, request: PictureRequest) -> None:
-        self._memory.rows(2 * slot, 2 * slot + 2).forget()
-        self._listen(2 * slot, request.text_ids)
+        self.held.forget(slot)
+        self.held.read(slot, request.text_ids)
         self._sampler.open(slot, request)
         given = 0
         if request.prefix is not None:
@@ -145,8 +108,8 @@ class TorchRunner:
         """Feed ids [bucket, 1] at the uploaded positions -> guided logits [bucket, codes]."""
         both = self._positions[:bucket, None].expand(-1, 2).reshape(-1, 1)
         tokens = fed.expand(-1, 2).reshape(-1, 1)
-        states = self._decoder.feed(tokens, both, self._memory.rows(0, 2 * bucket))
-        return self._decoder.guided_logits(states[:, 0], self._sampler.guidance[:bucket])
+        states = self.held.feed(tokens, both, 0)
+        return self.held.guided_logits(states[:, 0], self._sampler.guidance[:bucket])
 
     def logits(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64]
@@ -164,15 +127,14 @@ class TorchRunner:
     def fill(self, slot: int, first: int, count: int) -> None:
         tokens = self._ids[slot, first : first + count].expand(2, -1)
         positions = torch.arange(first, first + count, device=self._device.torch).expand(2, -1)
-        self._decoder.feed(tokens, positions, self._memory.rows(2 * slot, 2 * slot + 2))
+        self.held.feed(tokens, positions, 2 * slot)
 
     def row(self, slot: int, row: int) -> PendingRow:
         first = 1 + row * self.grid.cols
         return self._device.download(self._ids[slot, first : first + self.grid.cols])
 
     def move(self, source: int, destination: int) -> None:
-        rows = [self._memory.rows(2 * slot, 2 * slot + 2) for slot in (destination, source)]
-        rows[0].copy_from(rows[1])
+        self.held.move(source, destination)
         self._ids[destination] = self._ids[source]
         self._given[destination] = self._given[source]
         self._sampler.move(source, destination)

@@ -130,8 +130,8 @@ def _opened(files: ModelFiles) -> tuple[Tensors, Tensors, Tokenizer, SpecialToke
         return Tensors(files.encoder, {}), janus, tokenizer, tokenizer.specials
     if files.vocabulary == files.merges:  # one tokenizer.json, as Janus has it
         raise ModelError(
-            f"{files.decoder} holds no image embeddings of Janus-Pro, and of this folder's layout "
-            "no other model can be served"
+            f"{files.decoder} holds no image embeddings of Janus-Pro, and no other model of this "
+            "layout can be served; name another folder"
         )
     decoder = _floating(files.decoder, stored)
     if is_flax(decoder):

@@ -19,8 +19,7 @@ from rowcast.messages import MAX_EXAMPLES, Description, Example, ModelName, Side
 from ..errors import ModelError
 from ..families.janus.sizes import GRID_SIDE as JANUS_SIDE
 from ..families.janus.sizes import SAMPLING as JANUS_SAMPLING
-from ..families.janus.sizes import is_janus
-from ..families.janus.sizes import start_token as janus_start_token
+from ..families.janus.sizes import code_count, is_janus
 from ..families.text import Tokenizer
 from ..network.facts import Grid, Sampling
 from ..network.tensors import Tensors
@@ -84,7 +83,7 @@ def read_settings(path: Path | None, name: str, decoder: Tensors, tokenizer: Tok
     if is_janus(decoder):
         sampling = JANUS_SAMPLING
         rows, cols = rows or JANUS_SIDE, cols or JANUS_SIDE
-        codes = codes or janus_start_token(decoder)
+        codes = codes or code_count(decoder)
     if rows is None or cols is None:
         positions = decoder.shape("embed_positions.weight")[0]
         rows = cols = math.isqrt(positions)
@@ -140,9 +139,9 @@ def check_grid(settings: Settings, path: Path | None, decoder: Tensors) -> None:
     """Raises ModelError, naming key and tensor, where the decoder is too small for the grid."""
     grid = settings.grid
     if is_janus(decoder):
-        if (grid.codebook_size, grid.start_token) != (janus_start_token(decoder),) * 2:
+        if (grid.codebook_size, grid.start_token) != (code_count(decoder),) * 2:
             raise ModelError(
-                f"{decoder.path} has {janus_start_token(decoder)} codes and begins behind them; "
+                f"{decoder.path} has {code_count(decoder)} codes and begins behind them; "
                 "leave out `codebook_size` and `start_token`, and --start-token"
             )
         return

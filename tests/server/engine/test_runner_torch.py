@@ -276,9 +276,9 @@ def test_half_the_bytes_and_mostly_the_same_best_code(
     model: LoadedModel, runner: TorchRunner, dtype: str, least: float
 ) -> None:
     half = make_runner(model, dtype=dtype)
-    memory = half._memory
+    memory = half.held.memory
     assert {memory.keys.dtype, memory.values.dtype, memory.cross.dtype} == {getattr(torch, dtype)}
-    assert memory.keys.nbytes * 2 == runner._memory.keys.nbytes
+    assert memory.keys.nbytes * 2 == runner.held.memory.keys.nbytes
     tokens = random_tokens(model)
     prompts = ["a red house", "a blue boat", "the sun", "moon over the sea"] * 2
     for each in (runner, half):

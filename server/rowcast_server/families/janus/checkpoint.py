@@ -54,7 +54,10 @@ def check_janus(tensors: Tensors) -> JanusSizes:
     whole."""
     for name in (EMBED_TEXT, EMBED_CODES, "layers.0.mlp.gate_proj.weight"):
         if name not in tensors or len(tensors.shape(name)) != 2:
-            raise ModelError(f"{tensors.path}: {name} is missing, or is no matrix; {_ANEW}")
+            raise ModelError(
+                f"{tensors.path}: {name} is missing or no matrix, so this is no whole Janus-Pro; "
+                "fetch or convert it anew"
+            )
     try:
         sizes = JanusSizes.of(tensors)
     except ValueError as error:
@@ -62,7 +65,10 @@ def check_janus(tensors: Tensors) -> JanusSizes:
     expected = tensors_of(sizes)
     for name, shape in expected.items():
         if name not in tensors:
-            raise ModelError(f"{tensors.path}: {name} is missing; {_ANEW}")
+            raise ModelError(
+                f"{tensors.path}: {name} is missing, so this is no whole Janus-Pro; fetch or "
+                "convert it anew"
+            )
         if tensors.shape(name) != shape:
             raise ModelError(
                 f"{tensors.path}: {name} is of shape {_spelled(tensors.shape(name))}, needs "
@@ -72,9 +78,6 @@ def check_janus(tensors: Tensors) -> JanusSizes:
         if name not in expected:  # it would change the numbers: do not guess
             raise ModelError(f"{tensors.path}: {name} is not part of this architecture; remove it")
     return sizes
-
-
-_ANEW: Final = "so this is no whole Janus-Pro; fetch or convert it anew"
 
 
 def _spelled(shape: tuple[int, ...]) -> str:

@@ -22,6 +22,7 @@ RMS_NORM_EPSILON: Final = 1e-6
 GRID_SIDE: Final = 24
 # Tokens of a prompt with its frame and the begin-of-image token; a longer one is cut.
 TEXT_PLACES: Final = 128
+REMEMBERED_STREAMS: Final = 16  # whose caches are kept; of the 1B one of 30 tokens takes 12 MB
 SAMPLING: Final = Sampling(top_k=0, guidance=5.0)  # its generation_config's
 
 EMBED_TEXT: Final = "embed_tokens.weight"
@@ -115,6 +116,6 @@ def rotations(places: int) -> NDArray[np.float32]:
     return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
-def start_token(weights: Weights) -> int:
-    """The image id that stands for the begin-of-image token: the one behind the codes."""
+def code_count(weights: Weights) -> int:
+    """The number of codes; as an image id it stands for the begin-of-image token."""
     return shape_of(weights, EMBED_CODES)[0]

@@ -12,10 +12,9 @@ from ...network.facts import STREAMS, Network
 from ...network.graph_files import graphs_of
 from ...network.quantised import BITS
 from ..slots import Arrays, OnnxSlots, bound, session
-from .sizes import TEXT_PLACES
+from .sizes import REMEMBERED_STREAMS, TEXT_PLACES
 from .step_graph import janus_step_graph
 
-REMEMBERED = 16  # streams of texts; of the 1B one of 30 tokens takes 12 MB
 READ_AT_ONCE = 16  # tokens of a text, whatever the text's length
 
 
@@ -49,7 +48,7 @@ class JanusSlots(OnnxSlots):
         self.guidance = np.ones((slots, STREAMS), np.float32)
         self.offsets = np.zeros(slots, np.int64)
         self._logits = np.empty((1, READ_AT_ONCE, grid.codebook_size), np.float32)
-        self._remembered = lru_cache(REMEMBERED)(self._prefill)
+        self._remembered = lru_cache(REMEMBERED_STREAMS)(self._prefill)
 
     def read(self, slot: int, text_ids: tuple[int, ...], guidance: float) -> None:
         length = len(text_ids) - 1

@@ -35,11 +35,11 @@ class JanusTokenizer:
         except Exception as error:  # the library raises this class itself
             raise ModelError(f"{path} cannot be used ({error}); fetch it anew") from error
 
-        def special(token: str) -> int:
-            number: int | None = self._tokenizer.token_to_id(token)
+        def special(name: str) -> int:
+            number: int | None = self._tokenizer.token_to_id(name)
             if number is None:
                 raise ModelError(
-                    f"{path} has no token {token}, so it is not Janus-Pro's; take the "
+                    f"{path} has no token {name}, so it is not Janus-Pro's; take the "
                     "tokenizer.json of this model"
                 )
             return number

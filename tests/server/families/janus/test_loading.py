@@ -17,12 +17,15 @@ from rowcast_server.engine.runner_onnx import OnnxRunner
 from rowcast_server.errors import ModelError
 from rowcast_server.families.janus.sizes import TEXT_PLACES, JanusSizes, tensors_of
 from rowcast_server.memory import slot_bytes
-from rowcast_server.models.loading import Transformer, load_transformer
+from rowcast_server.models.detokenizers import _key
+from rowcast_server.models.loading import Transformer, load, load_transformer
 from rowcast_server.models.sources import find_in
 from rowcast_server.network.facts import CacheKind, Grid, Sampling
 from rowcast_server.placement import Placement
+from rowcast_server.server import announce
 
 from tests.support.janus import CODES, write_deepseek, write_port
+from tests.support.tiny_model import tiny_detokenizer
 
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "transformers, in shards": lambda folder: write_port(folder, shard="200KB"),
@@ -123,3 +126,20 @@ def test_serving_safetensors_needs_no_torch(folder: Path) -> None:
         f"load_transformer(find_in(Path({str(folder)!r}))); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_is_announced_as_any_model_is(tmp_path: Path) -> None:
+    folder = write_port(tmp_path / "model")
+    tiny_detokenizer(folder / "detokenizer.onnx", CODES)
+    announced = announce(load(str(folder)))
+    assert (announced.name, announced.rows, announced.cols) == ("janus-tiny", 8, 8)
+    assert (announced.sampling.guidance.default, announced.sampling.top_k.default) == (5.0, 0)
+
+
+def test_an_export_is_kept_by_all_shards_of_its_source(tmp_path: Path) -> None:
+    folder = write_deepseek(tmp_path / "model", shards=3)
+    index = folder / "pytorch_model.bin.index.json"
+    before = _key(index)
+    assert _key(index) == before
+    write_deepseek(tmp_path / "model", shards=3, seed=1)
+    assert _key(index) != before
