@@ -11,7 +11,7 @@ NODE := $(if $(wildcard $(WEB)/package.json),$(shell node -e \
   'process.exit(Number(process.versions.node.split(".")[0] < 20))' 2>/dev/null && echo node))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test web page kernels lint check parity fuzz soak coverage pythons format bench figures docs clean
+.PHONY: help demo test web page kernels lint check parity cluster fuzz soak coverage pythons format bench figures docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ parity: $(VENV)/installed-test  ## longer proofs on the shipped model
 
 soak: $(VENV)/installed-test  ## load, links cut, servers killed, slow links: 45 minutes, figures against bars
 	$(BIN)/python -m tests.soak $(NAMES)
+
+cluster: $(VENV)/installed-test $(if $(NODE),page $(VENV)/chromium)  ## the tests of clients, protocol and page, drawn on by a local Ray cluster
+	ROWCAST_TEST_ENGINES=ray $(BIN)/python -W ignore -m pytest -W ignore tests/client_py/clients tests/test_conformance_kit.py
+	$(if $(NODE),cd $(WEB) && ROWCAST_SERVE="--cluster local --replicas 2" npx vitest run --project browser tests/browser/page.test.ts)
 
 fuzz: $(VENV)/installed-fuzz  ## decoders and sessions on random input: all, or TARGET=name, MINUTES of each
 	$(BIN)/python -m tests.fuzz $(TARGET) --minutes $(or $(MINUTES),1)

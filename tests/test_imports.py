@@ -68,6 +68,7 @@ ONLY_IN = {
     "huggingface_hub": {"rowcast_server.models.hub"},
     "jwt": {"rowcast_server.access"},
     "prometheus_client": {"rowcast_server.gateway.prometheus"},
+    "ray": {"rowcast_server.cluster.ray_cluster"},
 }
 WITHOUT = {
     "rowcast_server.engine": {"asyncio", "websockets", "aiohttp"},

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rowcast_bench.scaling import page as scaling_page
 from rowcast_bench.transport import page, plots
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ BLOCK = re.compile(
 RESULTS = ROOT / "training/results.json"
 MEASURED = ROOT / "docs/measured"
 TRANSPORT = ROOT / "bench/results/transport.json"
+SCALING = ROOT / "bench/results/scaling.json"
 DEMO_RUNS = 7
 PROMPT = "sunset over a meadow, a red house on the left, a yellow balloon on the right"
 Figures = dict[str, Any]
@@ -94,6 +96,11 @@ def transport(name: str) -> str:
     return page.BLOCKS[name](results)
 
 
+def scaling(name: str) -> str:
+    """A block of the committed results of `rowcast bench scaling`."""
+    return scaling_page.BLOCKS[name](json.loads(SCALING.read_text("utf-8")))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "sizes": partial(report, "export"),
     "viewer": partial(report, "first-paint"),
@@ -106,6 +113,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "model": model,
     "gpu": gpu,
     **{f"transport_{name}": partial(transport, name) for name in page.BLOCKS},
+    **{f"scaling_{name}": partial(scaling, name) for name in scaling_page.BLOCKS},
 }
 
 

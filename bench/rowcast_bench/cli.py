@@ -151,6 +151,21 @@ def benchmarks() -> dict[str, Benchmark]:
             "between network namespaces (Linux, root; otherwise on loopback alone). The whole run "
             "takes some 25 minutes; one that was stopped goes on where it was.",
         ),
+        "scaling": Benchmark(
+            "scaling.run",
+            "one process beside replicas of a Ray cluster, and many of them simulated",
+            {
+                "--quick": {**quick, "help": "short loops, one plan: 2 minutes"},
+                "--out": {
+                    "type": Path,
+                    "default": Path("bench/results"),
+                    "help": "where results go (default: %(default)s)",
+                },
+            },
+            "Draws with postcard in one process, and on two replicas of a local Ray cluster on the "
+            "same cores, at full and at half load; simulates the same, and clusters for up to a "
+            "million viewers on H100s as docs/measured has them. Takes some 8 minutes.",
+        ),
     }
 
 

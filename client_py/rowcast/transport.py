@@ -216,11 +216,15 @@ class Patience:
 
     def covers(self, error: BaseException) -> bool:
         """True if it is worth to come back after this: a token that has ended stays so, unless
-        there is a fresh one each time."""
-        code = getattr(error, "code", None)
-        if code == CloseCode.TOKEN_EXPIRED and not self._renews_token:
+        there is a fresh one each time.
+
+        tenacity asks of every exception: who cancels, or presses Ctrl-C, wants no other attempt.
+        """
+        if not isinstance(error, ConnectionFailed):
             return False
-        return not isinstance(error, ProtocolError) and may_reconnect(code)
+        if error.code == CloseCode.TOKEN_EXPIRED and not self._renews_token:
+            return False
+        return may_reconnect(error.code)
 
     def wait(self) -> float:
         """Seconds before the next attempt, so that a server's clients do not come back as one."""

@@ -1,4 +1,7 @@
-"""The bridge between the event loop and the engine's thread: commands go in, events come out."""
+"""The bridge between the event loop and an engine's thread: commands go in, events come out.
+
+A fleet is the bridges of one server.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from rowcast.messages import ErrorCode
 
+from .cluster.seam import Deliver, ReplicaState
 from .engine.engine import Engine
 from .engine.request import Ending, EngineEvent, PictureEnded, PictureRequest
 from .errors import BUSY_RETRY_MS, Refused
@@ -22,7 +26,6 @@ FAILURE = "the engine failed; the server's log says why"
 GIVE_WAY_SECONDS = 0.005  # at most, for what was drawn to be sent
 
 Command = Callable[[], list[EngineEvent]]
-Deliver = Callable[[list[EngineEvent]], None]
 
 
 class EngineBridge:
@@ -52,6 +55,11 @@ class EngineBridge:
         self._closing = False
         self.pictures: set[int] = set()
         self._thread: threading.Thread | None = None
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Slots, and places in the queue."""
+        return self._slots, self._places
 
     @property
     def room(self) -> tuple[int, int]:
@@ -146,3 +154,52 @@ class EngineBridge:
                 self.pictures.discard(event.picture)
         deliver(events)
         loop.call_soon(self._sent.set)  # behind the tasks that were woken
+
+
+class Fleet:
+    """Data parallelism: engines of one model, one a device; each picture goes to the emptiest.
+
+    A picture's ids depend on its request alone, so it does not matter which engine draws it. All
+    methods are for the event loop's thread.
+    """
+
+    def __init__(self, bridges: Sequence[EngineBridge]) -> None:
+        self.bridges = bridges
+
+    def start(self, deliver: Deliver) -> None:
+        """Start every engine; ``deliver`` is called in the running loop with their events."""
+        for bridge in self.bridges:
+            bridge.start(deliver)
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Slots, and places in the queue, on all devices together."""
+        capacities = [bridge.capacity for bridge in self.bridges]
+        return sum(slots for slots, _ in capacities), sum(places for _, places in capacities)
+
+    @property
+    def replicas(self) -> tuple[ReplicaState, ...]:
+        """None: this process draws."""
+        return ()
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Slots, and places in the queue, that are free on all devices together."""
+        rooms = [bridge.room for bridge in self.bridges]
+        return sum(slots for slots, _ in rooms), sum(places for _, places in rooms)
+
+    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
+        """Queue a picture where the fewest are drawn or wait. Raises Refused (busy)."""
+        emptiest = min(self.bridges, key=lambda bridge: len(bridge.pictures))
+        emptiest.submit(picture, request, client)
+
+    def cancel(self, picture: int) -> None:
+        """End a picture, wherever it is; nothing happens to one that has ended."""
+        for bridge in self.bridges:
+            if picture in bridge.pictures:
+                bridge.cancel(picture)
+
+    async def close(self) -> None:
+        """Stop every engine after the step in hand."""
+        for bridge in self.bridges:
+            await bridge.close()

@@ -40,11 +40,16 @@ def serve(arguments: list[str]) -> int:
         access = access_for(config, sockets)
         say(f"loading {options.model} …")
         model = load(options.model, options.start_token)
-        if options.cache is None:
+        engines = None
+        if config.cluster is not None:
+            from .cluster.joining import joined
+
+            engines = joined(config, model, options.model, options.start_token, say)
+        elif options.cache is None:
             fitting = with_caches_that_fit(config.placements, model.decoder, config.slots)
             config = replace(config, placements=fitting)
         # Made here, so that Ctrl-C ends what may take minutes.
-        server = RowcastServer(model, config, sockets=sockets, access=access)
+        server = RowcastServer(model, config, sockets=sockets, access=access, engines=engines)
         return asyncio.run(_serve(server, say))
 
 
@@ -78,18 +83,21 @@ async def _serve(server: RowcastServer, say: Say) -> int:
         stopped.set()
 
     with _signals_to(asyncio.get_running_loop(), stop):
+        server.on_lost(stop)
         await server.start()
         for line in server.summary:
             say(line)
         print(f"ready {server.ws_url} {server.http_url}", flush=True)
         await stopped.wait()
-        if server.watched and server.config.drain:
+        if server.is_lost:
+            _say("rowcast: the cluster is lost; its pictures are taken up where it is back")
+        elif server.watched and server.config.drain:
             say(
                 f"stopping: pictures have {plain(server.config.drain)} s to end; Ctrl-C again "
                 "stops at once"
             )
-        await server.close(server.config.drain)
-    return 0
+        await server.close(0.0 if server.is_lost else server.config.drain)
+    return int(server.is_lost)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class Clients:
 
     def grant(self, token: str | None, address: str) -> Grant:
         """What this token gives. Raises BadToken, ExpiredToken or RateLimited."""
-        self._check_failures(address)
+        self.check_failures(address)
         try:
             return self.access.grant(token)
         except BadToken:
@@ -65,7 +65,7 @@ class Clients:
 
     def missed(self, address: str) -> None:
         """A view key was of no picture. Raises RateLimited."""
-        self._check_failures(address)
+        self.check_failures(address)
         self._failures.take(address)
 
     def started(self, client: Hashable) -> None:
@@ -77,6 +77,7 @@ class Clients:
                 math.ceil(wait * 1000),
             )
 
-    def _check_failures(self, address: str) -> None:
+    def check_failures(self, address: str) -> None:
+        """Raises RateLimited where too many tokens or view keys were wrong."""
         if wait := self._failures.wait(address):
             raise RateLimited("too many tokens or view keys from here were wrong", wait)

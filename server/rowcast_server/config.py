@@ -135,6 +135,22 @@ class ServerConfig:
         most=WINDOW,
     )
     threads: int = _option(usable_cores, "--threads", "at most, and by default: all cores", 1)
+    cluster: str | None = _option(
+        None,
+        "--cluster",
+        "draw on the replicas of a Ray cluster: its address, as 10.0.0.5:6379, or local, which "
+        "starts one in this machine; needs rowcast[ray] (default: draw in this process)",
+    )
+    replicas: int | None = _option(
+        None,
+        "--replicas",
+        "engines of the cluster, each with --slots, --queue and --threads of its own (default: as "
+        "many as it has, or 1)",
+        1,
+        10_000,
+        kind=int,
+    )
+    replica_gpus: float = _option(0.0, "--replica-gpus", "GPUs of each replica, as 1 or 0.5", 0, 64)
     # What one client may take
     connections: int = _most(4_096, "--connections", "connections, a quarter of them HTTP")
     address_connections: int = _most(

@@ -10,31 +10,28 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import count
 from typing import Final, Protocol
 
 from rowcast.messages import DoneReason, ErrorCode, ids_checksum, view_key
 
 from .admission import Order
+from .cluster.seam import Drawer, Elsewhere
 from .engine.request import (
     Ending,
     EngineEvent,
     PictureEnded,
     PicturePlaced,
-    PictureRequest,
     RowDrawn,
 )
 from .errors import BUSY_RETRY_MS, Refused
 from .metrics import Metrics
+from .picture import Picture, Timer
 
 logger = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 32_768  # pictures that have ended, some 4 KB each; beyond it the oldest go early
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
@@ -43,63 +40,6 @@ class Clock(Protocol):
     def time(self) -> float: ...
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer: ...
-
-
-class Drawer(Protocol):
-    """The engine as the book sees it (bridge.py)."""
-
-    def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
-        """Raises Refused when the queue is full."""
-
-    def cancel(self, picture: int) -> None: ...
-
-    @property
-    def room(self) -> tuple[int, int]:
-        """Slots, and places in the queue, that are free."""
-
-
-@dataclass(eq=False)
-class Picture:
-    """A picture's row log: ``ids`` grows by whole rows, little-endian, and is never rewritten."""
-
-    number: int
-    name: tuple[bytes, int]  # view key, image
-    order: Order
-    started: float
-    client: Hashable = None  # whose share of the queue it takes
-    owner: str | None = None  # the subject of who started it; None where no token is asked for
-    ids: bytearray = field(default_factory=bytearray)
-    place: int | None = None  # in the queue; 0: drawn, or ended; None until the engine tells
-    reason: DoneReason | Refused | None = None  # of its end; Refused: it failed
-    ended_at: float | None = None
-    viewers: set[Callable[[], None]] = field(default_factory=set)
-    timer: Timer | None = None  # grace while it forms, expiry once it has ended
-    drawn_since: float | None = None  # None while it waits
-    queued: bool = False  # it takes a place in the queue, so far
-    deadline: Timer | None = None
-    row_times: list[float] = field(default_factory=list)  # when each row was drawn, or given
-
-    @property
-    def rows(self) -> int:
-        return len(self.ids) // self.order.row_bytes
-
-    @property
-    def ended(self) -> bool:
-        return self.reason is not None
-
-    def matches(self, order: Order) -> bool:
-        """True if a repeated `start` asks for this very picture (R-22)."""
-        mine = self.order
-        settings = order.prompt, order.sampling, order.stop_row
-        if (mine.prompt, mine.sampling, mine.stop_row) != settings:
-            return False
-        if order.seed_was_given and order.seed != mine.seed:
-            return False
-        given = order.prefix
-        if self.ended and len(given) > len(self.ids):
-            return False
-        both = min(len(given), len(self.ids))
-        return given[:both] == self.ids[:both]
 
 
 class JobBook:
@@ -121,8 +61,10 @@ class JobBook:
         deadline: float,
         client_pictures: int,
         metrics: Metrics | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._drawer = drawer
+        self._elsewhere = elsewhere
         self._clock = clock
         self._grace = grace
         self._keep = keep
@@ -174,6 +116,8 @@ class JobBook:
         if queued:  # a count of 0 would stay for ever
             self._waiting[client] += 1
         self._by_name[name] = self._by_number[picture.number] = picture
+        if self._elsewhere is not None:
+            self._elsewhere.opened(picture)
         logger.info(
             "picture %d accepted: image %d of seed %d, %d of %d rows given",
             picture.number,
@@ -186,7 +130,7 @@ class JobBook:
 
     def knows(self, key: bytes, image: int) -> bool:
         """True if a `start` of this key and image would draw nothing new."""
-        return (view_key(key), image) in self._by_name
+        return self.has((view_key(key), image))
 
     def check_share(self, client: Hashable) -> bool:
         """A free slot is for whoever comes. Of the queue a client has at most what it leaves to
@@ -196,11 +140,13 @@ class JobBook:
         """
         slots, places = self._drawer.room
         share = slots > 0 or self._waiting[client] <= places
-        if self._taken[client] >= self._client_pictures or not share:
+        taken = self._taken[client]
+        if self._elsewhere is not None:
+            taken += self._elsewhere.taken(client)
+        if taken >= self._client_pictures or not share:
             raise Refused(
                 ErrorCode.BUSY,
-                f"{self._taken[client]} of your pictures are being drawn or wait, "
-                "which is your share",
+                f"{taken} of your pictures are being drawn or wait, which is your share",
                 BUSY_RETRY_MS,
             )
         return slots == 0
@@ -209,6 +155,18 @@ class JobBook:
         if picture.queued:
             picture.queued = False
             _count_down(self._waiting, picture.client)
+
+    def has(self, name: tuple[bytes, int]) -> bool:
+        """True if there is such a picture."""
+        return name in self._by_name
+
+    def seek(self, name: tuple[bytes, int], then: Callable[[], None]) -> bool:
+        """True if it has to be asked elsewhere whether there is such a picture; ``then`` is called
+        once `find` can tell."""
+        if self.has(name) or self._elsewhere is None:
+            return False
+        self._elsewhere.seek(name, then)
+        return True
 
     def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
         """The picture to watch, if its first rows are those held. Raises Refused: gone."""
@@ -235,9 +193,13 @@ class JobBook:
 
     def cancel(self, picture: Picture, reason: DoneReason = DoneReason.CANCELLED) -> None:
         """End a picture for all its viewers; nothing happens if it has ended."""
-        if not picture.ended:
+        if picture.ended:
+            return
+        if not picture.is_mirror:
             self._drawer.cancel(picture.number)
-            self._end(picture, reason)
+        elif self._elsewhere is not None:
+            self._elsewhere.left(picture, reason)
+        self._end(picture, reason)
 
     def deliver(self, events: Iterable[EngineEvent]) -> None:
         """Append the engine's events to the logs, and wake the viewers."""
@@ -251,8 +213,7 @@ class JobBook:
                 case RowDrawn():
                     assert event.row == picture.rows, "the engine sends rows in order"
                     width = picture.order.model.id_bytes
-                    picture.ids += event.ids.astype(f"<u{width}").tobytes()
-                    self._time_row(picture)
+                    self._append(picture, event.ids.astype(f"<u{width}").tobytes())
                 case PictureEnded(ending=Ending.DRAWN):
                     whole = picture.rows == picture.order.model.rows
                     self._end(picture, DoneReason.COMPLETE if whole else DoneReason.STOP_ROW)
@@ -263,15 +224,72 @@ class JobBook:
                     continue
             self._tell(picture)
 
+    def mirror(
+        self,
+        name: tuple[bytes, int],
+        order: Order,
+        client: Hashable,
+        owner: str | None,
+        ids: bytes,
+    ) -> Picture:
+        """A picture that another gateway has drawn, as far as it is: `extend`, `place` and `finish`
+        go on."""
+        picture = Picture(next(self._numbers), name, order, self._clock().time(), client, owner)
+        picture.is_mirror = True
+        picture.ids += ids
+        picture.row_times += [picture.started] * picture.rows
+        self._by_name[name] = self._by_number[picture.number] = picture
+        self._set_timer(picture, self._grace, self._end_by_grace)
+        return picture
+
+    def place(self, picture: Picture, place: int | None) -> None:
+        """A mirrored picture's place in the queue; 0: it is drawn."""
+        picture.place = place
+        if place == 0 and picture.drawn_since is None:
+            picture.drawn_since = self._clock().time()
+        self._tell(picture)
+
+    def extend(self, picture: Picture, first_row: int, ids: bytes) -> None:
+        """Rows of a mirrored picture; those that it has are not taken again."""
+        if first_row <= picture.rows:
+            self._append(picture, ids[(picture.rows - first_row) * picture.order.row_bytes :])
+            self._tell(picture)
+
+    def finish(self, picture: Picture, reason: DoneReason | Refused) -> None:
+        """The end of a mirrored picture."""
+        if not picture.ended:
+            self._end(picture, reason)
+
+    def take_over(self, picture: Picture) -> None:
+        """Have a mirrored picture drawn on from its rows: its gateway is lost. Raises Refused."""
+        rest = replace(picture.order, prefix=bytes(picture.ids))
+        self._drawer.submit(picture.number, rest.request(picture.name[1]), picture.client)
+        picture.is_mirror = False
+        picture.drawn_since = None
+        self._taken[picture.client] += 1
+        if self._elsewhere is not None:
+            self._elsewhere.opened(picture)
+
+    def _append(self, picture: Picture, ids: bytes) -> None:
+        first_row = picture.rows
+        picture.ids += ids
+        for _ in range(first_row, picture.rows):
+            self._time_row(picture)
+        if self._elsewhere is not None and not picture.is_mirror:
+            self._elsewhere.grown(picture, first_row)
+
     def _time_row(self, picture: Picture) -> None:
         now = self._clock().time()
-        is_first = len(picture.ids) == len(picture.order.prefix) + picture.order.row_bytes
+        given = len(picture.order.prefix) // picture.order.row_bytes
+        is_first = len(picture.row_times) == given
         before = picture.started if is_first else picture.row_times[-1]
         picture.row_times.append(now)
         self._metrics.row_drawn(now - before, is_first)
 
     def _place(self, picture: Picture, place: int) -> None:
         picture.place = place
+        if self._elsewhere is not None:
+            self._elsewhere.placed(picture)
         if place == 0 and picture.drawn_since is None:
             self._leave_queue(picture)
             picture.drawn_since = self._clock().time()
@@ -288,10 +306,13 @@ class JobBook:
         picture.reason = reason
         picture.place = 0
         self._leave_queue(picture)
-        _count_down(self._taken, picture.client)
+        if not picture.is_mirror:
+            _count_down(self._taken, picture.client)
+            if self._elsewhere is not None:
+                self._elsewhere.ended(picture)
         picture.ended_at = self._clock().time()
         del self._by_number[picture.number]
-        logger.info("picture %d ended: %s", picture.number, _ending(picture))
+        logger.info("picture %d ended: %s", picture.number, picture.ending)
         if picture.deadline is not None:
             picture.deadline.cancel()
         self._set_timer(picture, self._keep, self._forget)
@@ -303,6 +324,8 @@ class JobBook:
     def _forget(self, picture: Picture) -> None:
         self._stop_timer(picture)
         del self._kept[picture], self._by_name[picture.name]
+        if self._elsewhere is not None and not picture.is_mirror:
+            self._elsewhere.forgot(picture)
 
     def _set_timer(self, picture: Picture, delay: float, then: Callable[[Picture], None]) -> None:
         self._stop_timer(picture)
@@ -321,14 +344,3 @@ def _count_down(counter: Counter[Hashable], client: Hashable) -> None:
     counter[client] -= 1
     if not counter[client]:
         del counter[client]
-
-
-def _ending(picture: Picture) -> str:
-    """How a picture ended, for the log. Prompts are not logged, nor keys."""
-    reason = picture.reason
-    assert reason is not None
-    assert picture.ended_at is not None
-    how = reason.code if isinstance(reason, Refused) else reason.name.lower()
-    drawn_since = picture.ended_at if picture.drawn_since is None else picture.drawn_since
-    waited, drawn = drawn_since - picture.started, picture.ended_at - drawn_since
-    return f"{how}, {picture.rows} rows, waited {waited:.2f} s, drawn in {drawn:.2f} s"

@@ -63,6 +63,26 @@ def place_all(
     return placements
 
 
+def place_replicas(
+    device: str, dtype: str | None, cache: CacheKind, gpus: float
+) -> tuple[Placement, ...]:
+    """The one placement of every replica of a cluster, whose machines are asked when they draw.
+
+    Each has one device: of the ``gpus`` that are its own the first, without any the CPU. Raises
+    RowcastError.
+    """
+    device = ("cuda" if gpus else "cpu") if device == "auto" else device
+    if device not in ("cpu", "cuda") or (device == "cuda") != (gpus > 0):
+        raise RowcastError(
+            f"--device {device}: a replica draws on cpu, or on cuda with --replica-gpus 1"
+        )
+    if device == "cpu":
+        return (place(device, dtype, cache),)
+    if dtype == "int8":
+        raise RowcastError("--dtype int8 is for the CPU; a GPU is faster in bfloat16")
+    return (Placement(device, dtype or DEFAULT_DTYPES[device]),)
+
+
 def _every_cuda() -> list[str]:
     _check_cuda("cuda")
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import ipaddress
 import logging
 import tomllib
@@ -13,10 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rowcast.errors import RowcastError
+from rowcast.terminal.install_hints import install_hint
 
 from .config import ServerConfig, usable_cores
 from .network.facts import DEFAULT_CACHE, CacheKind
-from .placement import DTYPES, place_all
+from .placement import DTYPES, place_all, place_replicas
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ def serve_parser() -> argparse.ArgumentParser:
         "  rowcast serve --model mega --device cuda --dtype bfloat16\n"
         "  rowcast serve --host 0.0.0.0 --token-file tokens.txt --tls-cert server.pem\n"
         "  rowcast serve --host 0.0.0.0 --open\n"
+        "  rowcast serve --cluster local --replicas 2\n"
         "  rowcast serve --config server.toml\n"
         "then, elsewhere:\n"
         "  rowcast generate ws://127.0.0.1:8765 'a red house at sunset'",
@@ -206,7 +209,10 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Ser
         )
         settings["threads"] = cores
     cache = CacheKind(options.cache or DEFAULT_CACHE)
-    placements = place_all(options.device, options.dtype, cache)
+    if settings["cluster"] is None:
+        placements = place_all(options.device, options.dtype, cache)
+    else:
+        placements = place_replicas(options.device, options.dtype, cache, settings["replica_gpus"])
     if options.draft_window > 1 and not placements[0].by_onnx:
         parser.error("--draft-window is for the CPU, in float32 or int8")
     if options.cache is not None and not placements[0].by_onnx:
@@ -222,6 +228,12 @@ def _faults(settings: dict[str, Any]) -> Iterator[str]:
         yield "--port and --http-port must be two ports; without --http-port both are on --port"
     if settings["unix"] is not None and settings["http_port"] is not None:
         yield "--unix has WebSocket and HTTP in one place; leave --http-port out"
+    if settings["cluster"] is None:
+        for option in ("replicas", "replica_gpus"):
+            if settings[option]:
+                yield f"--{option.replace('_', '-')} is of no use without --cluster"
+    elif importlib.util.find_spec("ray") is None:
+        yield f"--cluster needs Ray: {install_hint('server', 'ray')}"
     if settings["openai_port"] is not None:
         for option in ("unix", "tls_cert"):
             if settings[option] is not None:

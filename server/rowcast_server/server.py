@@ -24,34 +24,30 @@ from rowcast.messages import (
 
 from .access import Access, configured_access
 from .admission import ServedModel
-from .bridge import EngineBridge
 from .clients import Clients, Visitor
 from .config import ServerConfig
-from .engine.engine import Engine
-from .engine.runner import Runner
-from .fleet import Fleet
 from .gateway.files import file_name
 from .gateway.gateway import Gateway
 from .gateway.openai_process import OpenaiProcess
 from .gateway.page import PAGE_FOLDER
+from .gateway.picture_states import PictureStates
 from .gateway.sockets import WILDCARDS, Sockets, bind, url_host
 from .gateway.websocket import FrameHook
 from .jobs import JobBook
 from .metrics import Metrics
-from .models.loading import LoadedModel, Transformer
+from .models.loading import LoadedModel
 from .models.revision import revision_in
 from .network.facts import Sampling
-from .placement import Placement
-from .runners import make_runner
+from .runners import RunnerFactory as RunnerFactory
+from .runners import make_fleet, make_runner
 from .session import ServerSession
 
 if TYPE_CHECKING:
+    from .cluster.remote import RemoteEngines
     from .gateway.prometheus import PrometheusMetrics
 
 MOST_HOSTS = 64  # by which clients name this server, whose `welcome` is kept
 FRAME_SLACK = 2_096  # a start's options beside its prompt and prefix
-
-RunnerFactory = Callable[[Transformer, ServerConfig, Placement], Runner]
 
 
 class RowcastServer:
@@ -60,7 +56,8 @@ class RowcastServer:
     Once made, it has its engines and their memory, which takes a while for a large model; `start`
     returns once jobs are taken, and `close` ends everything. ``make_runner`` makes an engine's
     runner, and ``on_frame_sent`` is called with each frame that was sent. ``sockets`` are bound by
-    `start` if they are not yet, and ``access`` is that of `access_for`.
+    `start` if they are not yet, and ``access`` is that of `access_for`. ``engines`` are a
+    cluster's, which draw instead of this process.
 
     Raises RowcastError where a device has too little memory, or a file of tokens or certificates
     does not serve.
@@ -74,6 +71,7 @@ class RowcastServer:
         on_frame_sent: FrameHook = lambda frame: None,
         sockets: Sockets | None = None,
         access: Access | None = None,
+        engines: RemoteEngines | None = None,
     ) -> None:
         self.config = config
         self._announcement = announce(model, config.placements[0].variant)
@@ -91,21 +89,17 @@ class RowcastServer:
             from .gateway.prometheus import PrometheusMetrics
 
             self._metrics = self._prometheus = PrometheusMetrics(self._load)
-        bridges = []
-        for placement in config.placements:
-            engine = Engine(make_runner(model, config, placement))
-            gives_way = placement.device == "cpu"
-            rooms = config.slots, config.queue_limit
-            bridges.append(EngineBridge(engine, *rooms, gives_way, self._metrics))
-        self._fleet = Fleet(bridges)
+        self._engines = engines or make_fleet(model, config, make_runner, self._metrics)
+        self._others = None if engines is None else engines.others
         self._book = JobBook(
-            self._fleet,
+            self._engines,
             asyncio.get_running_loop,
             grace=config.grace,
             keep=config.keep,
             deadline=config.deadline,
             client_pictures=config.client_pictures,
             metrics=self._metrics,
+            elsewhere=self._others,
         )
         files = {file.sha256: file.path for file in model.files}
         self._gateway = Gateway(
@@ -113,7 +107,7 @@ class RowcastServer:
             self._clients,
             self._session,
             files,
-            self._book,
+            PictureStates(self._book, self._engines),
             PAGE_FOLDER if PAGE_FOLDER.is_dir() and not config.no_page else None,
             self._metrics,
             on_frame_sent,
@@ -139,6 +133,8 @@ class RowcastServer:
         devices = ", ".join(placement.device for placement in config.placements)
         threads = f", threads: {config.threads}" if first.device == "cpu" else ""
         each = " on each device" if len(config.placements) > 1 else ""
+        if config.cluster is not None:
+            devices, each = f"replicas of a cluster ({config.cluster}), {devices}", " on each"
         whom = str(self._clients.access) if self._clients.access.asks else "all who reach it"
         apart = "" if config.http_port is None else f", files at {self.http_url}"
         beyond = "" if self._bound.is_local else f", and by the addresses of {self._host}"
@@ -157,12 +153,25 @@ class RowcastServer:
         """True if somebody watches a picture that has not ended."""
         return self._gateway.watched
 
+    @property
+    def is_lost(self) -> bool:
+        """True if the cluster that draws is out of reach."""
+        return self._others is not None and self._others.is_lost
+
+    def on_lost(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the cluster that draws is out of reach, if one does."""
+        if self._others is not None:
+            self._others.on_lost = then
+
     async def start(self) -> None:
         """Listen and draw. Raises RowcastError, naming the option, where an address cannot be
         had."""
         if self._sockets is None:
             self._sockets = bind(self.config)
-        self._fleet.start(self._book.deliver)
+        self._engines.start(self._book.deliver)
+        if self._others is not None:
+            self._others.start(self._book)
+            await self._others.found()
         if self._prometheus is not None and self.config.metrics_port is not None:
             self._prometheus.serve(self.config.metrics_host, self.config.metrics_port)
         await self._gateway.start(self._sockets)
@@ -179,7 +188,7 @@ class RowcastServer:
             await self._prometheus.close()
         if self._sockets is not None:
             self._sockets.close()
-        await self._fleet.close()
+        await self._engines.close()
 
     def hurry(self) -> None:
         """End the notice of a `close` that is under way."""
@@ -222,11 +231,10 @@ class RowcastServer:
 
     def _load(self) -> dict[str, float]:
         """What there is at the moment, for `/metrics`."""
-        free, places = self._fleet.room
-        devices = len(self.config.placements)
+        (slots, places), (free, free_places) = self._engines.capacity, self._engines.room
         return {
-            "pictures_drawn": self.config.slots * devices - free,
-            "pictures_waiting": self.config.queue_limit * devices - places,
+            "pictures_drawn": slots - free,
+            "pictures_waiting": places - free_places,
             "pictures_kept": len(self._book),
             **self._gateway.load,
         }
@@ -304,7 +312,8 @@ def _ranges(default: Sampling, codebook_size: int) -> SamplingRanges:
 
 
 def _limits(config: ServerConfig, model: Model) -> Limits:
-    taken = (config.slots + config.queue_limit) * len(config.placements)  # at most, ever
+    engines = len(config.placements) * (config.replicas or 1)
+    taken = (config.slots + config.queue_limit) * engines  # at most, ever
     longest = model.rows * model.cols * model.id_bytes + config.prompt_bytes
     return Limits(
         client_frame_bytes=max(4_096, longest + FRAME_SLACK),

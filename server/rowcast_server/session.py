@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,9 +43,10 @@ from .access import Grant
 from .admission import ServedModel, admit
 from .clients import Clients, Visitor
 from .errors import CloseConnection, Refused
-from .jobs import JobBook, Picture
+from .jobs import JobBook
 from .limits import Bucket
 from .metrics import Metrics
+from .picture import Viewer
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +54,6 @@ MAX_PENDING_REPLIES: Final = 1_024
 MESSAGES_AT_ONCE: Final = 2_000  # whatever the rate: a client may cancel all that it has
 QUEUED_INTERVAL_SECONDS: Final = 1.0
 ROWS_HEADER_BYTES: Final = 16
-
-
-@dataclass(eq=False)
-class _Viewer:
-    """One stream of this connection: a cursor into a picture's row log."""
-
-    stream: int
-    picture: Picture
-    is_owner: bool
-    cursor: int  # rows sent, or held by the client
-    accepted: bool = False
-    place: int = 0  # as last told
-    place_told: float = float("-inf")
-    left: bool = False
 
 
 @dataclass(eq=False)
@@ -86,7 +74,8 @@ class ServerSession:
     _replies: list[ServerMessage] = field(default_factory=list)  # a deque is 700 bytes larger
     _notice: int | None = None  # milliseconds, as announced by `go_away`
     has_left: bool = False  # a `goaway` of 0 is out: the connection is to be closed
-    _viewers: dict[int, _Viewer] = field(default_factory=dict)
+    _viewers: dict[int, Viewer] = field(default_factory=dict)
+    _sought: dict[int, bool] = field(default_factory=dict)  # streams of `watch`; True: cancelled
     _messages: Bucket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,6 +133,7 @@ class ServerSession:
     def close(self) -> None:
         """End the session: its viewers leave their pictures, which go on for the grace time."""
         self._notice = None  # nobody is left to be told
+        self._sought.clear()
         for viewer in list(self._viewers.values()):
             self._drop(viewer)
 
@@ -224,10 +214,29 @@ class ServerSession:
             except Refused as refusal:
                 self._refuse(range(stream, stream + 1), refusal)
             else:
-                self._attach(_Viewer(stream, picture, is_owner=True, cursor=held))
+                self._attach(Viewer(stream, picture, is_owner=True, cursor=held))
 
     def _watch(self, watch: Watch) -> None:
         self._must_be_free(range(watch.stream, watch.stream + 1))
+        self.clients.check_failures(self.visitor.address)
+        name = watch.view_key, watch.image
+        if self.book.seek(name, lambda: self._found(watch)):
+            self._sought[watch.stream] = False
+        else:
+            self._watch_known(watch)
+
+    def _found(self, watch: Watch) -> None:
+        """It has been asked elsewhere, and whatever there is `book.find` finds now."""
+        cancelled = self._sought.pop(watch.stream, None)
+        if cancelled is None:
+            return  # the session was closed meanwhile
+        with suppress(CloseConnection):  # at its limits; the next message is told
+            self._watch_known(watch)
+        if cancelled and watch.stream in self._viewers:
+            self._viewers[watch.stream].left = True
+        self.wake()
+
+    def _watch_known(self, watch: Watch) -> None:
         assert self.grant is not None
         try:
             if len(self._viewers) >= self.welcome.limits.streams:
@@ -240,10 +249,12 @@ class ServerSession:
                 self.clients.missed(self.visitor.address)
             self._refuse(range(watch.stream, watch.stream + 1), refusal)
         else:
-            self._attach(_Viewer(watch.stream, picture, is_owner=False, cursor=watch.rows_held))
+            self._attach(Viewer(watch.stream, picture, is_owner=False, cursor=watch.rows_held))
 
     def _cancel(self, cancel: Cancel) -> None:
         viewer = self._viewers.get(cancel.stream)
+        if cancel.stream in self._sought:
+            self._sought[cancel.stream] = True
         if viewer is None:
             return  # it has ended; done and cancel crossed (R-37)
         if viewer.is_owner:
@@ -253,7 +264,7 @@ class ServerSession:
 
     def _must_be_free(self, streams: range) -> None:
         for stream in streams:
-            if stream in self._viewers:
+            if stream in self._viewers or stream in self._sought:
                 raise CloseConnection(CloseCode.DUPLICATE_STREAM, f"stream {stream} is open")
 
     def _refuse(self, streams: range, refusal: Refused) -> None:
@@ -261,11 +272,11 @@ class ServerSession:
         for stream in streams:
             self._reply(_error(stream, refusal))
 
-    def _attach(self, viewer: _Viewer) -> None:
+    def _attach(self, viewer: Viewer) -> None:
         self._viewers[viewer.stream] = viewer
         self.book.attach(viewer.picture, self.wake)
 
-    def _next(self, viewer: _Viewer, now: float) -> ServerMessage | None:
+    def _next(self, viewer: Viewer, now: float) -> ServerMessage | None:
         """The first message that this viewer lacks; state is read anew for each."""
         picture, model = viewer.picture, viewer.picture.order.model
         if self._viewers.get(viewer.stream) is not viewer:
@@ -310,7 +321,7 @@ class ServerSession:
             return _error(viewer.stream, picture.reason)
         return None if picture.reason is None else self._finish(viewer, picture.reason, now)
 
-    def _place_wait(self, viewer: _Viewer, now: float) -> float | None:
+    def _place_wait(self, viewer: Viewer, now: float) -> float | None:
         """Seconds until this viewer's place may be told; None if it has been told."""
         if viewer.place == viewer.picture.place or not viewer.accepted or viewer.picture.ended:
             return None
@@ -318,7 +329,7 @@ class ServerSession:
             return 0.0  # drawing begins: it is told at once
         return max(0.0, viewer.place_told + QUEUED_INTERVAL_SECONDS - now)
 
-    def _finish(self, viewer: _Viewer, reason: DoneReason, now: float) -> Done:
+    def _finish(self, viewer: Viewer, reason: DoneReason, now: float) -> Done:
         self._drop(viewer)
         picture = viewer.picture
         rows = min(viewer.cursor, picture.rows)
@@ -327,7 +338,7 @@ class ServerSession:
         ended = max(now, picture.started) if picture.ended_at is None else picture.ended_at
         return Done(viewer.stream, rows, checksum, round((ended - picture.started) * 1000), reason)
 
-    def _drop(self, viewer: _Viewer) -> None:
+    def _drop(self, viewer: Viewer) -> None:
         del self._viewers[viewer.stream]
         if not any(other.picture is viewer.picture for other in self._viewers.values()):
             self.book.detach(viewer.picture, self.wake)

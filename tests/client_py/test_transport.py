@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 
 import pytest
+from rowcast.errors import ConnectionFailed, ConnectionLost, ProtocolError
 from rowcast.messages import (
+    CloseCode,
     Done,
     DoneReason,
     Queued,
@@ -79,3 +82,12 @@ def test_waits_grow_until_something_new_has_come(monkeypatch: pytest.MonkeyPatch
     assert patience.retries(1) is None
     now = 61.0  # the link held for a while
     assert waited(1) == 0.25
+
+
+def test_who_cancels_or_presses_ctrl_c_wants_no_other_attempt() -> None:
+    patience = Patience(30.0)
+    assert patience.covers(ConnectionFailed("refused"))
+    assert patience.covers(ConnectionLost("broke", 1001))
+    assert not patience.covers(ConnectionFailed("of another version", CloseCode.VERSION))
+    for error in (ProtocolError("foreign"), asyncio.CancelledError(), KeyboardInterrupt()):
+        assert not patience.covers(error)

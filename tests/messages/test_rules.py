@@ -179,6 +179,8 @@ SHOWN = {
     ("terminal/show_models.py", "file.url"): "the server announces it to everybody",
     ("rowcast/messages.py", "self.token and '***'"): "nothing of it",
     ("rowcast/whole_files.py", "secrets.token_hex(4)"): "the name of a file",
+    ("cluster/ray_cluster.py", "secrets.token_hex(4)"): "the name of a gateway",
+    ("scaling/stamped_server.py", "server.ws_url"): "the server's own",
     ("rowcast_server/server.py", "self.ws_url"): "the server's own",
     ("rowcast_server/server.py", "self.http_url"): "the server's own",
     ("rowcast_server/server.py", "self._prometheus.url"): "the server's own",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rowcast
-from rowcast_server.fleet import Fleet
+from rowcast_server.bridge import Fleet
 from rowcast_server.placement import Placement
 
 from tests.support.servers import running_server

@@ -7,7 +7,7 @@ import pytest
 from rowcast.messages import DoneReason, ids_checksum, view_key
 from rowcast_server.engine.request import Ending, PictureEnded, RowDrawn
 from rowcast_server.errors import Refused
-from rowcast_server.jobs import Picture
+from rowcast_server.picture import Picture
 
 from tests.support.fakes import KEY, MODEL, Studio, ids_of, order
 

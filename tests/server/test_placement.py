@@ -12,7 +12,8 @@ import pytest
 import torch
 from rowcast.errors import RowcastError
 from rowcast_server import placement
-from rowcast_server.placement import Placement, place, place_all
+from rowcast_server.network.facts import DEFAULT_CACHE
+from rowcast_server.placement import Placement, place, place_all, place_replicas
 
 
 @pytest.fixture
@@ -169,3 +170,34 @@ def test_where_there_is_no_driver_auto_does_not_import_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "gpus", "expected"),
+    [
+        ("auto", None, 0.0, Placement()),
+        ("cpu", "int8", 0.0, Placement("cpu", "int8")),
+        ("auto", None, 0.5, Placement("cuda", "bfloat16")),
+        ("cuda", "float16", 1.0, Placement("cuda", "float16")),
+    ],
+)
+def test_replicas_are_placed_where_they_draw_not_where_they_are_asked_for(
+    device: str, dtype: str | None, gpus: float, expected: Placement
+) -> None:
+    assert place_replicas(device, dtype, DEFAULT_CACHE, gpus) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "gpus", "words"),
+    [
+        ("cuda", None, 0.0, "cuda with --replica-gpus 1"),
+        ("cpu", None, 1.0, "a replica draws on cpu, or on cuda"),
+        ("cuda:1", None, 1.0, "--device cuda:1: a replica"),
+        ("auto", "int8", 1.0, "int8 is for the CPU"),
+    ],
+)
+def test_replicas_that_cannot_be_are_told(
+    device: str, dtype: str | None, gpus: float, words: str
+) -> None:
+    with pytest.raises(RowcastError, match=words):
+        place_replicas(device, dtype, DEFAULT_CACHE, gpus)

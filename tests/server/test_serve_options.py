@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ OTHER: dict[str, tuple[list[str], Any, Any]] = {
     "metrics_host": (["::1"], "::1", "::1"),
     "metrics_port": (["9100"], 9100, 9100),
     "openai_port": (["9766"], 9766, 9766),
+    "cluster": (["10.0.0.5:6379"], "10.0.0.5:6379", "10.0.0.5:6379"),
+    "replicas": (["3"], 3, 3),
+    "replica_gpus": (["0.5"], 0.5, 0.5),
 }
 NUMBERS: dict[str, Any] = {
     setting.name: setting.metadata["range"][0] + 6
@@ -41,7 +45,11 @@ NUMBERS: dict[str, Any] = {
     if type(getattr(ServerConfig(), setting.name)) in (int, float) and setting.name not in OTHER
 }
 # What one setting needs beside it.
-NEEDS = {"tls_key": ["--tls-cert=chain.pem"]}
+NEEDS = {
+    "tls_key": ["--tls-cert=chain.pem"],
+    "replicas": ["--cluster=local"],
+    "replica_gpus": ["--cluster=local", "--device=auto"],
+}
 
 
 def parsed(*words: str) -> ServerConfig:
@@ -196,6 +204,8 @@ def test_what_cannot_be_is_told_with_the_file_and_the_key(
         ('unix = "a"\nhttp_port = 1', "--unix has WebSocket and HTTP in one place"),
         ('openai = 0\ntls_cert = "a"', "--openai goes without --tls-cert; run `rowcast openai "),
         ('openai = 0\nunix = "a"', "--openai goes without --unix; run `rowcast openai "),
+        ("replicas = 2", "--replicas is of no use without --cluster"),
+        ("replica_gpus = 1.0", "--replica-gpus is of no use without --cluster"),
         ("port = 7000\nhttp_port = 7000", "--port and --http-port must be two ports"),
         ('public_url = "ws://foo"', "--public-url must be as https://pictures.example.org"),
     ],
@@ -263,3 +273,17 @@ def test_every_default_is_told(capsys: Captured) -> None:
 def test_a_host_is_local_or_it_is_not(host: str, is_local: bool) -> None:
     assert ServerConfig(host=host).is_local is is_local
     assert ServerConfig(host=host, unix=Path("/run/r.sock")).is_local
+
+
+def test_a_cluster_without_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        parsed("--cluster=local")
+    assert re.search(r"--cluster needs Ray: .*pip install '.*\[server,ray\]'", told(capsys))
+
+
+def told(capsys: Captured) -> str:
+    """What was said on stderr, in one line."""
+    return " ".join(capsys.readouterr().err.split())

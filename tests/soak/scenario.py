@@ -17,7 +17,8 @@ LOAD: Final = (  # in the folder of that name
     *("deaf_viewers", "idle", "half_open", "viewers", "refusals", "shares", "guesses", "stop"),
     *("api_callers", "memory"),
 )
-NAMES: Final = FAULTS + LOAD  # in the order in which they run
+CLUSTER: Final = ("replica_kills", "gateway_kills", "head_kill")
+NAMES: Final = FAULTS + LOAD + CLUSTER  # in the order in which they run
 
 
 class Scenario(Protocol):
@@ -75,7 +76,8 @@ class Figures:
 
 def scenario(name: str) -> Scenario:
     """The scenario of a name of `NAMES`."""
-    folder = "tests.soak.load" if name in LOAD else "tests.soak"
+    inside = {**dict.fromkeys(LOAD, ".load"), **dict.fromkeys(CLUSTER, ".cluster")}
+    folder = f"tests.soak{inside.get(name, '')}"
     return cast(Scenario, importlib.import_module(f"{folder}.{name}"))
 
 

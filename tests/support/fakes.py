@@ -25,6 +25,7 @@ from rowcast.messages import (
 from rowcast_server.access import Access
 from rowcast_server.admission import Order, ServedModel
 from rowcast_server.clients import Clients, Visitor
+from rowcast_server.cluster.seam import ReplicaState
 from rowcast_server.config import ServerConfig
 from rowcast_server.engine.request import (
     Ending,
@@ -36,10 +37,12 @@ from rowcast_server.engine.request import (
 )
 from rowcast_server.errors import Refused
 from rowcast_server.gateway.gateway import Gateway
+from rowcast_server.gateway.picture_states import PictureStates
 from rowcast_server.gateway.sockets import bind
-from rowcast_server.jobs import JobBook, Picture
+from rowcast_server.jobs import JobBook
 from rowcast_server.models.text import TextTokenizer
 from rowcast_server.network.facts import Sampling
+from rowcast_server.picture import Picture
 from rowcast_server.session import ServerSession
 
 from tests.support.raw_client import Client
@@ -139,7 +142,7 @@ class FakeDrawer:
         places: int,
     ) -> None:
         self.model = model
-        self.capacity = capacity
+        self.slots = capacity
         self.places = places
         self.requests: dict[int, PictureRequest] = {}  # not ended
         self.clients: dict[int, Hashable] = {}
@@ -148,9 +151,15 @@ class FakeDrawer:
         self._deliver = deliver
         self._rows: dict[int, int] = {}
 
+    replicas: tuple[ReplicaState, ...] = ()
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        return self.slots, self.places
+
     @property
     def room(self) -> tuple[int, int]:
-        over = len(self.requests) - self.capacity
+        over = len(self.requests) - self.slots
         return max(0, -over), self.places - max(0, over)
 
     def submit(self, picture: int, request: PictureRequest, client: Hashable) -> None:
@@ -266,7 +275,7 @@ async def open_gateway(
         clients,
         lambda visitor, wake: studio.session(wake, visitor, clients),
         files,
-        studio.book,
+        PictureStates(studio.book, studio.drawer),
         page,
     )
     sockets = bind(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,12 +55,21 @@ class Gate:
             self._steps -= 1
 
 
+def gate_of(steps: int) -> Gate:
+    """A gate for engines of this process, or of a cluster (`running_server`)."""
+    if os.environ.get("ROWCAST_TEST_ENGINES") != "ray":
+        return Gate(steps)
+    from .clustered.ray_engines import RemoteGate
+
+    return RemoteGate(steps)
+
+
 @contextmanager
 def paced_server(
     model: Path, *, steps: int = 1, **settings: Any
 ) -> Iterator[tuple[RowcastServer, Gate]]:
     """With its first step the engine tells who has a slot."""
-    gate = Gate(steps)
+    gate = gate_of(steps)
 
     class PacedRunner(OnnxRunner):
         def step(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,22 @@ TEST_CONFIG = ServerConfig(  # all tests are one client, and quicker than people
 def running_server(
     model: Path | str, make_runner: RunnerFactory = make_runner, **settings: Any
 ) -> Iterator[RowcastServer]:
-    """A server that takes jobs; ``settings`` replace those of TEST_CONFIG."""
-    server = RowcastServer(load(str(model)), replace(TEST_CONFIG, **settings), make_runner)
+    """A server that takes jobs; ``settings`` replace those of TEST_CONFIG. Where
+    $ROWCAST_TEST_ENGINES is ray, a replica of a Ray cluster draws."""
+    loaded, config = load(str(model)), replace(TEST_CONFIG, **settings)
+    with ExitStack() as stack:
+        engines = None
+        if os.environ.get("ROWCAST_TEST_ENGINES") == "ray":
+            from .clustered.ray_engines import ray_engines
+
+            engines = stack.enter_context(ray_engines(loaded, str(model), config, make_runner))
+        yield stack.enter_context(
+            _serving(RowcastServer(loaded, config, make_runner, engines=engines))
+        )
+
+
+@contextmanager
+def _serving(server: RowcastServer) -> Iterator[RowcastServer]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -23,6 +23,7 @@ EXTRAS = {
     "msgpack": "bench",
     "onnxscript": "export",
     "playwright": "transport",
+    "ray": "ray",
     "shtab": "completion",
     "skimage": "transport",
     "torch": "torch",

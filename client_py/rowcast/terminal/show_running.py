@@ -26,13 +26,25 @@ class Drawing(msgspec.Struct):
     seconds: float
 
 
-class Running(msgspec.Struct):
+class Replica(msgspec.Struct):
+    """An engine of a cluster."""
+
+    name: str
+    revision: str
+    drawing: int
+    waiting: int
+    slots: int
+    places: int
+
+
+class Running(msgspec.Struct, omit_defaults=True):
     """What a server does, as R-127 has it."""
 
     slots: int
     places: int
     waiting: int
     drawing: list[Drawing]
+    replicas: list[Replica] = []
 
 
 def ps(words: list[str]) -> int:
@@ -63,6 +75,11 @@ def ps(words: list[str]) -> int:
         f"{running.slots} slots draw, {running.waiting} of {running.places} places in the queue "
         "are taken"
     )
+    for replica in running.replicas:
+        answer(
+            f"  replica {replica.name}, revision {replica.revision}: {replica.drawing} of "
+            f"{replica.slots} slots draw, {replica.waiting} of {replica.places} places are taken"
+        )
     for each in running.drawing:
         answer(f"  row {each.rows} of {each.stop_row}, drawn for {each.seconds:.1f} s")
     return 0
@@ -73,7 +90,7 @@ def ps_parser() -> CommandParser:
     parser = command_parser(
         "ps",
         "Show what a server draws at the moment, a line for each picture, the oldest first, and "
-        "how many wait. Whose they are and what of, it tells nobody; where it asks for a token, "
+        "how many wait; of a cluster, its replicas too. Whose they are and what of, it tells nobody; where it asks for a token, "
         "one that may watch is needed.",
         "",
         "ws://127.0.0.1:8765 --json",

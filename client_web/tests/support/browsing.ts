@@ -6,6 +6,8 @@ import type { AddressInfo } from "node:net";
 import { type Browser, chromium } from "playwright-core";
 
 const ROWCAST = process.env.ROWCAST ?? "../.venv/bin/rowcast";
+/** Options of every server, as `--cluster local`. */
+const EVERYWHERE = process.env.ROWCAST_SERVE?.split(" ") ?? [];
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
 
 export interface Served {
@@ -19,7 +21,7 @@ export interface Served {
 
 /** `rowcast serve`; it takes jobs once this resolves. */
 export async function serve(...options: string[]): Promise<Served> {
-  const words = ["serve", "--port", "0", "--stop-at-eof", "--quiet", ...options];
+  const words = ["serve", "--port", "0", "--stop-at-eof", "--quiet", ...EVERYWHERE, ...options];
   const child = spawn(ROWCAST, words, { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const ready = await readyLine(child);

@@ -12,7 +12,7 @@ from .compressed import CompressedFiles
 from .files import DetokenizerFiles
 from .listener import Listener
 from .page import Page
-from .picture_states import Pictures, PictureStates
+from .picture_states import PictureStates
 from .sending import FileSender
 from .sockets import Sockets
 from .tls import Certificates
@@ -24,7 +24,7 @@ from .websocket import FrameHook, SessionFactory, WebSocketSide
 class Gateway:
     """All that is between the network and sessions, files and the book of pictures.
 
-    ``files`` are detokenizer files by SHA-256, ``pictures`` the book of them, ``page`` the folder
+    ``files`` are detokenizer files by SHA-256, ``pictures`` tells how they are, ``page`` the folder
     of the page, if there is one. Raises RowcastError where certificates do not serve.
     """
 
@@ -34,7 +34,7 @@ class Gateway:
         clients: Clients,
         make_session: SessionFactory,
         files: Mapping[bytes, Path],
-        pictures: Pictures,
+        pictures: PictureStates,
         page: Path | None = None,
         metrics: Metrics | None = None,
         on_frame_sent: FrameHook = lambda frame: None,
@@ -45,13 +45,12 @@ class Gateway:
         if config.tls_cert is not None:
             certificates = Certificates(config.tls_cert, config.tls_key)
         doorman = Doorman(config, clients)
-        devices = len(config.placements)
         compressed, sender = CompressedFiles().of, FileSender(config.send_timeout)
         self._websocket = WebSocketSide(config, make_session, metrics, on_frame_sent)
         self._http = HttpSide(
             make_app(
                 DetokenizerFiles(files, compressed, sender),
-                PictureStates(pictures, config.slots * devices, config.queue_limit * devices),
+                pictures,
                 Page(page, compressed, sender),
                 lambda: self._ready,
                 Rules(config, doorman, clients),

@@ -7,7 +7,8 @@ without their names (R-127).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Protocol
 
 from aiohttp import web
@@ -16,8 +17,9 @@ from rowcast.picture import UNKNOWN_SAMPLING, Recipe
 from rowcast.picture import Picture as SavedPicture
 from rowcast.rows_file import encode_picture
 
+from ..cluster.seam import Capacity
 from ..errors import Refused
-from ..jobs import Picture
+from ..picture import Picture
 
 PICTURES_PATH = "pictures"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -30,25 +32,26 @@ class Pictures(Protocol):
     def running(self) -> Iterable[Picture]:
         """Those that have not ended, the oldest first."""
 
+    def seek(self, name: tuple[bytes, int], then: Callable[[], None]) -> bool:
+        """True if it is asked elsewhere; ``then`` is called once `find` can tell."""
+
     def find(self, key: bytes, image: int, rows_held: int, crc32: int) -> Picture:
         """Raises Refused."""
 
 
 class PictureStates:
-    """Answers requests for /pictures, /pictures/VIEWKEY/IMAGE and /pictures/VIEWKEY/IMAGE.rows.
+    """Answers requests for /pictures, /pictures/VIEWKEY/IMAGE and /pictures/VIEWKEY/IMAGE.rows."""
 
-    ``slots`` pictures are drawn at once, and ``places`` more may wait.
-    """
-
-    def __init__(self, pictures: Pictures, slots: int, places: int) -> None:
+    def __init__(self, pictures: Pictures, engines: Capacity) -> None:
         self._pictures = pictures
-        self._slots = slots
-        self._places = places
+        self._engines = engines
 
     async def running(self, request: web.Request) -> web.Response:
         """What is drawn, and how many wait, as JSON."""
         now = asyncio.get_running_loop().time()
-        running = tuple(self._pictures.running)
+        slots, places = self._engines.capacity
+        replicas = [asdict(replica) for replica in self._engines.replicas]
+        running = tuple(each for each in self._pictures.running if not each.is_mirror)
         drawn = [
             {
                 "rows": picture.rows,
@@ -60,17 +63,18 @@ class PictureStates:
         ]
         return web.json_response(
             {
-                "slots": self._slots,
-                "places": self._places,
+                "slots": slots,
+                "places": places,
                 "drawing": drawn,
                 "waiting": len(running) - len(drawn),
+                **({"replicas": replicas} if replicas else {}),
             },
             headers=NO_STORE,
         )
 
     async def state(self, request: web.Request) -> web.Response:
         """Rows so far, what becomes of it, and its place in the queue, as JSON."""
-        picture = self._found(request)
+        picture = await self._found(request)
         order, reason = picture.order, picture.reason
         if reason is None:
             state = "waiting" if picture.place != 0 else "drawing"
@@ -93,7 +97,7 @@ class PictureStates:
 
     async def rows(self, request: web.Request) -> web.Response:
         """The .rows file of a picture as far as it is: without prompt and sampling (R-102)."""
-        picture = self._found(request)
+        picture = await self._found(request)
         model = picture.order.model
         saved = SavedPicture(
             Recipe(
@@ -119,12 +123,15 @@ class PictureStates:
             headers=NO_STORE,
         )
 
-    def _found(self, request: web.Request) -> Picture:
+    async def _found(self, request: web.Request) -> Picture:
         """The picture that the path names. Raises HTTPNotFound."""
         try:
             key = bytes.fromhex(request.match_info["view_key"])
             image = int(request.match_info["image"])
             if len(key) == KEY_BYTES and image <= MAX_STREAM:
+                asked = asyncio.Event()
+                if self._pictures.seek((key, image), asked.set):
+                    await asked.wait()
                 return self._pictures.find(key, image, 0, 0)
         except (ValueError, Refused):
             pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,25 @@ async def test_a_cancelled_task_cancels_its_pictures(tiny_folder: Path) -> None:
                 await task
             assert await asyncio.to_thread(reason_of_the_end, server, key) == DoneReason.CANCELLED
             gate.open()
+
+
+async def test_closing_the_client_ends_its_attempts_to_reconnect(tiny_folder: Path) -> None:
+    """The link leads to who takes connections and never answers: each attempt lasts long."""
+    with (
+        paced_server(tiny_folder) as (server, _),
+        proxy(server.ws_url) as link,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        async with rowcast.connect(link.url, decode=False, reconnect=30) as client:
+            task = await begun(client)
+            link.target = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+            link.cut()
+            held, _ = await asyncio.to_thread(silent.accept)
+            closing = time.monotonic()
+        assert time.monotonic() - closing < 5  # not as long as an attempt
+        held.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            await task
 
 
 async def test_closing_the_client_ends_whoever_still_waits(tiny_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rowcast.messages import DetokenizerFile
 from rowcast.pixels import http_client
 from rowcast.sync import connect
 from rowcast_server.access import sign_token
+from rowcast_server.cluster.seam import ReplicaState
 from rowcast_server.server import RowcastServer
 
 from tests.support.client.commands import PROMPT, Captured, report, run, told
@@ -84,6 +86,21 @@ def test_where_tokens_are_asked_for(tiny_folder: Path, tmp_path: Path, capsys: C
     assert captured.out.count("slots draw") == 1
     assert "status 403: this token may not watch pictures" in captured.err
     assert token not in captured.err
+
+
+def test_replicas_of_a_cluster(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tiny_server: RowcastServer
+) -> None:
+    states = tuple(ReplicaState(name, "57ee", 1, 0, 2, 5) for name in ("one", "two"))
+    monkeypatch.setattr(type(tiny_server._engines), "replicas", states)
+    assert run("ps", tiny_server.ws_url) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"  replica {name}, revision 57ee: 1 of 2 slots draw, 0 of 5 places are taken"
+        for name in ("one", "two")
+    ]
+    assert run("ps", tiny_server.ws_url, "--json") == 0
+    assert report(capsys)["replicas"] == [asdict(state) for state in states]
 
 
 async def greets(peer: Peer) -> None:

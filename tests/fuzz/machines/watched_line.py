@@ -22,7 +22,7 @@ from rowcast.messages import (
     ids_checksum,
 )
 from rowcast_server.access import Grant
-from rowcast_server.jobs import Picture
+from rowcast_server.picture import Picture
 
 from tests.support.fakes import ids_of
 from tests.support.lines import Line

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from rowcast.messages import DoneReason, view_key
 from rowcast.rows_file import decode_picture
 from rowcast_server.access import Access, sign_token
+from rowcast_server.cluster.seam import ReplicaState
 
 from tests.support.fakes import KEY, MODEL, WHOLE, Studio, ids_of, open_gateway
 from tests.support.web import assert_shared
@@ -70,9 +72,15 @@ async def test_a_picture_is_told_from_its_place_in_the_queue_to_its_end() -> Non
 
 
 async def test_all_that_is_drawn_is_told_without_names() -> None:
-    async with opened(slots=2, queue_limit=7) as (studio, http):
-        idle = {"slots": 2, "places": 7, "drawing": [], "waiting": 0}
+    async with opened() as (studio, http):
+        studio.drawer.slots, studio.drawer.places = 3, 7
+        idle = {"slots": 3, "places": 7, "drawing": [], "waiting": 0}
         assert await state_of(http, "/pictures") == idle
+        replica = ReplicaState("one", "57ee", drawing=1, waiting=0, slots=3, places=7)
+        studio.drawer.replicas = (replica,)
+        told = await state_of(http, "/pictures")
+        assert told == idle | {"replicas": [asdict(replica)]}
+        studio.drawer.replicas = ()
         first, second, third = (studio.start(image=image, stop_row=3) for image in range(3))
         studio.drawer.place(third.number, 1)
         assert (await state_of(http, "/pictures"))["waiting"] == 3, "two are not placed yet"

@@ -8,6 +8,7 @@ import logging
 import httpx
 import pytest
 from rowcast_server.gateway.gateway import Gateway
+from rowcast_server.gateway.picture_states import PictureStates
 
 from tests.support.fakes import Studio, open_gateway
 from tests.support.raw_client import until
@@ -153,12 +154,13 @@ async def test_its_log_shows_no_view_key(
 
 
 async def test_a_gateway_that_was_never_started_can_be_closed() -> None:
+    studio = Studio()
     async with open_gateway(Studio(loop=asyncio.get_running_loop())) as (gateway, _):
         other = Gateway(
             gateway._listener.config,
             gateway._listener.doorman._clients,
             lambda *_: pytest.fail("nobody came"),
             {},
-            Studio().book,
+            PictureStates(studio.book, studio.drawer),
         )
         await other.close()

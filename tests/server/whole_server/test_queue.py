@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drawn import assert_nobody_is_left, assert_whole
+from tests.support.drawn import assert_nobody_is_left, assert_whole, fleet_of
 from tests.support.pace import paced_server
 from tests.support.raw_client import (
     CANCEL,
@@ -160,4 +160,4 @@ class TestMemory:
             await asyncio.gather(*map(client_of, range(10)))
             await assert_nobody_is_left(server)
             await until(lambda: len(server._book) == 0)
-            assert all(bridge._engine.idle for bridge in server._fleet.bridges)
+            assert all(bridge._engine.idle for bridge in fleet_of(server).bridges)
