@@ -24,6 +24,7 @@ from ..server_process import REAL, server_process
 
 KILLS, QUICK_KILLS = 20, 3
 JOBS = 16
+ROWS = 10  # at most of the first picture, when a replica is killed: none has ended
 MOST_PAUSE = 15.0  # seconds
 REPLICAS = 2
 GATEWAY = (*REAL, f"--replicas={REPLICAS}", "--threads=1", "--slots=16")
@@ -34,6 +35,10 @@ class PausedClient(SoakClient):
 
     heard = 0.0
     longest = 0.0
+
+    @property
+    def most_rows(self) -> int:
+        return max(self._held.values(), default=0)
 
     def _take(self, frame: bytes | str) -> list[bytes]:
         now = time.monotonic()
@@ -54,7 +59,7 @@ async def kill_replicas(url: str, head: RayHead, kills: int) -> Figures:
     undisturbed = await draw_once(url, JOBS)
     for number in range(kills):
         await asyncio.to_thread(wait_for_replicas, url)
-        pauses.append(await one_kill(url, head, tally, undisturbed, chance))
+        pauses.append(await one_kill(url, head, tally, undisturbed, chance.randint(1, ROWS)))
         await asyncio.sleep(REPLICA_SECONDS)  # until the one that was killed does not count
         say(f"  kill {number + 1} of {kills}: the longest pause {pauses[-1]:.1f} s")
     figures = Figures()
@@ -75,9 +80,10 @@ def wait_for_replicas(url: str) -> None:
 
 
 async def one_kill(
-    url: str, head: RayHead, tally: Tally, undisturbed: list[Ids], chance: random.Random
+    url: str, head: RayHead, tally: Tally, undisturbed: list[Ids], rows: int
 ) -> float:
-    """Kill a replica under all pictures; the longest pause of any, in seconds."""
+    """Kill a replica under all pictures, once the first of them has so many rows; the longest
+    pause of any, in seconds."""
     clients = [PausedClient(url, tally) for _ in undisturbed]
     for client in clients:
         await client.__aenter__()
@@ -89,10 +95,10 @@ async def one_kill(
     async with asyncio.TaskGroup() as group:
         drawing = [group.create_task(draw(number)) for number in range(len(clients))]
         await until(lambda: all(client.session.active for client in clients))
-        await asyncio.sleep(chance.uniform(0.1, 2.0))
+        await until(lambda: max(client.most_rows for client in clients) >= rows)
         running = sum(not task.done() for task in drawing)
         assert running == len(drawing), f"only {running} pictures were under way"
-        kill(chance.choice(head.replicas))
+        kill(head.replicas[0])  # the older one, which draws half of them
     for client in clients:
         await client.__aexit__()
     return max(client.longest for client in clients)
