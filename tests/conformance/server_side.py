@@ -262,27 +262,24 @@ class ServerPlayer(Player):
     async def do_fill(self, step: dict[str, Any]) -> None:
         """``fill``: pictures are started from ``stream`` on until one is `queued`, or `busy`.
 
-        ``got`` is then its frame, ``got_key`` its key. Where none waits, for the queue is full of
-        what the exchange before left, it is tried again. Where that never happens, the exchange is
-        not applicable.
+        ``got`` is then its frame, ``got_key`` its key. It is tried again where the exchange before
+        left the queue full; where that never happens, the exchange is not applicable.
         """
         connection = await self._on(step)
         first, most = step.get("stream", 0), min(self.names["crowd"], self.names["limits"].streams)
-        fields = {"prompt": self.names["prompt"], "images": 1}
         free, end = list(range(first, first + most)), time.monotonic() + self.patience
         while free and time.monotonic() < end:
             keys = {stream: values.fresh()["key"] for stream in free}
             for stream, key in keys.items():
-                start = {"stream": stream, "key": key, **fields}
+                start = {"stream": stream, "key": key, "prompt": self.names["prompt"], "images": 1}
                 await self._send(connection, frames.write_frame("start", start))
-            free = []
             for stream in keys:
                 message = await self._next(connection, stream, "accepted")
                 is_busy = message.get("code") == "busy"
                 if is_busy if step["fill"] == "busy" else message.get("position"):
                     self.names |= {"got": values.record(message), "got_key": keys[stream]}
                     return
-                free += [stream] if is_busy else []
+                free = free if is_busy else [each for each in free if each != stream]
             await asyncio.sleep(0.1)
         raise NotApplicable(f"{most} pictures did not make it {step['fill']} (--crowd)")
 
