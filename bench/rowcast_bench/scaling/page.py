@@ -64,7 +64,6 @@ def plans(found: Figures) -> str:
             "first row, ms (p50, p99)",
             "a picture, ms (p50, p99)",
             "replicas that died, pictures moved",
-            "longest pause, ms",
         ],
         [
             [
@@ -75,7 +74,6 @@ def plans(found: Figures) -> str:
                 f"{plan['first_row_ms']['p50']:.0f}, {plan['first_row_ms']['p99']:.0f}",
                 f"{plan['picture_ms']['p50']:.0f}, {plan['picture_ms']['p99']:.0f}",
                 f"{plan['deaths']}, {plan['moved_pictures']}",
-                f"{plan['longest_pause_ms']:.0f}",
             ]
             for plan in found["plans"]
         ],

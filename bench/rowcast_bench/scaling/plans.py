@@ -1,8 +1,9 @@
 """What many viewers would need: replicas by simulation, gateways by arithmetic.
 
 Each viewer asks for a picture a minute, drawn by Mega on H100s as they were measured. Replicas are
-as many as leave `SPARE` of them free; each dies once an hour in the mean, which is far more often
-than they do.
+as many as leave `SPARE` of them free. That each dies once an hour in the mean, that a death is
+noticed after `Plan.noticed_after` and a replica back after `Plan.back_after` are assumptions: the
+pauses of a plan follow from them, and are none that were measured.
 """
 
 from __future__ import annotations

@@ -23,6 +23,18 @@ def test_the_page_says_what_the_results_say(name: str) -> None:
     assert blocks[f"scaling_{name}"] == page.BLOCKS[name](RESULTS) + "\n"
 
 
+def test_the_results_hold_what_is_asked_of_two_replicas() -> None:
+    """Beside one process on the same cores, and beside their simulation."""
+    assert not RESULTS["quick"]
+    cluster = RESULTS["cluster"]
+    assert cluster["throughput_ratio"] >= 0.8
+    assert cluster["added_row_ms"]["p50"] <= 5
+    assert cluster["added_row_ms"]["p99"] <= 25
+    off = [each for load in RESULTS["agreement"] for each in load["off_percent"].values()]
+    assert len(off) == 4
+    assert max(map(abs, off)) <= 15
+
+
 def test_an_h100s_steps_are_those_that_were_measured() -> None:
     told = json.loads(plans.MEASURED.read_text("utf-8").splitlines()[-1])
     steps = plans.mega_on_h100()

@@ -44,7 +44,7 @@ def test_many_slots_that_do_not_slow_each_other_are_a_loss_free_system() -> None
     assert found.ended / 2_000 == pytest.approx(8.0, rel=0.05)
 
 
-def test_two_slots_wait_as_erlang_says_for_their_mean() -> None:
+def test_eight_slots_wait_as_erlang_says_for_their_mean() -> None:
     """M/D/c waits about half of what M/M/c does (Erlang C), within some percent."""
     slots, rate = 8, 6.4
     found = simulate(
